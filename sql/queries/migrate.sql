@@ -1,0 +1,60 @@
+-- What a migration needs beside the migrations themselves. One session at a time holds the lock.
+
+-- name: prepare
+SET search_path = public;
+SET client_min_messages = warning;
+
+-- name: lock
+SELECT pg_advisory_lock(hashtextextended('nexus.migrate', 0));
+
+-- name: unlock
+SELECT pg_advisory_unlock(hashtextextended('nexus.migrate', 0));
+
+-- name: has_ledger
+SELECT to_regclass('public.schema_migrations') IS NOT NULL AS has_ledger;
+
+-- name: create_ledger
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version    integer PRIMARY KEY,
+    name       text NOT NULL,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: applied
+SELECT m.version, m.name, m.checksum FROM schema_migrations m ORDER BY m.version;
+
+-- name: record
+INSERT INTO schema_migrations (version, name, checksum) VALUES (%(version)s, %(name)s, %(checksum)s);
+
+-- name: app_role
+SELECT current_user = %(login)s AS owns,
+    EXISTS (SELECT FROM pg_roles r WHERE r.rolname = %(login)s) AS found,
+    EXISTS (
+        SELECT FROM pg_auth_members m
+        WHERE m.roleid = to_regrole('nexus_app') AND m.member = to_regrole(quote_ident(%(login)s))
+    ) AS member;
+
+-- name: grant_app_role
+SELECT format('GRANT nexus_app TO %%I', %(login)s::text) AS statement;
+
+-- name: has_plain_config
+SELECT EXISTS (
+    SELECT FROM pg_attribute a
+    WHERE a.attrelid = 'user_servers'::regclass AND a.attname = 'config' AND NOT a.attisdropped
+) AS has_plain_config;
+
+-- name: lock_servers
+LOCK TABLE user_servers IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: plain_configs
+SELECT s.id, s.config, s.config_encrypted, s.key_id FROM user_servers s WHERE s.config IS NOT NULL ORDER BY s.id;
+
+-- name: store_sealed_config
+UPDATE user_servers SET config_encrypted = %(sealed)s, key_id = %(key_id)s WHERE id = %(id)s;
+
+-- name: sealed_config
+SELECT s.config, s.config_encrypted, s.key_id FROM user_servers s WHERE s.id = %(id)s;
+
+-- name: drop_plain_config
+ALTER TABLE user_servers DROP COLUMN config;
