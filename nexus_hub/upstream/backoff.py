@@ -1,0 +1,35 @@
+"""How long to leave a server alone that could not be reached."""
+
+from collections.abc import Callable
+
+FIRST_SECONDS = 0.5
+LONGEST_SECONDS = 30.0
+
+
+class Backoff:
+    """Doubles the pause with every failure in a row, up to 30 s, and takes a random half to all of it.
+
+    `jitter` gives numbers from 0 to 1, `clock` seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float], jitter: Callable[[], float]) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._until = 0.0
+
+    def fail(self) -> None:
+        """Note a failure."""
+        longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        self._until = self._clock() + longest * (0.5 + self._jitter() / 2)
+
+    def succeed(self) -> None:
+        """Forget all failures."""
+        self._failures = 0
+        self._until = 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the pause still lasts; 0 when there is none."""
+        return max(0.0, self._until - self._clock()) if self._failures else 0.0

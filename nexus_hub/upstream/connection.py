@@ -1,0 +1,161 @@
+"""The connection to one upstream server, made when it is needed and made again when it was lost."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mcp import Client, ClientSession, MCPError
+from pydantic import ValidationError
+
+from nexus_hub.errors import HubError, UpstreamRejected, UpstreamTimedOut, UpstreamUnavailable
+from nexus_hub.upstream import faults, snapshot, wire
+from nexus_hub.upstream.backoff import Backoff
+from nexus_hub.upstream.faults import NotExecuted, Trouble
+from nexus_hub.upstream.link import Link
+from nexus_hub.upstream.opening import Opening
+from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
+
+T = TypeVar("T")
+Work = Callable[[ClientSession], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one connection, in seconds, requests and bytes."""
+
+    connect_timeout: float = 15.0
+    idle_seconds: float = 300.0
+    concurrency: int = 64
+    max_bytes: int = 32 * 1024 * 1024
+
+
+class Connection:
+    """Sends requests over the one link to a server; opens it at need, at most one at a time."""
+
+    def __init__(self, opening: Opening, limits: Limits, clock: Callable[[], float], backoff: Backoff) -> None:
+        self._opening = opening
+        self._limits = limits
+        self._clock = clock
+        self._backoff = backoff
+        self._server = opening.server
+        self._places = asyncio.Semaphore(limits.concurrency)
+        self._link: Link | None = None
+        self._fault: Callable[[], HubError] | None = None
+        self._failed_link: Link | None = None
+        self._retired = False
+
+    async def request(
+        self, request: UpstreamRequest, seconds: float | None, on_progress: OnProgress | None
+    ) -> dict[str, Any]:
+        """Send one request; see `Connections.request`."""
+        return await self._run(lambda session: wire.send(session, request, on_progress), seconds)
+
+    async def inspect(self, seconds: float | None) -> snapshot.Snapshot:
+        """Read everything the server offers, even during a pause after failures."""
+        self._backoff.succeed()
+        return await self._run(lambda session: snapshot.take(session, self._server), seconds)
+
+    def retire(self) -> None:
+        """Take no new requests, and close after those under way."""
+        self._retired = True
+        if self._link is not None:
+            self._link.retire()
+
+    async def finished(self) -> None:
+        """Wait until a retired one is closed."""
+        if self._link is not None:
+            await self._link.finished()
+
+    async def close(self) -> None:
+        """Close now; requests under way fail."""
+        self._retired = True
+        if self._link is not None:
+            await self._link.close()
+
+    async def _run(self, work: Work[T], seconds: float | None) -> T:
+        """Do the work within the time-out, twice at most, and only if the first was surely not executed."""
+        progress = _Progress()
+        try:
+            async with asyncio.timeout(seconds) as deadline, self._places:
+                return await self._twice(work, progress)
+        except TimeoutError:
+            if not deadline.expired() or seconds is None:
+                raise
+            late: HubError = UpstreamTimedOut(self._server, seconds)
+            if not progress.sent:
+                late = UpstreamUnavailable(self._server, f"The server {self._server!r} was not free or open in time.")
+        raise late
+
+    async def _twice(self, work: Work[T], progress: "_Progress") -> T:
+        trouble = Trouble("refused")
+        for _ in range(2):
+            outcome = await self._once(work, progress)
+            if not isinstance(outcome, NotExecuted):
+                return outcome
+            trouble = outcome.trouble
+            progress.sent = False
+        raise faults.not_reached(self._server, trouble)
+
+    async def _once(self, work: Work[T], progress: "_Progress") -> T | NotExecuted:
+        """Errors are raised outside of every except clause, so that they carry no context that holds secrets."""
+        async with self._live() as (link, client):
+            progress.sent = True
+            try:
+                return await work(client.session)
+            except MCPError as error:
+                fault: HubError | NotExecuted = faults.while_calling(self._server, error, self._opening.mark)
+            except ValidationError:
+                fault = faults.nonconforming(self._server)
+            except wire.InputRequired:
+                fault = UpstreamRejected(self._server, -32603, "it asks for input, which the hub does not offer")
+            if isinstance(fault, NotExecuted):
+                link.lose()
+                self._opening.forget()
+                return fault
+        raise fault
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncGenerator[tuple[Link, Client]]:
+        while True:
+            link = self._current()
+            opened = await link.opened()
+            if isinstance(opened, Exception):
+                fault = self._not_opened(link, opened)
+                raise fault()
+            if link.usable:
+                break
+        self._backoff.succeed()
+        with link.use():
+            yield link, opened
+
+    def _not_opened(self, link: Link, error: Exception) -> Callable[[], HubError]:
+        """Note the failure once, however many wait for the link."""
+        if self._fault is None or link is not self._failed_link:
+            self._failed_link = link
+            self._fault = self._opening.fault(error)
+            self._opening.forget()
+            self._backoff.fail()
+        return self._fault
+
+    def _current(self) -> Link:
+        if self._retired:
+            raise UpstreamUnavailable(self._server, f"The server {self._server!r} was changed or removed; try again.")
+        if self._link is None or not self._link.usable:
+            if self._fault is not None and self._backoff.seconds_left:
+                raise self._fault()
+            self._link = Link(
+                self._opening.client,
+                after=self._link,
+                connect_timeout=self._limits.connect_timeout,
+                idle_seconds=self._limits.idle_seconds,
+                clock=self._clock,
+            )
+        return self._link
+
+
+class _Progress:
+    """Whether the request has been handed to the SDK."""
+
+    sent = False

@@ -1,0 +1,151 @@
+"""Live connections to upstream MCP servers: at most one per server and revision of its configuration."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nexus_hub.errors import InvalidConfig
+from nexus_hub.models import ServerRef
+from nexus_hub.upstream import addresses
+from nexus_hub.upstream.addresses import Resolve
+from nexus_hub.upstream.backoff import Backoff
+from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.connection import Connection, Limits
+from nexus_hub.upstream.opening import Opening
+from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
+from nexus_hub.upstream.snapshot import Snapshot
+
+_CHATTY = ("mcp.client", "client", "httpx2", "httpcore2")
+"""Loggers that write URLs, results and exceptions with values in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server as a connection needs it.
+
+    `revision` grows with every change of the configuration; `guarded` keeps it to public addresses.
+    """
+
+    ref: ServerRef
+    name: str
+    config: HttpConfig | StdioConfig = field(repr=False)
+    revision: int
+    guarded: bool
+
+
+class Connections:
+    """Sends requests to upstream servers and keeps what is needed for it open.
+
+    Use it as an async context manager, in one event loop. A server that is dead or slow holds up no other. Standard
+    error of children goes to files in `log_dir`, of mode 0600 and bounded size, or nowhere when it is None.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_dir: Path | None,
+        connect_timeout: float = 15.0,
+        idle_seconds: float = 300.0,
+        concurrency: int = 64,
+        max_bytes: int = 32 * 1024 * 1024,
+        resolve: Resolve = addresses.resolve,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._log_dir = log_dir
+        self._limits = Limits(connect_timeout, idle_seconds, concurrency, max_bytes)
+        self._resolve = resolve
+        self._clock = clock
+        self._jitter = jitter
+        self._held: dict[ServerRef, tuple[int, Connection]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._retired: set[Connection] = set()
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        held = [connection for _, connection in self._held.values()]
+        self._held.clear()
+        await asyncio.gather(*(connection.close() for connection in {*held, *self._retired}))
+        await asyncio.gather(*self._closing)
+
+    async def request(
+        self,
+        target: Target,
+        request: UpstreamRequest,
+        *,
+        timeout: float | None,  # noqa: ASYNC109
+        on_progress: OnProgress | None = None,
+    ) -> dict[str, Any]:
+        """Send a request and return the MCP result as on the wire; `timeout` is in seconds and covers everything.
+
+        Cancelling the awaiting task cancels the request at the server. Raises UpstreamUnavailable and
+        ForbiddenAddress when the request surely had no effect, OutcomeUnknown and UpstreamTimedOut when it may have
+        had one, UpstreamRejected for a JSON-RPC error, TooLarge for an answer over `max_bytes`.
+        """
+        return await self._connection(target).request(request, timeout, on_progress)
+
+    async def inspect(self, target: Target, *, timeout: float | None = 60.0) -> Snapshot:  # noqa: ASYNC109
+        """Read what the server says about itself and all it offers; errors as for `request`."""
+        return await self._connection(target).inspect(timeout)
+
+    async def forget(self, ref: ServerRef) -> None:
+        """Close the connection to a server once its requests under way have ended; it returns at once."""
+        held = self._held.pop(ref, None)
+        if held is not None:
+            self._retire(held[1])
+
+    def _connection(self, target: Target) -> Connection:
+        """The connection for a target, or for a newer revision of it if there is one already."""
+        if not self._open:
+            raise RuntimeError("Connections are used inside 'async with'.")
+        held = self._held.get(target.ref)
+        if held is not None and held[0] >= target.revision:
+            return held[1]
+        connection = self._connect(target)
+        if held is not None:
+            self._retire(held[1])
+        self._held[target.ref] = (target.revision, connection)
+        return connection
+
+    def _connect(self, target: Target) -> Connection:
+        if target.guarded and isinstance(target.config, StdioConfig):
+            raise InvalidConfig(f"The server {target.name!r} belongs to a user and can only be reached by HTTP.")
+        opening = Opening(
+            target.name,
+            target.config,
+            guarded=target.guarded,
+            resolve=self._resolve,
+            log=self._log_path(target.ref),
+            max_bytes=self._limits.max_bytes,
+            connect_timeout=self._limits.connect_timeout,
+        )
+        return Connection(opening, self._limits, self._clock, Backoff(self._clock, self._jitter))
+
+    def _log_path(self, ref: ServerRef) -> Path | None:
+        return self._log_dir / f"{ref.server_type}-{ref.server_ref_id}.log" if self._log_dir else None
+
+    def _retire(self, connection: Connection) -> None:
+        connection.retire()
+        self._retired.add(connection)
+        task = asyncio.create_task(connection.finished())
+        self._closing.add(task)
+        task.add_done_callback(lambda done: self._closed(connection, done))
+
+    def _closed(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        self._retired.discard(connection)
+        self._closing.discard(task)

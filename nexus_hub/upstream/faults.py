@@ -1,0 +1,226 @@
+"""What can go wrong between the hub and an upstream server, and which error of the hub it becomes.
+
+The HTTP client never lets one failed request reach the SDK as an exception, since that would end every other call
+on the connection. It answers in the server's stead with a JSON-RPC error whose data holds a mark that no server
+can guess; here the mark is read again. No message holds a header, an environment variable, a URL's path or query.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+
+import httpx2
+from mcp import MCPError
+from mcp.client.session import DISCOVER_TIMEOUT_SECONDS
+from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT
+from pydantic import ValidationError
+
+from nexus_hub.errors import (
+    ForbiddenAddress,
+    HubError,
+    OutcomeUnknown,
+    TooLarge,
+    UpstreamRejected,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
+)
+
+Kind = Literal[
+    "refused",
+    "unresolved",
+    "certificate",
+    "unusable",
+    "forbidden",
+    "credentials",
+    "limited",
+    "redirect",
+    "session",
+    "status",
+    "too-large",
+    "lost",
+]
+REPEATABLE: frozenset[Kind] = frozenset({"refused", "unresolved", "session"})
+"""Faults after which the request has surely not been executed and a new connection may help."""
+MAX_RPC_MESSAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What the HTTP client met; `detail` is a host, a status or a size, never a secret."""
+
+    kind: Kind
+    detail: str = ""
+
+    def encode(self, mark: str) -> dict[str, str]:
+        """As the data of a JSON-RPC error."""
+        return {"mark": mark, "kind": self.kind, "detail": self.detail}
+
+
+class NotExecuted(Exception):
+    """The server has surely not executed the request, and a new connection may help."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.trouble = trouble
+        super().__init__(trouble.kind)
+
+
+def trouble_of_exchange(error: Exception) -> Trouble:
+    """Why a request got no response over HTTP."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return Trouble("unresolved")
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return Trouble("certificate")
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
+        return Trouble("refused")
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.InvalidURL):
+        return Trouble("unusable")
+    return Trouble("lost")
+
+
+def trouble_of_status(status: int) -> Trouble:
+    """What a status of 400 or more says when no JSON-RPC error comes with it."""
+    if status in {401, 403, 407}:
+        return Trouble("credentials", str(status))
+    if status in {408, 429}:
+        return Trouble("limited", str(status))
+    return Trouble("status", str(status))
+
+
+def trouble_of(error: MCPError, mark: str | None) -> Trouble | None:
+    """The trouble that our own HTTP client wrote into an error, or None if the server itself sent it."""
+    data = error.error.data
+    if mark is None or not isinstance(data, dict) or data.get("mark") != mark:
+        return None
+    return Trouble(data["kind"], data["detail"])
+
+
+def while_connecting(server: str, error: BaseException, trouble: Trouble | None, *, seconds: float) -> HubError:
+    """The hub's error for a connection that did not come about."""
+    if isinstance(error, TimeoutError):
+        return UpstreamUnavailable(server, f"The server {server!r} did not answer within {seconds:g} s of connecting.")
+    if trouble is not None:
+        return _connecting_trouble(server, trouble)
+    return UpstreamUnavailable(server, _connecting_cause(server, list(_causes(error))))
+
+
+def _connecting_trouble(server: str, trouble: Trouble) -> HubError:
+    if trouble.kind == "forbidden":
+        return ForbiddenAddress(trouble.detail)
+    return UpstreamUnavailable(server, _why_unavailable(server, trouble))
+
+
+def _connecting_cause(server: str, causes: list[BaseException]) -> str:
+    for cause in causes:
+        if isinstance(cause, FileNotFoundError):
+            return f"The command of the server {server!r} was not found; check its spelling and the hub's PATH."
+        if isinstance(cause, PermissionError):
+            return f"The command of the server {server!r} may not be executed by the hub's user."
+        if isinstance(cause, MCPError) and cause.code != CONNECTION_CLOSED:
+            return f"The server {server!r} refused to open a session (JSON-RPC {cause.code})."
+        if isinstance(cause, ValidationError):
+            return f"The server {server!r} answered the connection with something that is not MCP."
+    return f"The server {server!r} ended the connection while it was being opened; see its error output, if it has one."
+
+
+def while_calling(server: str, error: MCPError, mark: str | None) -> HubError | NotExecuted:
+    """The hub's error for a request that failed after the connection was open."""
+    trouble = trouble_of(error, mark)
+    if trouble is not None:
+        return _calling_trouble(server, trouble)
+    if _is_closed(error):
+        return OutcomeUnknown(server)
+    if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
+        return UpstreamTimedOut(server, DISCOVER_TIMEOUT_SECONDS)
+    return UpstreamRejected(server, error.code, error.message[:MAX_RPC_MESSAGE])
+
+
+def nonconforming(server: str) -> UpstreamRejected:
+    """The error for a result that breaks the protocol; what it held is not repeated."""
+    return UpstreamRejected(server, INTERNAL_ERROR, "the result does not conform to the protocol")
+
+
+def _is_closed(error: MCPError) -> bool:
+    """Whether the SDK itself, not the server, made this error because the connection went away.
+
+    Servers use -32000 for errors of their own too, so the SDK's wording decides.
+    """
+    return error.code == CONNECTION_CLOSED and error.message.startswith(("Connection closed", "SSE stream "))
+
+
+def _calling_trouble(server: str, trouble: Trouble) -> HubError | NotExecuted:
+    if trouble.kind in REPEATABLE:
+        return NotExecuted(trouble)
+    match trouble.kind:
+        case "lost":
+            return OutcomeUnknown(server)
+        case "too-large":
+            return TooLarge(f"The answer of {server!r}", *(int(size) for size in trouble.detail.split("/")))
+        case "forbidden":
+            return ForbiddenAddress(trouble.detail)
+        case "status":
+            return _calling_status(server, int(trouble.detail))
+        case _:
+            return UpstreamUnavailable(server, _why_unavailable(server, trouble))
+
+
+def _calling_status(server: str, status: int) -> HubError:
+    """4xx refuses the request; after 5xx nobody knows how far it came."""
+    if status >= 500:
+        return OutcomeUnknown(server)
+    return UpstreamRejected(server, INTERNAL_ERROR, f"HTTP status {status}")
+
+
+def not_reached(server: str, trouble: Trouble) -> UpstreamUnavailable:
+    """The error for a request that was refused on two connections in a row."""
+    return UpstreamUnavailable(server, _why_unavailable(server, trouble))
+
+
+def _why_unavailable(server: str, trouble: Trouble) -> str:  # noqa: C901, PLR0911
+    kind, detail = trouble.kind, trouble.detail
+    match kind:
+        case "refused":
+            return f"The server {server!r} can't be reached: nothing accepts connections at its address."
+        case "unresolved":
+            return f"The host name of the server {server!r} can't be resolved; check its spelling."
+        case "certificate":
+            return f"The TLS certificate of the server {server!r} is not accepted, or it does not speak TLS."
+        case "unusable":
+            return f"The URL or a header of the server {server!r} can't be sent over HTTP; register it again."
+        case "credentials":
+            return f"The server {server!r} refuses the credentials (HTTP {detail}); check its headers."
+        case "limited":
+            return f"The server {server!r} takes no more requests now (HTTP {detail}); try again later."
+        case "redirect":
+            return f"The server {server!r} redirects to {detail}, which is not followed; register that URL instead."
+        case "session":
+            return f"The server {server!r} forgets its sessions at once."
+        case "status":
+            return f"The server {server!r} has no MCP endpoint at its URL (HTTP {detail})."
+        case "too-large" | "lost" | "forbidden":
+            return f"The server {server!r} gave no answer that could be used."
+    assert_never(kind)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything it was caused by or groups, deepest last."""
+    seen: set[int] = set()
+    queue = [error]
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen or isinstance(current, asyncio.CancelledError):
+            continue
+        seen.add(id(current))
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            queue.extend(current.exceptions)
+        queue.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
+
+
+def rpc_error(trouble: Trouble, mark: str) -> dict[str, Any]:
+    """The JSON-RPC answer that stands for a trouble."""
+    error = {"code": INTERNAL_ERROR, "message": trouble.kind, "data": trouble.encode(mark)}
+    return {"jsonrpc": "2.0", "id": None, "error": error}

@@ -1,0 +1,196 @@
+"""The HTTP client for one upstream server: contains failures, limits sizes, guards addresses."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
+from nexus_hub.errors import ForbiddenAddress
+from nexus_hub.upstream.addresses import Resolve, public_addresses
+from nexus_hub.upstream.config import HttpConfig
+from nexus_hub.upstream.faults import Trouble, rpc_error, trouble_of_exchange, trouble_of_status
+
+SESSION_HEADER = "mcp-session-id"
+NOTICE_SECONDS = 10.0
+"""How long a notification's POST may take: the SDK sends no further request before it ends."""
+MAX_ERROR_BYTES = 64 * 1024
+_ADDRESS_SECONDS = 30.0
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Connects only to public addresses, and to the very address that was judged."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, resolve: Resolve, clock: Callable[[], float]) -> None:
+        self._inner = inner
+        self._resolve = resolve
+        self._clock = clock
+        self._judged: dict[tuple[str, int], tuple[float, list[str]]] = {}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send the request to one address of its host after the other until one accepts the connection."""
+        host = request.url.raw_host.decode("ascii").strip("[]")
+        *others, last = await self._addresses(host, request.url.port or _default_port(request.url))
+        for address in others:
+            try:
+                return await self._inner.handle_async_request(_pinned(request, host, address))
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                continue
+        return await self._inner.handle_async_request(_pinned(request, host, last))
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        until, addresses = self._judged.get((host, port), (0.0, []))
+        if not addresses or self._clock() >= until:
+            try:
+                addresses = await public_addresses(host, port, self._resolve)
+            except OSError as error:
+                raise httpx2.ConnectError("the host name can't be resolved", request=None) from error
+            self._judged[host, port] = (self._clock() + _ADDRESS_SECONDS, addresses)
+        return addresses
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+def _default_port(url: httpx2.URL) -> int:
+    return 443 if url.scheme == "https" else 80
+
+
+def _pinned(request: httpx2.Request, host: str, address: str) -> httpx2.Request:
+    """The same request to an address; the header Host and the name in TLS stay those of the host."""
+    return httpx2.Request(
+        request.method,
+        request.url.copy_with(host=address),
+        headers=request.headers,
+        stream=request.stream,
+        extensions={**request.extensions, "sni_hostname": host},
+    )
+
+
+class ContainedClient(httpx2.AsyncClient):
+    """An HTTP client whose failures come back as answers, since an exception would end the SDK's whole transport.
+
+    `trouble` is what the latest request met, None when it went well; `mark` is the secret that tells our own
+    answers from the server's; `assumed` says that the server's era is remembered, not asked for.
+    """
+
+    def __init__(self, *, max_bytes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.mark = secrets.token_hex(16)
+        self.trouble: Trouble | None = None
+        self.assumed = False
+        self._max_bytes = max_bytes
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send, and turn every failure into an answer."""
+        if _is_notice(request):
+            request.extensions = {**request.extensions, "timeout": httpx2.Timeout(NOTICE_SECONDS).as_dict()}
+        try:
+            response = await self._contain(await super().send(request, **options))
+        except ForbiddenAddress as error:
+            return self._answer(request, Trouble("forbidden", error.host))
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
+            return self._answer(request, trouble_of_exchange(error))
+        return response
+
+    def _answer(self, request: httpx2.Request, trouble: Trouble) -> httpx2.Response:
+        self.trouble = trouble
+        return httpx2.Response(502, json=rpc_error(trouble, self.mark), request=request)
+
+    async def _contain(self, response: httpx2.Response) -> httpx2.Response:
+        if response.next_request is not None and response.next_request.url.host != response.request.url.host:
+            await response.aclose()
+            return self._answer(response.request, Trouble("redirect", response.next_request.url.host))
+        if response.status_code >= 400:
+            return await self._refusal(response)
+        self.trouble, self.assumed = None, False
+        if response.headers.get("content-type", "").lower().startswith("application/json"):
+            return await self._read(response, self._max_bytes)
+        return response
+
+    async def _refusal(self, response: httpx2.Response) -> httpx2.Response:
+        kept = await self._read(response, MAX_ERROR_BYTES)
+        if kept.status_code in {401, 403, 407}:
+            return self._answer(kept.request, trouble_of_status(kept.status_code))
+        error = _rpc_error_of(kept)
+        if _is_session_loss(kept, error) or (self.assumed and kept.status_code in {400, 404, 405}):
+            return self._answer(kept.request, Trouble("session"))
+        self.trouble = trouble_of_status(kept.status_code)
+        return kept if error is not None else self._answer(kept.request, self.trouble)
+
+    async def _read(self, response: httpx2.Response, limit: int) -> httpx2.Response:
+        """The response with its body read, here, where a connection that breaks is contained."""
+        body = bytearray()
+        try:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > limit:
+                    return self._answer(response.request, Trouble("too-large", f"{len(body)}/{limit}"))
+        finally:
+            await response.aclose()
+        return _with_body(response, bytes(body))
+
+
+def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+    gone = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
+    return httpx2.Response(response.status_code, headers=headers, content=body, request=response.request)
+
+
+def _is_notice(request: httpx2.Request) -> bool:
+    """Whether this is the POST of a notification or of an answer to the server's own request."""
+    if request.method != "POST" or len(request.content) > MAX_ERROR_BYTES:
+        return False
+    message = json.loads(request.content)
+    return not ("method" in message and "id" in message)
+
+
+def _rpc_error_of(response: httpx2.Response) -> Mapping[str, Any] | None:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) and isinstance(error.get("code"), int) else None
+
+
+def _is_session_loss(response: httpx2.Response, error: Mapping[str, Any] | None) -> bool:
+    """Whether the server no longer knows our session: 404 by the protocol, 400 with a word about it in practice.
+
+    Source: MCP 2025-11-25, basic/transports, Session Management.
+    """
+    if SESSION_HEADER not in response.request.headers:
+        return False
+    says_so = error is not None and "session" in str(error.get("message", "")).lower()
+    return response.status_code == 404 or (response.status_code == 400 and says_so)
+
+
+def build_client(
+    config: HttpConfig, *, guarded: bool, resolve: Resolve, max_bytes: int, connect_timeout: float
+) -> ContainedClient:
+    """A client with the server's headers; `guarded` ones use no proxy and reach only public addresses."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
+    transport = None
+    if guarded:
+        transport = GuardedTransport(httpx2.AsyncHTTPTransport(limits=limits), resolve, time.monotonic)
+    return ContainedClient(
+        max_bytes=max_bytes,
+        headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        timeout=httpx2.Timeout(connect_timeout, read=None),
+        limits=limits,
+        transport=transport,
+    )
+
+
+@asynccontextmanager
+async def http_streams(config: HttpConfig, client: ContainedClient, max_bytes: int) -> AsyncGenerator[Any]:
+    """The SDK's streams over our client, which is closed with them."""
+    async with client, streamable_http_client(config.url, http_client=client, max_sse_event_size=max_bytes) as streams:
+        yield streams
+        await asyncio.sleep(0)

@@ -1,0 +1,83 @@
+"""Running an upstream server as a child process, and keeping what it writes to its standard error."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from mcp import StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from nexus_hub.upstream.config import StdioConfig
+
+MAX_LOG_BYTES = 1024 * 1024
+
+
+class ErrorLog(asyncio.Protocol):
+    """Writes what arrives to a file of mode 0600; a full one becomes `<name>.1`, in the place of an older one.
+
+    A child's standard error may hold secrets, so it goes nowhere else.
+    """
+
+    def __init__(self, path: Path, limit: int = MAX_LOG_BYTES) -> None:
+        self._path = path
+        self._limit = limit
+        self._file = _open_private(path)
+
+    def data_received(self, data: bytes) -> None:
+        """Append, starting a new file when this one is full."""
+        if self._file.tell() + len(data) > self._limit:
+            self._file.close()
+            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            self._file = _open_private(self._path)
+        self._file.write(data[-self._limit :])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the file."""
+        del exc
+        self._file.close()
+
+
+def _open_private(path: Path) -> IO[bytes]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    file = os.fdopen(descriptor, "ab", buffering=0)
+    file.seek(0, os.SEEK_END)
+    return file
+
+
+@asynccontextmanager
+async def _error_output(path: Path | None) -> AsyncGenerator[IO[str]]:
+    """What the child gets as its standard error: a pipe into the log, or nowhere."""
+    if path is None:
+        with _open_nowhere() as nowhere:
+            yield nowhere
+        return
+    reader, writer = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "w"), strict=True))
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: ErrorLog(path), reader)
+    try:
+        yield writer
+    finally:
+        writer.close()
+        await asyncio.sleep(0)
+        transport.close()
+
+
+def _open_nowhere() -> IO[str]:
+    return Path(os.devnull).open("w")
+
+
+@asynccontextmanager
+async def stdio_streams(config: StdioConfig, log: Path | None) -> AsyncGenerator[Any]:
+    """Start the command and give the SDK's streams to it; the child is gone when this ends."""
+    parameters = StdioServerParameters(
+        command=config.command,
+        args=list(config.args),
+        env={name: value.get_secret_value() for name, value in config.env.items()},
+    )
+    async with _error_output(log) as errors, stdio_client(parameters, errlog=errors) as streams:  # type: ignore[arg-type]
+        yield streams

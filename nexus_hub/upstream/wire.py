@@ -1,0 +1,79 @@
+"""Requests and results as they are on the wire, passed through without loss."""
+
+from typing import Any, assert_never
+
+import mcp_types as types
+from mcp import ClientSession, MCPError
+from mcp_types import HEADER_MISMATCH, SERVER_INFO_META_KEY
+from pydantic import RootModel
+
+from nexus_hub.upstream.requests import OnProgress, PromptGet, ResourceRead, ToolCall, UpstreamRequest
+
+Wire = RootModel[dict[str, Any]]
+"""A result kept as the JSON object that arrived; the SDK still checks it against the protocol."""
+MAX_RELIST_PAGES = 100
+
+
+class InputRequired(Exception):
+    """The server wants something of the user in the middle of a call, which the hub does not offer."""
+
+
+async def send(session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None) -> dict[str, Any]:
+    """Send one request and return its result as on the wire, less what only the transport needs.
+
+    Raises MCPError, InputRequired, and pydantic's ValidationError for a result that breaks the protocol.
+    """
+    try:
+        result = await _send_once(session, request, on_progress)
+    except MCPError as error:
+        if error.code != HEADER_MISMATCH or not isinstance(request, ToolCall):
+            raise
+        await _learn_headers(session, request.name)
+        result = await _send_once(session, request, on_progress)
+    return _plain(result)
+
+
+async def _send_once(
+    session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None
+) -> dict[str, Any]:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        if on_progress is not None:
+            await on_progress(progress, total, message)
+
+    progress_callback = tell if on_progress is not None else None
+    return (await session.send_request(_typed(request), Wire, progress_callback=progress_callback)).root
+
+
+def _typed(request: UpstreamRequest) -> types.ClientRequest:
+    match request:
+        case ToolCall(name, arguments):
+            return types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
+        case ResourceRead(uri):
+            return types.ReadResourceRequest(params=types.ReadResourceRequestParams(uri=uri))
+        case PromptGet(name, prompt_arguments):
+            params = types.GetPromptRequestParams(name=name, arguments=prompt_arguments)
+            return types.GetPromptRequest(params=params)
+    assert_never(request)
+
+
+async def _learn_headers(session: ClientSession, tool: str) -> None:
+    """Let the session see the tool's listing, which says which arguments it wants in HTTP headers too."""
+    cursor: str | None = None
+    for _ in range(MAX_RELIST_PAGES):
+        page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+        cursor = page.next_cursor
+        if cursor is None or any(each.name == tool for each in page.tools):
+            return
+
+
+def _plain(result: dict[str, Any]) -> dict[str, Any]:
+    kind = result.get("resultType", "complete")
+    if kind != "complete":
+        raise InputRequired(kind)
+    plain = {key: value for key, value in result.items() if key != "resultType"}
+    meta = plain.get("_meta")
+    if isinstance(meta, dict) and SERVER_INFO_META_KEY in meta:
+        plain["_meta"] = {key: value for key, value in meta.items() if key != SERVER_INFO_META_KEY}
+        if not plain["_meta"]:
+            del plain["_meta"]
+    return plain
