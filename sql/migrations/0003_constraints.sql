@@ -13,12 +13,12 @@ WHERE s.id = n.id
     AND (n.name IS NULL OR n.place > 1 OR n.name !~ '^[A-Za-z0-9]([A-Za-z0-9-]|_(?!_))*$' OR n.name ~ '_$'
         OR length(n.name) > 32);
 
--- Two ids may share their first digits.
+-- Two ids may share their first digits; all 32 are unique.
 WITH numbered AS (
     SELECT id, row_number() OVER (PARTITION BY user_id, name ORDER BY id) AS place FROM user_servers
 )
 UPDATE user_servers s
-SET name = 'server-' || left(replace(s.id::text, '-', ''), 25)
+SET name = replace(s.id::text, '-', '')
 FROM numbered n
 WHERE s.id = n.id AND n.place > 1;
 
@@ -63,6 +63,7 @@ ALTER TABLE job_results
     DROP CONSTRAINT IF EXISTS job_results_claim_is_leased,
     DROP CONSTRAINT IF EXISTS job_results_claim_only_running,
     DROP CONSTRAINT IF EXISTS job_results_attempts,
+    DROP CONSTRAINT IF EXISTS job_results_max_attempts,
     DROP CONSTRAINT IF EXISTS job_results_timeout,
     DROP CONSTRAINT IF EXISTS job_results_known_retry,
     DROP CONSTRAINT IF EXISTS job_results_idempotency_key_length;
@@ -80,7 +81,8 @@ ALTER TABLE job_results
     ADD CONSTRAINT job_results_running_has_start CHECK (status <> 'running' OR started_at IS NOT NULL),
     ADD CONSTRAINT job_results_claim_is_leased CHECK ((claim_id IS NULL) = (lease_expires_at IS NULL)),
     ADD CONSTRAINT job_results_claim_only_running CHECK (claim_id IS NULL OR status = 'running'),
-    ADD CONSTRAINT job_results_attempts CHECK (max_attempts BETWEEN 1 AND 20 AND attempt BETWEEN 0 AND max_attempts),
+    ADD CONSTRAINT job_results_attempts CHECK (attempt BETWEEN 0 AND max_attempts),
+    ADD CONSTRAINT job_results_max_attempts CHECK (max_attempts BETWEEN 1 AND 20),
     ADD CONSTRAINT job_results_timeout CHECK (timeout_seconds > 0),
     ADD CONSTRAINT job_results_known_retry CHECK (retry IN ('auto', 'always')),
     ADD CONSTRAINT job_results_idempotency_key_length CHECK (length(idempotency_key) BETWEEN 1 AND 200);

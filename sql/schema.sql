@@ -1,0 +1,1066 @@
+-- The whole schema: what all files of migrations/ come to, to read and to compare. A test keeps it so.
+-- The hub itself is set up by `nexus-hub migrate`, which also makes the role nexus_app.
+-- Name: check_rate_limit(text, uuid, integer); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.check_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer) RETURNS boolean
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT t.allowed FROM take_rate_limit(p_server_id, p_user_id, p_limit_per_minute) t
+$$;
+
+-- Name: cleanup_job_results_manual(integer, integer); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.cleanup_job_results_manual(p_days_completed integer DEFAULT 7, p_days_orphaned integer DEFAULT 1) RETURNS TABLE(deleted_completed integer, deleted_orphaned integer, total_deleted integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_completed integer;
+    v_orphaned  integer;
+BEGIN
+    IF (p_days_completed BETWEEN 0 AND 3650 AND p_days_orphaned BETWEEN 0 AND 3650) IS NOT TRUE THEN
+        RAISE EXCEPTION 'Days must be from 0 to 3650.' USING ERRCODE = '22023';
+    END IF;
+    DELETE FROM job_results j
+    WHERE j.status IN ('completed', 'failed', 'cancelled')
+        AND j.error_code IS DISTINCT FROM 'orphaned'
+        AND j.completed_at < now() - make_interval(days => p_days_completed);
+    GET DIAGNOSTICS v_completed = ROW_COUNT;
+    DELETE FROM job_results j
+    WHERE j.status = 'failed'
+        AND j.error_code = 'orphaned'
+        AND j.completed_at < now() - make_interval(days => p_days_orphaned);
+    GET DIAGNOSTICS v_orphaned = ROW_COUNT;
+    RETURN QUERY SELECT v_completed, v_orphaned, v_completed + v_orphaned;
+END
+$$;
+
+-- Name: cleanup_old_job_results(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.cleanup_old_job_results() RETURNS integer
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT c.total_deleted FROM cleanup_job_results_manual() c
+$$;
+
+-- Name: execute_job_via_pg_net(uuid); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.execute_job_via_pg_net(job_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM job_results j WHERE j.id = execute_job_via_pg_net.job_id) THEN
+        RAISE EXCEPTION 'Job % not found', job_id USING ERRCODE = 'P0002';
+    END IF;
+    PERFORM pg_notify('nexus_dispatch', job_id::text);
+END
+$$;
+
+-- Name: nexus_cache_before_write(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_cache_before_write() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NEW.server_type IN ('system', 'user') AND NEW.server_ref_id IS NOT NULL THEN
+        INSERT INTO server_state (server_type, server_ref_id, user_id, name)
+        VALUES (NEW.server_type, NEW.server_ref_id, CASE NEW.server_type WHEN 'user' THEN NEW.user_id END,
+            'server-' || left(NEW.server_ref_id::text, 8))
+        ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Name: nexus_claims_user_id(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_claims_user_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_claims text := nullif(current_setting('request.jwt.claims', true), '');
+BEGIN
+    IF v_claims IS NULL THEN
+        RETURN NULL;
+    END IF;
+    BEGIN
+        RETURN (v_claims::jsonb ->> 'sub')::uuid;
+    EXCEPTION WHEN data_exception OR untranslatable_character THEN
+        RETURN NULL;
+    END;
+END
+$$;
+
+-- Name: nexus_current_user_id(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_current_user_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $_$
+DECLARE
+    v_user_id text := nullif(current_setting('nexus.user_id', true), '');
+BEGIN
+    IF v_user_id IS NULL THEN
+        RETURN nexus_claims_user_id();
+    END IF;
+    IF coalesce(current_setting('nexus.scope', true), '') <> 'user'
+        OR v_user_id !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+    THEN
+        RETURN NULL;
+    END IF;
+    RETURN v_user_id::uuid;
+END
+$_$;
+
+-- Name: nexus_job_after_write(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_job_after_write() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM pg_notify('nexus_jobs', json_build_object(
+        'id', NEW.id, 'version', NEW.version, 'status', NEW.status, 'user_id', NEW.user_id)::text);
+    RETURN NULL;
+END
+$$;
+
+-- Name: nexus_job_before_write(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_job_before_write() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $_$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.status IN ('completed', 'failed', 'cancelled') THEN
+            RAISE EXCEPTION 'Job % has ended as %; what has ended does not change.', OLD.id, OLD.status
+                USING ERRCODE = 'NX001';
+        END IF;
+        NEW.version := OLD.version + 1;
+    END IF;
+
+    IF NEW.server_ref_id IS NOT NULL AND NEW.server_ref_id IS DISTINCT FROM OLD.server_ref_id THEN
+        NEW.server_id := NEW.server_ref_id::text;
+    ELSIF NEW.server_id IS DISTINCT FROM OLD.server_id THEN
+        NEW.server_ref_id := CASE
+            WHEN NEW.server_id ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+            THEN NEW.server_id::uuid
+        END;
+        NEW.server_id := coalesce(NEW.server_ref_id::text, NEW.server_id);
+    END IF;
+    IF NEW.server_type IS NULL AND NEW.server_ref_id IS NOT NULL THEN
+        SELECT s.server_type INTO NEW.server_type
+        FROM server_state s
+        WHERE s.server_ref_id = NEW.server_ref_id
+        LIMIT 1;
+    END IF;
+
+    IF NEW.status = 'running' THEN
+        NEW.started_at := coalesce(NEW.started_at, now());
+    ELSE
+        NEW.claim_id := NULL;
+        NEW.lease_expires_at := NULL;
+    END IF;
+    IF NEW.status IN ('completed', 'failed', 'cancelled') THEN
+        NEW.completed_at := coalesce(NEW.completed_at, now());
+    END IF;
+    RETURN NEW;
+END
+$_$;
+
+-- Name: nexus_rate_limit_usage(text, uuid, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) RETURNS record
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    WITH bucket AS (
+        SELECT extract(epoch FROM t.window_start + interval '61 seconds' - clock_timestamp()) AS leaves_in,
+            sum(t.request_count) OVER (ORDER BY t.window_start, t.user_id) AS used_until,
+            t.request_count
+        FROM rate_limit_tracking t
+        WHERE t.server_id = p_server_id
+            AND t.window_start > clock_timestamp() - interval '61 seconds'
+            AND (p_whole_server OR t.user_id IS NOT DISTINCT FROM p_user_id)
+    ), total AS (
+        SELECT coalesce(sum(b.request_count), 0) AS used, coalesce(max(b.leaves_in), 0) AS reset_after FROM bucket b
+    )
+    SELECT t.used,
+        coalesce((
+            SELECT min(b.leaves_in) FROM bucket b WHERE b.used_until > t.used - p_limit_per_minute
+        ), 0)::double precision * (t.used >= p_limit_per_minute)::integer,
+        t.reset_after::double precision
+    FROM total t
+$$;
+
+-- Name: nexus_scope_is_service(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_scope_is_service() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT coalesce(current_setting('nexus.scope', true), '') = 'service'
+$$;
+
+-- Name: nexus_server_before_write(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_server_before_write() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    NEW.name := coalesce(NEW.name, 'server-' || left(NEW.id::text, 8));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.updated_at := now();
+        NEW.revision := greatest(NEW.revision, OLD.revision + 1);
+        -- Who is not the hub seals without a key id and without associated data, and leaves the old id behind.
+        IF NEW.config_encrypted IS DISTINCT FROM OLD.config_encrypted
+            AND NEW.key_id IS NOT DISTINCT FROM OLD.key_id
+            AND NOT pg_has_role(current_user, 'nexus_app', 'MEMBER')
+        THEN
+            NEW.key_id := NULL;
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Name: nexus_server_check_name(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_server_check_name() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_taken boolean;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('nexus.server_name:' || NEW.name, 0));
+    IF TG_ARGV[0] = 'system' THEN
+        v_taken := EXISTS (SELECT FROM user_servers s WHERE s.name = NEW.name);
+    ELSE
+        v_taken := EXISTS (SELECT FROM system_servers s WHERE s.name = NEW.name);
+    END IF;
+    IF v_taken THEN
+        RAISE EXCEPTION 'The name % is taken by another server.', quote_literal(NEW.name)
+            USING ERRCODE = '23505', CONSTRAINT = 'server_name_taken';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Name: nexus_server_keep_state(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_server_keep_state() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_owner uuid;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = OLD.id;
+        RETURN NULL;
+    END IF;
+    IF TG_ARGV[0] = 'user' THEN
+        v_owner := NEW.user_id;
+    END IF;
+    INSERT INTO server_state AS s (server_type, server_ref_id, user_id, name)
+    VALUES (TG_ARGV[0], NEW.id, v_owner, NEW.name)
+    ON CONFLICT (server_type, server_ref_id) DO UPDATE SET user_id = excluded.user_id, name = excluded.name;
+    RETURN NULL;
+END
+$$;
+
+-- Name: refresh_expired_cache_entries(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.refresh_expired_cache_entries() RETURNS TABLE(server_ref_id uuid, server_type text, user_id uuid)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    WITH due AS (
+        SELECT s.server_type, s.server_ref_id FROM server_state s WHERE s.next_refresh_at <= now()
+        UNION
+        SELECT t.server_type, t.server_ref_id FROM tool_cache t WHERE t.enabled AND t.expires_at < now()
+        UNION
+        SELECT r.server_type, r.server_ref_id FROM resource_cache r WHERE r.expires_at < now()
+        UNION
+        SELECT p.server_type, p.server_ref_id FROM prompt_cache p WHERE p.expires_at < now()
+    )
+    SELECT s.id, 'system', NULL::uuid
+    FROM due d JOIN system_servers s ON s.id = d.server_ref_id AND d.server_type = 'system'
+    WHERE s.enabled
+    UNION ALL
+    SELECT s.id, 'user', s.user_id
+    FROM due d JOIN user_servers s ON s.id = d.server_ref_id AND d.server_type = 'user'
+    WHERE s.enabled
+$$;
+
+-- Name: rotate_vault_key(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.rotate_vault_key() RETURNS TABLE(servers_updated integer, errors text[])
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_primary text := nullif(current_setting('nexus.vault_primary_key_id', true), '');
+BEGIN
+    IF v_primary IS NULL THEN
+        RAISE EXCEPTION 'The setting nexus.vault_primary_key_id is not set.'
+            USING ERRCODE = '55000', HINT = 'Set it to the id of the primary key, as nexus-hub vault status shows it.';
+    END IF;
+    RETURN QUERY
+    WITH sealed AS (
+        SELECT 'system' AS server_type, s.id, s.key_id FROM system_servers s
+        UNION ALL
+        SELECT 'user', u.id, u.key_id FROM user_servers u WHERE u.config_encrypted IS NOT NULL
+    )
+    SELECT (count(*) FILTER (WHERE s.key_id = v_primary))::integer,
+        coalesce(array_agg(
+            format('Server %s/%s: sealed with %s, not with %s', s.server_type, s.id,
+                coalesce('key ' || s.key_id, 'a key of no known id'), v_primary)
+            ORDER BY s.server_type, s.id
+        ) FILTER (WHERE s.key_id IS DISTINCT FROM v_primary), '{}')
+    FROM sealed s;
+END
+$$;
+
+-- Name: take_rate_limit(text, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.take_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer DEFAULT NULL::integer) RETURNS TABLE(allowed boolean, remaining integer, retry_after double precision, reset_after double precision)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_locked boolean;
+    v_server record;
+    v_user   record;
+BEGIN
+    IF p_limit_per_minute IS NULL AND p_user_limit_per_minute IS NULL THEN
+        RETURN QUERY SELECT true, NULL::integer, 0::double precision, 0::double precision;
+        RETURN;
+    END IF;
+    IF least(p_limit_per_minute, p_user_limit_per_minute) <= 0 THEN
+        RETURN QUERY SELECT false, 0, 60::double precision, 60::double precision;
+        RETURN;
+    END IF;
+
+    -- First without the lock: time only takes calls away, so that what is full by committed rows is full.
+    FOREACH v_locked IN ARRAY ARRAY[false, true] LOOP
+        IF v_locked THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended('nexus.rate_limit:' || p_server_id, 0));
+        END IF;
+        v_server := nexus_rate_limit_usage(p_server_id, p_user_id, true, p_limit_per_minute);
+        v_user := nexus_rate_limit_usage(p_server_id, p_user_id, false, p_user_limit_per_minute);
+        IF v_server.used >= p_limit_per_minute OR v_user.used >= p_user_limit_per_minute THEN
+            RETURN QUERY SELECT false, 0, greatest(v_server.retry_after, v_user.retry_after),
+                CASE WHEN p_limit_per_minute IS NULL THEN v_user.reset_after ELSE v_server.reset_after END;
+            RETURN;
+        END IF;
+    END LOOP;
+
+    DELETE FROM rate_limit_tracking t
+    WHERE t.server_id = p_server_id AND t.window_start < clock_timestamp() - interval '2 minutes';
+    INSERT INTO rate_limit_tracking AS t (server_id, user_id, window_start, request_count)
+    VALUES (p_server_id, p_user_id, date_trunc('second', clock_timestamp()), 1)
+    ON CONFLICT (server_id, user_id, window_start) DO UPDATE SET request_count = t.request_count + 1;
+    RETURN QUERY SELECT true,
+        least(p_limit_per_minute - v_server.used, p_user_limit_per_minute - v_user.used)::integer - 1,
+        0::double precision, 61::double precision;
+END
+$$;
+
+-- Name: api_tokens; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.api_tokens (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    token_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revoked_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    CONSTRAINT api_tokens_hash_length CHECK ((octet_length(token_hash) = 32))
+);
+
+-- Name: job_results; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.job_results (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid,
+    job_type text NOT NULL,
+    server_id text NOT NULL,
+    tool_name text,
+    params jsonb DEFAULT '{}'::jsonb NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    result jsonb,
+    error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    server_type text,
+    server_ref_id uuid,
+    flow_run_id uuid,
+    attempt integer DEFAULT 0 NOT NULL,
+    max_attempts integer DEFAULT 3 NOT NULL,
+    claim_id uuid,
+    lease_expires_at timestamp with time zone,
+    heartbeat_at timestamp with time zone,
+    available_at timestamp with time zone DEFAULT now() NOT NULL,
+    dispatched_at timestamp with time zone,
+    timeout_seconds integer,
+    retry text DEFAULT 'auto'::text NOT NULL,
+    error_code text,
+    progress jsonb,
+    version bigint DEFAULT 1 NOT NULL,
+    idempotency_key text,
+    request_digest text,
+    cancel_requested_at timestamp with time zone,
+    result_escaped boolean DEFAULT false NOT NULL,
+    CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
+    CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),
+    CONSTRAINT job_results_claim_only_running CHECK (((claim_id IS NULL) OR (status = 'running'::text))),
+    CONSTRAINT job_results_ended_has_end CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (completed_at IS NOT NULL))),
+    CONSTRAINT job_results_idempotency_key_length CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
+    CONSTRAINT job_results_known_job_type CHECK ((job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text, 'cache_refresh'::text, 'key_rotation'::text, 'job_cleanup'::text]))),
+    CONSTRAINT job_results_known_retry CHECK ((retry = ANY (ARRAY['auto'::text, 'always'::text]))),
+    CONSTRAINT job_results_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),
+    CONSTRAINT job_results_known_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT job_results_max_attempts CHECK (((max_attempts >= 1) AND (max_attempts <= 20))),
+    CONSTRAINT job_results_one_server CHECK (((server_ref_id IS NULL) OR (server_id = (server_ref_id)::text))),
+    CONSTRAINT job_results_params_object CHECK ((jsonb_typeof(params) = 'object'::text)),
+    CONSTRAINT job_results_running_has_start CHECK (((status <> 'running'::text) OR (started_at IS NOT NULL))),
+    CONSTRAINT job_results_timeout CHECK ((timeout_seconds > 0))
+);
+
+-- Name: prompt_cache; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.prompt_cache (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    server_ref_id uuid,
+    server_type text,
+    user_id uuid,
+    expires_at timestamp with time zone DEFAULT (now() + '24:00:00'::interval) NOT NULL,
+    prompt_name text,
+    namespaced_name text,
+    title text,
+    description text,
+    definition jsonb,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    stale boolean DEFAULT false NOT NULL,
+    CONSTRAINT prompt_cache_entry CHECK (((prompt_name IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL) AND (namespaced_name IS NOT NULL) AND (length(namespaced_name) <= 64)))),
+    CONSTRAINT prompt_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
+);
+
+-- Name: rate_limit_tracking; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.rate_limit_tracking (
+    server_id text NOT NULL,
+    user_id uuid,
+    window_start timestamp with time zone NOT NULL,
+    request_count integer DEFAULT 1 NOT NULL
+)
+WITH (fillfactor='50');
+
+-- Name: resource_cache; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.resource_cache (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    server_ref_id uuid,
+    server_type text,
+    user_id uuid,
+    expires_at timestamp with time zone DEFAULT (now() + '24:00:00'::interval) NOT NULL,
+    uri text,
+    name text,
+    title text,
+    description text,
+    mime_type text,
+    definition jsonb,
+    is_template boolean DEFAULT false NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    stale boolean DEFAULT false NOT NULL,
+    CONSTRAINT resource_cache_entry CHECK (((uri IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL)))),
+    CONSTRAINT resource_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
+);
+
+-- Name: schema_migrations; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+-- Name: server_state; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.server_state (
+    server_type text NOT NULL,
+    server_ref_id uuid NOT NULL,
+    user_id uuid,
+    name text NOT NULL,
+    status text DEFAULT 'unknown'::text NOT NULL,
+    next_refresh_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_refresh_at timestamp with time zone,
+    last_attempt_at timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    last_error_code text,
+    protocol_version text,
+    server_info jsonb,
+    instructions text,
+    refresh_claim uuid,
+    refresh_lease_expires_at timestamp with time zone,
+    CONSTRAINT server_state_claim_is_leased CHECK (((refresh_claim IS NULL) = (refresh_lease_expires_at IS NULL))),
+    CONSTRAINT server_state_failures CHECK ((failures >= 0)),
+    CONSTRAINT server_state_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),
+    CONSTRAINT server_state_known_status CHECK ((status = ANY (ARRAY['unknown'::text, 'ready'::text, 'failing'::text]))),
+    CONSTRAINT server_state_system_has_no_owner CHECK (((server_type = 'user'::text) OR (user_id IS NULL)))
+);
+
+-- Name: system_servers; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.system_servers (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    transport text NOT NULL,
+    config_encrypted bytea NOT NULL,
+    key_id text NOT NULL,
+    endpoint text NOT NULL,
+    limit_per_minute integer,
+    enabled boolean DEFAULT true NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT system_servers_key_id CHECK ((key_id ~ '^[0-9a-f]{8}$'::text)),
+    CONSTRAINT system_servers_known_transport CHECK ((transport = ANY (ARRAY['http'::text, 'stdio'::text]))),
+    CONSTRAINT system_servers_limit CHECK ((limit_per_minute > 0)),
+    CONSTRAINT system_servers_name_rule CHECK (((name ~ '^[A-Za-z0-9]([A-Za-z0-9-]|_(?!_))*$'::text) AND (name !~ '_$'::text) AND (length(name) <= 32))),
+    CONSTRAINT system_servers_sealed_length CHECK ((octet_length(config_encrypted) >= 28))
+);
+
+-- Name: tool_cache; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.tool_cache (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    server_ref_id uuid,
+    server_type text,
+    user_id uuid,
+    namespaced_name text NOT NULL,
+    enabled boolean DEFAULT true NOT NULL,
+    expires_at timestamp with time zone DEFAULT (now() + '24:00:00'::interval) NOT NULL,
+    tool_name text,
+    title text,
+    description text,
+    definition jsonb,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    stale boolean DEFAULT false NOT NULL,
+    CONSTRAINT tool_cache_entry CHECK (((tool_name IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL) AND (length(namespaced_name) <= 64)))),
+    CONSTRAINT tool_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
+);
+
+-- Name: user_servers; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.user_servers (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    config_encrypted bytea,
+    name text NOT NULL,
+    transport text DEFAULT 'http'::text NOT NULL,
+    key_id text,
+    endpoint text,
+    limit_per_minute integer,
+    enabled boolean DEFAULT true NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_servers_http_only CHECK ((transport = 'http'::text)),
+    CONSTRAINT user_servers_key_id CHECK (((key_id IS NULL) OR ((key_id ~ '^[0-9a-f]{8}$'::text) AND (config_encrypted IS NOT NULL)))),
+    CONSTRAINT user_servers_limit CHECK ((limit_per_minute > 0)),
+    CONSTRAINT user_servers_name_rule CHECK (((name ~ '^[A-Za-z0-9]([A-Za-z0-9-]|_(?!_))*$'::text) AND (name !~ '_$'::text) AND (length(name) <= 32))),
+    CONSTRAINT user_servers_sealed_length CHECK ((octet_length(config_encrypted) >= 28))
+);
+
+-- Name: users; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.users (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT users_name_rule CHECK (((name ~ '^[A-Za-z0-9][A-Za-z0-9._@-]*$'::text) AND (length(name) <= 64)))
+);
+
+-- Name: api_tokens api_tokens_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.api_tokens
+    ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
+
+-- Name: api_tokens api_tokens_token_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.api_tokens
+    ADD CONSTRAINT api_tokens_token_hash_key UNIQUE (token_hash);
+
+-- Name: job_results job_results_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.job_results
+    ADD CONSTRAINT job_results_pkey PRIMARY KEY (id);
+
+-- Name: prompt_cache prompt_cache_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.prompt_cache
+    ADD CONSTRAINT prompt_cache_pkey PRIMARY KEY (id);
+
+-- Name: resource_cache resource_cache_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.resource_cache
+    ADD CONSTRAINT resource_cache_pkey PRIMARY KEY (id);
+
+-- Name: schema_migrations schema_migrations_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+-- Name: server_state server_state_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.server_state
+    ADD CONSTRAINT server_state_pkey PRIMARY KEY (server_type, server_ref_id);
+
+-- Name: system_servers system_servers_name_key; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.system_servers
+    ADD CONSTRAINT system_servers_name_key UNIQUE (name);
+
+-- Name: system_servers system_servers_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.system_servers
+    ADD CONSTRAINT system_servers_pkey PRIMARY KEY (id);
+
+-- Name: tool_cache tool_cache_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.tool_cache
+    ADD CONSTRAINT tool_cache_pkey PRIMARY KEY (id);
+
+-- Name: user_servers user_servers_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.user_servers
+    ADD CONSTRAINT user_servers_pkey PRIMARY KEY (id);
+
+-- Name: users users_name_key; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_name_key UNIQUE (name);
+
+-- Name: users users_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+-- Name: idx_api_tokens_user; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_api_tokens_user ON public.api_tokens USING btree (user_id);
+
+-- Name: idx_job_results_by_user; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_by_user ON public.job_results USING btree (user_id, created_at DESC, id DESC);
+
+-- Name: idx_job_results_cleanup; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_cleanup ON public.job_results USING btree (status, completed_at) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+
+-- Name: idx_job_results_flow_run; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_flow_run ON public.job_results USING btree (flow_run_id) WHERE (flow_run_id IS NOT NULL);
+
+-- Name: idx_job_results_lease; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_lease ON public.job_results USING btree (lease_expires_at) WHERE (status = 'running'::text);
+
+-- Name: idx_job_results_orphaned; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_orphaned ON public.job_results USING btree (status, created_at) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+
+-- Name: idx_job_results_recent; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_recent ON public.job_results USING btree (created_at DESC, id DESC);
+
+-- Name: idx_job_results_undispatched; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_undispatched ON public.job_results USING btree (available_at) WHERE ((status = 'pending'::text) AND (dispatched_at IS NULL));
+
+-- Name: idx_prompt_cache_expires; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_prompt_cache_expires ON public.prompt_cache USING btree (expires_at);
+
+-- Name: idx_rate_limit_window; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_rate_limit_window ON public.rate_limit_tracking USING btree (server_id, window_start);
+
+-- Name: idx_resource_cache_expires; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_resource_cache_expires ON public.resource_cache USING btree (expires_at);
+
+-- Name: idx_server_state_due; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_server_state_due ON public.server_state USING btree (next_refresh_at);
+
+-- Name: idx_server_state_ref; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_server_state_ref ON public.server_state USING btree (server_ref_id);
+
+-- Name: idx_tool_cache_expires; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_tool_cache_expires ON public.tool_cache USING btree (expires_at) WHERE enabled;
+
+-- Name: idx_user_servers_name; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_user_servers_name ON public.user_servers USING btree (name);
+
+-- Name: job_results_idempotency_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX job_results_idempotency_key ON public.job_results USING btree (user_id, idempotency_key) NULLS NOT DISTINCT WHERE (idempotency_key IS NOT NULL);
+
+-- Name: prompt_cache_namespaced_name_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX prompt_cache_namespaced_name_key ON public.prompt_cache USING btree (user_id, namespaced_name) NULLS NOT DISTINCT WHERE (prompt_name IS NOT NULL);
+
+-- Name: prompt_cache_server_prompt_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX prompt_cache_server_prompt_key ON public.prompt_cache USING btree (server_type, server_ref_id, prompt_name);
+
+-- Name: rate_limit_tracking_window_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX rate_limit_tracking_window_key ON public.rate_limit_tracking USING btree (server_id, user_id, window_start) NULLS NOT DISTINCT;
+
+-- Name: resource_cache_server_uri_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX resource_cache_server_uri_key ON public.resource_cache USING btree (server_type, server_ref_id, uri);
+
+-- Name: tool_cache_namespaced_name_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX tool_cache_namespaced_name_key ON public.tool_cache USING btree (user_id, namespaced_name) NULLS NOT DISTINCT WHERE (tool_name IS NOT NULL);
+
+-- Name: tool_cache_server_tool_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX tool_cache_server_tool_key ON public.tool_cache USING btree (server_type, server_ref_id, tool_name);
+
+-- Name: user_servers_user_id_name_key; Type: INDEX; Schema: public; Owner: -
+
+CREATE UNIQUE INDEX user_servers_user_id_name_key ON public.user_servers USING btree (user_id, name);
+
+-- Name: job_results after_insert; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER after_insert AFTER INSERT ON public.job_results FOR EACH ROW EXECUTE FUNCTION public.nexus_job_after_write();
+
+-- Name: job_results after_update; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER after_update AFTER UPDATE ON public.job_results FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.attempt IS DISTINCT FROM new.attempt) OR (old.progress IS DISTINCT FROM new.progress) OR (old.available_at IS DISTINCT FROM new.available_at) OR (old.flow_run_id IS DISTINCT FROM new.flow_run_id) OR (old.cancel_requested_at IS DISTINCT FROM new.cancel_requested_at))) EXECUTE FUNCTION public.nexus_job_after_write();
+
+-- Name: job_results before_write; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON public.job_results FOR EACH ROW EXECUTE FUNCTION public.nexus_job_before_write();
+
+-- Name: prompt_cache before_write; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER before_write BEFORE INSERT OR UPDATE OF server_type, server_ref_id ON public.prompt_cache FOR EACH ROW EXECUTE FUNCTION public.nexus_cache_before_write();
+
+-- Name: resource_cache before_write; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER before_write BEFORE INSERT OR UPDATE OF server_type, server_ref_id ON public.resource_cache FOR EACH ROW EXECUTE FUNCTION public.nexus_cache_before_write();
+
+-- Name: system_servers before_write; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON public.system_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_before_write();
+
+-- Name: tool_cache before_write; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER before_write BEFORE INSERT OR UPDATE OF server_type, server_ref_id ON public.tool_cache FOR EACH ROW EXECUTE FUNCTION public.nexus_cache_before_write();
+
+-- Name: user_servers before_write; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON public.user_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_before_write();
+
+-- Name: system_servers check_name; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER check_name BEFORE INSERT OR UPDATE OF name ON public.system_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_check_name('system');
+
+-- Name: user_servers check_name; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER check_name BEFORE INSERT OR UPDATE OF name ON public.user_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_check_name('user');
+
+-- Name: system_servers keep_state; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER keep_state AFTER INSERT OR DELETE OR UPDATE OF name ON public.system_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_keep_state('system');
+
+-- Name: user_servers keep_state; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER keep_state AFTER INSERT OR DELETE OR UPDATE OF name, user_id ON public.user_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_keep_state('user');
+
+-- Name: api_tokens api_tokens_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.api_tokens
+    ADD CONSTRAINT api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+-- Name: prompt_cache prompt_cache_server; Type: FK CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.prompt_cache
+    ADD CONSTRAINT prompt_cache_server FOREIGN KEY (server_type, server_ref_id) REFERENCES public.server_state(server_type, server_ref_id) ON DELETE CASCADE;
+
+-- Name: resource_cache resource_cache_server; Type: FK CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.resource_cache
+    ADD CONSTRAINT resource_cache_server FOREIGN KEY (server_type, server_ref_id) REFERENCES public.server_state(server_type, server_ref_id) ON DELETE CASCADE;
+
+-- Name: tool_cache tool_cache_server; Type: FK CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.tool_cache
+    ADD CONSTRAINT tool_cache_server FOREIGN KEY (server_type, server_ref_id) REFERENCES public.server_state(server_type, server_ref_id) ON DELETE CASCADE;
+
+-- Name: api_tokens; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.api_tokens ENABLE ROW LEVEL SECURITY;
+
+-- Name: job_results; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.job_results ENABLE ROW LEVEL SECURITY;
+
+-- Name: user_servers nexus_own; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own ON public.user_servers TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id))) WITH CHECK ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
+
+-- Name: job_results nexus_own_insert; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_insert ON public.job_results FOR INSERT TO nexus_app WITH CHECK ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
+
+-- Name: job_results nexus_own_read; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_read ON public.job_results FOR SELECT TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
+
+-- Name: prompt_cache nexus_own_read; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_read ON public.prompt_cache FOR SELECT TO nexus_app USING (((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)) OR ((user_id IS NULL) AND (server_type IS DISTINCT FROM 'user'::text) AND (( SELECT public.nexus_current_user_id() AS nexus_current_user_id) IS NOT NULL))));
+
+-- Name: resource_cache nexus_own_read; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_read ON public.resource_cache FOR SELECT TO nexus_app USING (((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)) OR ((user_id IS NULL) AND (server_type IS DISTINCT FROM 'user'::text) AND (( SELECT public.nexus_current_user_id() AS nexus_current_user_id) IS NOT NULL))));
+
+-- Name: server_state nexus_own_read; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_read ON public.server_state FOR SELECT TO nexus_app USING (((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)) OR ((server_type = 'system'::text) AND (( SELECT public.nexus_current_user_id() AS nexus_current_user_id) IS NOT NULL))));
+
+-- Name: tool_cache nexus_own_read; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_read ON public.tool_cache FOR SELECT TO nexus_app USING (((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)) OR ((user_id IS NULL) AND (server_type IS DISTINCT FROM 'user'::text) AND (( SELECT public.nexus_current_user_id() AS nexus_current_user_id) IS NOT NULL))));
+
+-- Name: job_results nexus_own_update; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_own_update ON public.job_results FOR UPDATE TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id))) WITH CHECK ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
+
+-- Name: schema_migrations nexus_read; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_read ON public.schema_migrations FOR SELECT TO nexus_app USING (true);
+
+-- Name: api_tokens nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.api_tokens TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: job_results nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.job_results TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: prompt_cache nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.prompt_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: rate_limit_tracking nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.rate_limit_tracking TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: resource_cache nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.resource_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: server_state nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.server_state TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: system_servers nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.system_servers TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: tool_cache nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.tool_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: user_servers nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.user_servers TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: users nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.users TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: prompt_cache; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.prompt_cache ENABLE ROW LEVEL SECURITY;
+
+-- Name: rate_limit_tracking; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.rate_limit_tracking ENABLE ROW LEVEL SECURITY;
+
+-- Name: resource_cache; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.resource_cache ENABLE ROW LEVEL SECURITY;
+
+-- Name: schema_migrations; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.schema_migrations ENABLE ROW LEVEL SECURITY;
+
+-- Name: server_state; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.server_state ENABLE ROW LEVEL SECURITY;
+
+-- Name: system_servers; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.system_servers ENABLE ROW LEVEL SECURITY;
+
+-- Name: tool_cache; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.tool_cache ENABLE ROW LEVEL SECURITY;
+
+-- Name: user_servers; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.user_servers ENABLE ROW LEVEL SECURITY;
+
+-- Name: users; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+-- Name: SCHEMA public; Type: ACL; Schema: -; Owner: -
+
+GRANT USAGE ON SCHEMA public TO nexus_app;
+
+-- Name: FUNCTION check_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.check_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.check_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer) TO nexus_app;
+
+-- Name: FUNCTION cleanup_job_results_manual(p_days_completed integer, p_days_orphaned integer); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.cleanup_job_results_manual(p_days_completed integer, p_days_orphaned integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.cleanup_job_results_manual(p_days_completed integer, p_days_orphaned integer) TO nexus_app;
+
+-- Name: FUNCTION cleanup_old_job_results(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.cleanup_old_job_results() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.cleanup_old_job_results() TO nexus_app;
+
+-- Name: FUNCTION execute_job_via_pg_net(job_id uuid); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.execute_job_via_pg_net(job_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.execute_job_via_pg_net(job_id uuid) TO nexus_app;
+
+-- Name: FUNCTION nexus_cache_before_write(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_cache_before_write() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_claims_user_id(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_claims_user_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_claims_user_id() TO nexus_app;
+
+-- Name: FUNCTION nexus_current_user_id(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_current_user_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_current_user_id() TO nexus_app;
+
+-- Name: FUNCTION nexus_job_after_write(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_job_after_write() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_job_before_write(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_job_before_write() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) TO nexus_app;
+
+-- Name: FUNCTION nexus_scope_is_service(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_scope_is_service() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_scope_is_service() TO nexus_app;
+
+-- Name: FUNCTION nexus_server_before_write(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_server_before_write() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_server_check_name(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_server_check_name() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_server_keep_state(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_server_keep_state() FROM PUBLIC;
+
+-- Name: FUNCTION refresh_expired_cache_entries(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.refresh_expired_cache_entries() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.refresh_expired_cache_entries() TO nexus_app;
+
+-- Name: FUNCTION rotate_vault_key(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.rotate_vault_key() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rotate_vault_key() TO nexus_app;
+
+-- Name: FUNCTION take_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.take_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.take_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer) TO nexus_app;
+
+-- Name: TABLE api_tokens; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.api_tokens TO nexus_app;
+
+-- Name: TABLE job_results; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.job_results TO nexus_app;
+
+-- Name: TABLE prompt_cache; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prompt_cache TO nexus_app;
+
+-- Name: TABLE rate_limit_tracking; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rate_limit_tracking TO nexus_app;
+
+-- Name: TABLE resource_cache; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.resource_cache TO nexus_app;
+
+-- Name: TABLE schema_migrations; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT ON TABLE public.schema_migrations TO nexus_app;
+
+-- Name: TABLE server_state; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.server_state TO nexus_app;
+
+-- Name: TABLE system_servers; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.system_servers TO nexus_app;
+
+-- Name: TABLE tool_cache; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_cache TO nexus_app;
+
+-- Name: TABLE user_servers; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.user_servers TO nexus_app;
+
+-- Name: TABLE users; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.users TO nexus_app;
