@@ -420,6 +420,8 @@ CREATE TABLE public.job_results (
     idempotency_key text,
     request_digest text,
     cancel_requested_at timestamp with time zone,
+    sent_at timestamp with time zone,
+    params_escaped boolean DEFAULT false NOT NULL,
     result_escaped boolean DEFAULT false NOT NULL,
     CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
     CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),

@@ -68,6 +68,8 @@ ALTER TABLE job_results
     ADD COLUMN IF NOT EXISTS idempotency_key     text,
     ADD COLUMN IF NOT EXISTS request_digest      text,
     ADD COLUMN IF NOT EXISTS cancel_requested_at timestamptz,
+    ADD COLUMN IF NOT EXISTS sent_at             timestamptz,
+    ADD COLUMN IF NOT EXISTS params_escaped      boolean NOT NULL DEFAULT false,
     ADD COLUMN IF NOT EXISTS result_escaped      boolean NOT NULL DEFAULT false;
 
 ALTER TABLE user_servers

@@ -128,13 +128,13 @@ async def test_servers_get_a_name_and_a_state_row(seeded: HubDatabase) -> None:
     await migrate(seeded.owner_url)
     found = rows(
         seeded,
-        b"SELECT s.name, t.name AS state_name, s.key_id FROM user_servers s "
+        b"SELECT s.user_id, s.name, t.name AS state_name, s.key_id FROM user_servers s "
         b"JOIN server_state t ON t.server_type = 'user' AND t.server_ref_id = s.id ORDER BY s.id",
     )
     assert len(found) == 3
     assert all(row["name"] == row["state_name"] for row in found)
-    assert len({row["name"] for row in found}) == 3
-    assert found[0] == {"name": "server-00000000", "state_name": "server-00000000", "key_id": None}
+    assert len({(row["user_id"], row["name"]) for row in found}) == 3
+    assert found[0] == {"user_id": ALICE, "name": "server-00000000", "state_name": "server-00000000", "key_id": None}
 
 
 async def test_entries_that_never_expired_are_due(seeded: HubDatabase) -> None:

@@ -1,0 +1,230 @@
+"""What the app's role can see and do, by the scope that a transaction declares."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.fixtures.postgres import HubDatabase
+
+ALICE, BOB = uuid4(), uuid4()
+TABLES = [
+    "job_results",
+    "system_servers",
+    "user_servers",
+    "server_state",
+    "tool_cache",
+    "resource_cache",
+    "prompt_cache",
+    "rate_limit_tracking",
+    "users",
+    "api_tokens",
+]
+INSERT_JOB = b"INSERT INTO job_results (user_id, job_type, server_id) VALUES (%s, 'tool_invoke', 'hub')"
+
+
+@pytest.fixture
+def app(database: HubDatabase) -> Iterator[psycopg.Connection[Any]]:
+    """The app's role on a database where the system, Alice and Bob each have one of everything."""
+    with psycopg.connect(database.owner_url) as owner:
+        owner.execute(
+            "INSERT INTO system_servers (name, transport, config_encrypted, key_id, endpoint) "
+            "VALUES ('time', 'http', %s, '0123abcd', 'x')",
+            (b"x" * 40,),
+        )
+        owner.execute("INSERT INTO users (id, name) VALUES (%s, 'alice')", (ALICE,))
+        owner.execute("INSERT INTO api_tokens (user_id, token_hash) VALUES (%s, %s)", (ALICE, b"x" * 32))
+        owner.execute("INSERT INTO rate_limit_tracking (server_id, window_start) VALUES ('a', now())")
+        owner.execute(INSERT_JOB, (None,))
+        for user_id in (ALICE, BOB):
+            owner.execute(INSERT_JOB, (user_id,))
+            owner.execute("INSERT INTO user_servers (user_id, name) VALUES (%s, 'git')", (user_id,))
+        for table, name in (("tool_cache", "namespaced_name"), ("resource_cache", "uri"), ("prompt_cache", "title")):
+            owner.execute(
+                f"INSERT INTO {table} (server_type, server_ref_id, user_id, {name}, definition) "
+                "SELECT server_type, server_ref_id, user_id, 'x', '{}' FROM server_state".encode()
+            )
+    with psycopg.connect(database.app_url, autocommit=True) as connection:
+        yield connection
+
+
+@contextmanager
+def acting(app: psycopg.Connection[Any], scope: str, user_id: UUID | str = "") -> Iterator[psycopg.Connection[Any]]:
+    with app.transaction():
+        app.execute(
+            "SELECT set_config('nexus.scope', %s, true), set_config('nexus.user_id', %s, true)", (scope, str(user_id))
+        )
+        yield app
+
+
+def seen(app: psycopg.Connection[Any]) -> dict[str, int]:
+    counts = {table: app.execute(f"SELECT FROM {table}".encode()).rowcount for table in TABLES}
+    return {table: count for table, count in counts.items() if count}
+
+
+def test_without_a_scope_nothing_is_seen(app: psycopg.Connection[Any]) -> None:
+    assert seen(app) == {}
+    for scope, user_id in (("", ""), ("other", ALICE), ("", ALICE), ("user", ""), ("user", "not a uuid")):
+        with acting(app, scope, user_id):
+            assert seen(app) == {}
+
+
+def test_a_scope_ends_with_its_transaction(app: psycopg.Connection[Any]) -> None:
+    with acting(app, "service"):
+        assert seen(app) != {}
+    assert seen(app) == {}
+    with acting(app, "user", ALICE):
+        assert seen(app) != {}
+    assert seen(app) == {}
+
+
+def test_the_service_sees_everything(app: psycopg.Connection[Any]) -> None:
+    with acting(app, "service"):
+        assert seen(app) == {
+            "job_results": 3,
+            "system_servers": 1,
+            "user_servers": 2,
+            "server_state": 3,
+            "tool_cache": 3,
+            "resource_cache": 3,
+            "prompt_cache": 3,
+            "rate_limit_tracking": 1,
+            "users": 1,
+            "api_tokens": 1,
+        }
+
+
+def test_a_user_sees_own_things_and_the_systems_catalog(app: psycopg.Connection[Any]) -> None:
+    with acting(app, "user", ALICE):
+        assert seen(app) == {
+            "job_results": 1,
+            "user_servers": 1,
+            "server_state": 2,
+            "tool_cache": 2,
+            "resource_cache": 2,
+            "prompt_cache": 2,
+        }
+        for table in ("job_results", "user_servers"):
+            assert app.execute(f"SELECT user_id FROM {table}".encode()).fetchall() == [(ALICE,)]
+        for table in ("tool_cache", "resource_cache", "prompt_cache", "server_state"):
+            assert set(app.execute(f"SELECT user_id FROM {table}".encode())) == {(ALICE,), (None,)}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE job_results SET status = 'cancelled' WHERE user_id IS DISTINCT FROM %(me)s",
+        "DELETE FROM job_results",
+        "UPDATE user_servers SET enabled = false WHERE user_id <> %(me)s",
+        "DELETE FROM user_servers WHERE user_id <> %(me)s",
+        "UPDATE system_servers SET enabled = false",
+        "DELETE FROM system_servers",
+        "UPDATE server_state SET status = 'failing'",
+        "DELETE FROM server_state",
+        "UPDATE tool_cache SET enabled = false",
+        "DELETE FROM tool_cache",
+        "DELETE FROM rate_limit_tracking",
+        "DELETE FROM users",
+        "UPDATE api_tokens SET revoked_at = NULL",
+    ],
+)
+def test_a_user_changes_nothing_else(app: psycopg.Connection[Any], statement: str) -> None:
+    with acting(app, "user", ALICE):
+        assert app.execute(statement.encode(), {"me": ALICE}).rowcount == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO job_results (user_id, job_type, server_id) VALUES (%(other)s, 'tool_invoke', 'hub')",
+        "INSERT INTO job_results (job_type, server_id) VALUES ('tool_invoke', 'hub')",
+        "UPDATE job_results SET user_id = %(other)s",
+        "INSERT INTO user_servers (user_id, name) VALUES (%(other)s, 'mine')",
+        "UPDATE user_servers SET user_id = %(other)s",
+        "INSERT INTO system_servers (name, transport, config_encrypted, key_id, endpoint) "
+        "VALUES ('mine', 'stdio', repeat('x', 40)::bytea, '0123abcd', 'x')",
+        "INSERT INTO tool_cache (namespaced_name) VALUES ('x')",
+        "INSERT INTO users (name) VALUES ('eve')",
+    ],
+)
+def test_a_user_puts_nothing_under_another_name(app: psycopg.Connection[Any], statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), acting(app, "user", ALICE):
+        app.execute(statement.encode(), {"other": BOB})
+
+
+def test_a_user_stores_jobs_and_servers_and_removes_servers(app: psycopg.Connection[Any]) -> None:
+    with acting(app, "user", ALICE):
+        app.execute(INSERT_JOB, (ALICE,))
+        app.execute("UPDATE job_results SET status = 'cancelled'")
+        app.execute("INSERT INTO user_servers (user_id, name) VALUES (%s, 'hg')", (ALICE,))
+        assert app.execute("SELECT FROM server_state WHERE name = 'hg'").rowcount == 1
+        assert app.execute("DELETE FROM user_servers").rowcount == 2
+        assert app.execute("SELECT FROM server_state WHERE user_id IS NOT NULL").rowcount == 0
+
+
+def test_a_user_may_not_take_a_name_that_only_the_service_sees(app: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation), acting(app, "user", ALICE):
+        app.execute("INSERT INTO user_servers (user_id, name) VALUES (%s, 'time')", (ALICE,))
+
+
+@pytest.mark.parametrize(
+    "claims", ["", "{}", "no json", '{"sub": "no uuid"}', '{"sub": null}', "[]", '{"a": {"sub": "x"}}']
+)
+def test_claims_without_a_uuid_show_nothing_and_raise_nothing(app: psycopg.Connection[Any], claims: str) -> None:
+    with app.transaction():
+        app.execute("SELECT set_config('request.jwt.claims', %s, true)", (claims,))
+        assert seen(app) == {}
+
+
+def test_the_subject_of_the_claims_is_a_user(app: psycopg.Connection[Any]) -> None:
+    with app.transaction():
+        app.execute("SELECT set_config('request.jwt.claims', %s, true)", (f'{{"sub": "{ALICE}"}}',))
+        assert app.execute("SELECT user_id FROM job_results").fetchall() == [(ALICE,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "TRUNCATE job_results",
+        "DROP TABLE job_results",
+        "ALTER TABLE job_results DISABLE ROW LEVEL SECURITY",
+        "CREATE TABLE mine (id integer)",
+        "UPDATE schema_migrations SET checksum = 'x'",
+        "INSERT INTO schema_migrations (version, name, checksum) VALUES (99, 'x', 'x')",
+        "SET ROLE nexus_test_owner",
+        "CREATE OR REPLACE FUNCTION nexus_scope_is_service() RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    ],
+)
+def test_the_app_may_not_touch_the_schema(app: psycopg.Connection[Any], statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), acting(app, "service"):
+        app.execute(statement.encode())
+
+
+def test_the_app_owns_nothing_and_reads_the_ledger(app: psycopg.Connection[Any]) -> None:
+    assert app.execute("SELECT FROM pg_class WHERE relowner = 'nexus_test_app'::regrole").rowcount == 0
+    assert app.execute("SELECT FROM schema_migrations").rowcount > 0
+
+
+def test_public_may_run_no_function_of_the_hub(database: HubDatabase) -> None:
+    with psycopg.connect(database.owner_url) as connection:
+        open_to_all = connection.execute(
+            "SELECT p.proname FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a "
+            "WHERE p.pronamespace = 'public'::regnamespace AND a.grantee = 0"
+        ).fetchall()
+        unpinned = connection.execute(
+            "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace "
+            "AND coalesce(array_to_string(p.proconfig, ','), '') <> 'search_path=pg_catalog, public, pg_temp'"
+        ).fetchall()
+    assert (open_to_all, unpinned) == ([], [])
+
+
+def test_every_table_has_row_security(database: HubDatabase) -> None:
+    with psycopg.connect(database.owner_url) as connection:
+        open_tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace "
+            "AND NOT relrowsecurity"
+        ).fetchall()
+    assert open_tables == []
