@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. Both build .venv from requirements.lock.
+
+PYTHON ?= python3.11
+NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
+BIN = .venv/bin
+READY = .venv/ready
+
+.PHONY: demo up test check lint types bench lock node schema clean
+
+demo: $(READY)  ## run the main job on a hub of its own and show its result
+	$(BIN)/nexus-hub demo
+
+up: $(READY)  ## start everything and stay in the foreground
+	$(BIN)/nexus-hub up
+
+test: $(READY) node  ## run all tests
+	$(BIN)/pytest
+
+check: lint types  ## lint, types and import rules
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(READY)
+	$(BIN)/mypy
+
+node: .node/ready  ## the MCP reference servers for tests; without npm their tests are skipped
+
+.node/ready: Makefile
+	@mkdir -p .node
+	@if command -v npm >/dev/null; then \
+		npm install --prefix .node --no-audit --no-fund --no-save --silent $(NODE_PACKAGES) && touch $@; \
+	else \
+		echo "npm is missing: the tests with Node.js servers will be skipped"; \
+	fi
+
+lock: $(READY)  ## resolve the ranges of pyproject.toml anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .node dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
