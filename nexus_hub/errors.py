@@ -1,0 +1,318 @@
+"""Every error the hub raises on purpose.
+
+HubError
+├── InvalidRequest            400  what the caller sent cannot be used
+│   ├── InvalidArguments      422  arguments that break a tool's input schema
+│   ├── InvalidName           400  a name that breaks the rules for names
+│   ├── InvalidConfig         400  a server's configuration that cannot be used
+│   └── ForbiddenAddress      400  a URL that user servers may not point at
+├── NotAuthenticated          401  no credential, or a wrong one
+├── NotAllowed                403  a credential that may not do this
+├── NotFound                  404  nothing of that kind is visible to the caller
+├── Conflict                  409  the state of things forbids it
+│   ├── NameTaken             409
+│   ├── PortTaken             409  another program listens on a port that `up` needs
+│   ├── AlreadyRunning        409  another supervisor holds the home
+│   └── JobEnded              409
+├── TooLarge                  413
+├── RateLimited               429  with retry_after seconds
+├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
+├── CannotOpen                500  sealed bytes that no key of the ring opens
+├── NotConfigured             500  a setting is missing
+├── UnsafeHome                500  a data directory that others could change
+├── StartFailed               500  a part of the stack that did not come up
+├── CannotMigrate             500  the database's schema can't be brought up to date
+├── UpstreamError             502  the upstream MCP server
+│   ├── UpstreamUnavailable   502  the call never reached it: safe to repeat
+│   ├── UpstreamRejected      502  it answered with a protocol error
+│   ├── OutcomeUnknown        502  the connection was lost after the call was sent
+│   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
+├── PrefectUnavailable        503  Prefect's API does not answer
+└── DatabaseUnavailable       503  PostgreSQL does not answer
+
+A message says what, which one and what to do, and never holds a secret. `code` is for machines: it is what
+flows, tasks and the column `job_results.error_code` carry.
+"""
+
+from typing import ClassVar
+
+
+class HubError(Exception):
+    """Root of the tree; `code` is stable, `status` is the HTTP status that the API answers."""
+
+    code: ClassVar[str] = "hub-error"
+    status: ClassVar[int] = 500
+
+    @property
+    def message(self) -> str:
+        """What happened, in one sentence that holds no secret."""
+        return str(self.args[0]) if self.args else self.code
+
+
+class InvalidRequest(HubError):
+    """What the caller sent cannot be used."""
+
+    code = "invalid-request"
+    status = 400
+
+
+class InvalidArguments(InvalidRequest):
+    """Arguments that break the tool's input schema; `problems` has one line per place, without values."""
+
+    code = "invalid-arguments"
+    status = 422
+
+    def __init__(self, tool: str, problems: list[str]) -> None:
+        self.tool = tool
+        self.problems = problems
+        super().__init__(f"The arguments do not fit the input schema of {tool}: {'; '.join(problems)}.")
+
+
+class InvalidName(InvalidRequest):
+    """A name that breaks the rules for names."""
+
+    code = "invalid-name"
+
+    def __init__(self, kind: str, name: str, rule: str) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(f"{name[:80]!r} can't be the name of a {kind}: {rule}.")
+
+
+class InvalidConfig(InvalidRequest):
+    """A server's configuration that cannot be used."""
+
+    code = "invalid-config"
+
+
+class ForbiddenAddress(InvalidRequest):
+    """A host that user servers may not point at, since it is private, loopback or link-local."""
+
+    code = "forbidden-address"
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"The host {host} is a private, loopback or link-local address. User servers may not point there "
+            "unless the operator sets NEXUS_ALLOW_PRIVATE_UPSTREAMS=true."
+        )
+
+
+class NotAuthenticated(HubError):
+    """No credential, or one that is not known."""
+
+    code = "not-authenticated"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("Send a known token as 'Authorization: Bearer <token>'.")
+
+
+class NotAllowed(HubError):
+    """A credential that may not do this."""
+
+    code = "not-allowed"
+    status = 403
+
+
+class NotFound(HubError):
+    """Nothing of that kind is visible to the caller."""
+
+    code = "not-found"
+    status = 404
+
+    def __init__(self, kind: str, ref: object) -> None:
+        self.kind = kind
+        self.ref = ref
+        super().__init__(f"There is no {kind} {str(ref)[:200]!r}.")
+
+
+class Conflict(HubError):
+    """The state of things forbids it."""
+
+    code = "conflict"
+    status = 409
+
+
+class NameTaken(Conflict):
+    """A server or user of that name exists."""
+
+    code = "name-taken"
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(f"The name {name!r} is taken by another {kind}; choose another one.")
+
+
+class JobEnded(Conflict):
+    """The job has ended, and what has ended does not change."""
+
+    code = "job-ended"
+
+    def __init__(self, job_id: object, status: str) -> None:
+        super().__init__(f"The job {job_id} has ended as {status}; it can't be cancelled any more.")
+
+
+class PortTaken(Conflict):
+    """Another program listens on a port that `up` needs; `setting` moves ours."""
+
+    code = "port-taken"
+
+    def __init__(self, port: int, setting: str, holder: str | None) -> None:
+        self.port = port
+        self.setting = setting
+        who = holder or "another program, perhaps of another user,"
+        super().__init__(f"The port {port} is taken: {who} listens on it. Stop that, or set {setting} to a free port.")
+
+
+class AlreadyRunning(Conflict):
+    """Another supervisor holds the home; `pid` is its process."""
+
+    code = "already-running"
+
+    def __init__(self, home: object, pid: int | None) -> None:
+        self.pid = pid
+        by = f" as process {pid}" if pid else ""
+        super().__init__(f"The hub of {home} is already running{by}; stop it with: nexus-hub down")
+
+
+class TooLarge(HubError):
+    """A body, arguments or a result over the limit."""
+
+    code = "too-large"
+    status = 413
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes.")
+
+
+class RateLimited(HubError):
+    """Over the server's limit; `retry_after` is in seconds."""
+
+    code = "rate-limited"
+    status = 429
+
+    def __init__(self, server: str, retry_after: float) -> None:
+        self.server = server
+        self.retry_after = retry_after
+        super().__init__(f"The rate limit of server {server!r} is used up; try again in {retry_after:.1f} s.")
+
+
+class InvalidKey(HubError):
+    """A vault key that is refused; the message never holds the key."""
+
+    code = "invalid-key"
+
+
+class CannotOpen(HubError):
+    """Sealed bytes that no key of the ring opens."""
+
+    code = "cannot-open"
+
+    def __init__(self, what: str, key_id: str | None) -> None:
+        self.key_id = key_id
+        key = f"the key {key_id}" if key_id else "any key of the ring"
+        super().__init__(f"The sealed value of {what} can't be opened with {key}.")
+
+
+class CannotMigrate(HubError):
+    """The database's schema can't be brought up to date; what was not applied changed nothing."""
+
+    code = "cannot-migrate"
+
+
+class NotConfigured(HubError):
+    """A setting is missing; `setting` names it."""
+
+    code = "not-configured"
+
+    def __init__(self, setting: str, why: str) -> None:
+        self.setting = setting
+        super().__init__(f"{setting} is not set: {why}.")
+
+
+class UnsafeHome(HubError):
+    """A data directory that others could change, or that can't be used."""
+
+    code = "unsafe-home"
+
+
+class StartFailed(HubError):
+    """A part of the stack that did not come up; `tail` is the end of its log."""
+
+    code = "start-failed"
+
+    def __init__(self, part: str, why: str, log: object = None, tail: str = "") -> None:
+        self.part = part
+        self.tail = tail
+        super().__init__(f"The part {part} did not come up: {why}." + (f" Its log is {log}" if log else ""))
+
+
+class UpstreamError(HubError):
+    """Something about an upstream MCP server; `server` is its name."""
+
+    code = "upstream-error"
+    status = 502
+
+    def __init__(self, server: str, message: str) -> None:
+        self.server = server
+        super().__init__(message)
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The call never reached the server, so that repeating it is safe."""
+
+    code = "upstream-unavailable"
+
+
+class UpstreamRejected(UpstreamError):
+    """The server answered with a JSON-RPC error; `rpc_code` is its number."""
+
+    code = "upstream-rejected"
+
+    def __init__(self, server: str, rpc_code: int, rpc_message: str) -> None:
+        self.rpc_code = rpc_code
+        self.rpc_message = rpc_message
+        super().__init__(server, f"The server {server!r} refused the request (JSON-RPC {rpc_code}): {rpc_message}")
+
+
+class OutcomeUnknown(UpstreamError):
+    """The connection was lost after the call was sent: it may have had its effect."""
+
+    code = "outcome-unknown"
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            server, f"The connection to {server!r} was lost during the call; whether it had its effect is unknown."
+        )
+
+
+class UpstreamTimedOut(UpstreamError):
+    """No answer in time; `seconds` is how long was waited. The call may have had its effect."""
+
+    code = "upstream-timed-out"
+    status = 504
+
+    def __init__(self, server: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
+
+
+class PrefectUnavailable(HubError):
+    """Prefect's API does not answer; what was stored is started once it does."""
+
+    code = "prefect-unavailable"
+    status = 503
+
+
+class DatabaseUnavailable(HubError):
+    """PostgreSQL does not answer, or the connection was lost; nothing of the transaction is stored."""
+
+    code = "database-unavailable"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The hub's database does not answer; try again in a moment.")

@@ -1,0 +1,44 @@
+"""JSON that jsonb refuses, made storable and restored.
+
+PostgreSQL's jsonb refuses U+0000 and lone surrogates, and knows no NaN or infinity; a tool's result may hold all of
+them. Each such character becomes U+001A and its four hexadecimal digits, each such number a string of U+001A, `f` and
+its name; a U+001A that was there before is written the same way, so that `restore` gives back exactly what was taken.
+"""
+
+import math
+import re
+from typing import Any
+
+_MARK = "\x1a"
+_REFUSED = re.compile("[\x00\x1a\ud800-\udfff]")
+_ESCAPED = re.compile("\x1a([0-9a-f]{4})")
+
+
+def escape(value: Any) -> Any:
+    """A copy of a JSON value that jsonb takes."""
+    match value:
+        case str():
+            return _REFUSED.sub(lambda match: f"{_MARK}{ord(match[0]):04x}", value)
+        case float() if not math.isfinite(value):
+            return f"{_MARK}f{value}"
+        case dict():
+            return {escape(key): escape(item) for key, item in value.items()}
+        case list() | tuple():
+            return [escape(item) for item in value]
+        case _:
+            return value
+
+
+def restore(value: Any) -> Any:
+    """What `escape` was given."""
+    match value:
+        case str() if value.startswith(f"{_MARK}f"):
+            return float(value[2:])
+        case str():
+            return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
+        case dict():
+            return {restore(key): restore(item) for key, item in value.items()}
+        case list():
+            return [restore(item) for item in value]
+        case _:
+            return value

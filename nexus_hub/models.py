@@ -1,0 +1,36 @@
+"""The words that several parts of the library share: who asks, which server, what kind of job."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+ServerType = Literal["system", "user"]
+JobType = Literal["tool_invoke", "resource_fetch", "prompt_execute"]
+JobStatus = Literal["pending", "running", "completed", "failed", "cancelled"]
+TERMINAL: frozenset[JobStatus] = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRef:
+    """A polymorphic reference to an upstream server."""
+
+    server_type: ServerType
+    server_ref_id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.server_type}/{self.server_ref_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the operator (`user_id` None) or one user."""
+
+    user_id: UUID | None = None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this is the holder of the service key."""
+        return self.user_id is None
+
+
+OPERATOR = Principal()

@@ -1,0 +1,85 @@
+"""The hub's settings: environment variables, with the embedded default beside them."""
+
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the environment says; every field names its variable. Unset secrets are looked for in the home."""
+
+    model_config = SettingsConfigDict(env_prefix="NEXUS_", extra="ignore", env_ignore_empty=True, populate_by_name=True)
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("nexus-hub")))
+    """NEXUS_HOME: data directory of the embedded default, made with mode 0700."""
+    host: str = "127.0.0.1"
+    """NEXUS_HOST: address the API listens on."""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """NEXUS_PORT: port of the API."""
+    prefect_port: int = Field(default=4200, ge=1, le=65535)
+    """NEXUS_PREFECT_PORT: port of the embedded Prefect server."""
+    database_url: SecretStr | None = None
+    """NEXUS_DATABASE_URL: the app's role; unset means the embedded PostgreSQL."""
+    migration_database_url: SecretStr | None = None
+    """NEXUS_MIGRATION_DATABASE_URL: the role that owns the schema."""
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    """PREFECT_API_URL: an outside Prefect; unset means the embedded one."""
+    prefect_api_auth_string: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
+    """PREFECT_API_AUTH_STRING: `user:password` for Prefect's API."""
+    prefect_database_url: SecretStr | None = Field(
+        default=None, validation_alias="PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    )
+    """PREFECT_SERVER_DATABASE_CONNECTION_URL: where an embedded Prefect keeps its data beside an outside PostgreSQL."""
+    url: str | None = None
+    """NEXUS_URL: where the command line finds the API."""
+    token: SecretStr | None = None
+    """NEXUS_TOKEN: what the command line sends; unset means the home's service key."""
+    service_key: SecretStr | None = None
+    """NEXUS_SERVICE_KEY: the operator's key."""
+    vault_encryption_key: SecretStr | None = Field(default=None, validation_alias="VAULT_ENCRYPTION_KEY")
+    """VAULT_ENCRYPTION_KEY: 64 hex digits; the primary key."""
+    vault_old_key: SecretStr | None = Field(default=None, validation_alias="VAULT_OLD_KEY")
+    """VAULT_OLD_KEY: a key that only opens."""
+    vault_new_key: SecretStr | None = Field(default=None, validation_alias="VAULT_NEW_KEY")
+    """VAULT_NEW_KEY: the key a rotation goes to."""
+    allow_private_upstreams: bool = False
+    """NEXUS_ALLOW_PRIVATE_UPSTREAMS: whether user servers may point at private and loopback addresses."""
+    worker_limit: int = Field(default=32, ge=1, le=1000)
+    """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
+    max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """NEXUS_MAX_RESULT_BYTES: size limit of a stored result."""
+    postgres_bin: Path | None = None
+    """NEXUS_POSTGRES_BIN: directory with `postgres` and `initdb` to use instead of the wheel's."""
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the API, without a slash at its end."""
+        return (self.url or self.listen_url).rstrip("/")
+
+    @property
+    def listen_url(self) -> str:
+        """Where this machine reaches the API that it runs itself, whatever hub the command line talks to."""
+        return f"http://{_reachable(self.host)}:{self.port}"
+
+    @property
+    def prefect_url(self) -> str:
+        """Base URL of Prefect's API, ending in `/api`."""
+        return (self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api").rstrip("/")
+
+    @property
+    def embeds_postgres(self) -> bool:
+        """Whether `up` starts its own PostgreSQL."""
+        return self.database_url is None
+
+    @property
+    def embeds_prefect(self) -> bool:
+        """Whether `up` starts its own Prefect server."""
+        return self.prefect_api_url is None
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
