@@ -1,0 +1,50 @@
+"""One connection per process that listens for changes of jobs."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+
+from nexus_hub.db.queries import load
+
+logger = logging.getLogger(__name__)
+SESSION = load("session")
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """A job's new version and status; `None` stands for changes that may have been missed."""
+
+    job_id: UUID
+    version: int
+    status: str
+
+
+async def listen(url: str, tell: Callable[[JobChange | None], None]) -> None:
+    """Tell of every change until cancelled; after a lost connection tell None, since changes may be missing."""
+    while True:
+        with suppress(psycopg.Error, OSError):
+            async with await psycopg.AsyncConnection.connect(
+                url, autocommit=True, application_name="nexus-hub listen", connect_timeout=10
+            ) as connection:
+                await connection.execute(SESSION["listen"])
+                tell(None)
+                async for notice in connection.notifies():
+                    if (change := _parsed(notice.payload)) is not None:
+                        tell(change)
+        logger.warning("the connection that listens for jobs was lost; it is made again")
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+def _parsed(payload: str) -> JobChange | None:
+    try:
+        data = json.loads(payload)
+        return JobChange(UUID(data["id"]), int(data["version"]), str(data["status"]))
+    except (ValueError, KeyError, TypeError):
+        return None

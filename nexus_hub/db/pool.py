@@ -1,0 +1,111 @@
+"""Connections to the hub's database: every transaction says for whom it acts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from nexus_hub.db.queries import load
+from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.models import OPERATOR, Principal
+
+TOO_LARGE = (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
+"""A value over a limit of PostgreSQL; psycopg counts these to the operational errors too."""
+SESSION = load("session")
+UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+"""What psycopg raises when the database can't be reached; a `Database` raises DatabaseUnavailable instead."""
+
+
+class Transaction:
+    """One open transaction; commits when its block ends, rolls back when it raises."""
+
+    def __init__(self, connection: AsyncConnection[DictRow]) -> None:
+        self.connection = connection
+
+    async def one(self, query: bytes, /, **params: object) -> DictRow | None:
+        """The first row of the query's result, or None."""
+        cursor = await self.connection.execute(query, params)
+        return await cursor.fetchone()
+
+    async def all(self, query: bytes, /, **params: object) -> list[DictRow]:
+        """All rows of the query's result."""
+        cursor = await self.connection.execute(query, params)
+        return await cursor.fetchall()
+
+    async def run(self, query: bytes, /, **params: object) -> int:
+        """Run a statement; how many rows it touched."""
+        cursor = await self.connection.execute(query, params)
+        return cursor.rowcount
+
+
+class Database:
+    """A pool of connections of the app's role.
+
+    An operator's transaction has the scope `service` and sees every row; a user's sees what row-level security
+    leaves of them.
+    """
+
+    def __init__(self, url: str, *, name: str, max_size: int = 10) -> None:
+        self.url = url
+        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            url,
+            open=False,
+            min_size=1,
+            max_size=max_size,
+            timeout=10,
+            max_lifetime=1800,
+            connection_class=AsyncConnection[DictRow],
+            kwargs={"row_factory": dict_row, "application_name": name, "connect_timeout": 10},
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
+        """A transaction that acts for the principal.
+
+        Raises:
+            DatabaseUnavailable: no connection can be had, or it was lost on the way.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(
+                    SESSION["set_scope"],
+                    {
+                        "scope": "service" if principal.is_operator else "user",
+                        "user_id": str(principal.user_id or ""),
+                    },
+                )
+                yield Transaction(connection)
+        except TOO_LARGE:
+            raise
+        except UNREACHABLE:
+            raise DatabaseUnavailable from None
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            DatabaseUnavailable: it gives none.
+        """
+        async with self.transaction() as transaction:
+            await transaction.one(SESSION["ping"])
+
+
+def json_parameter(value: Any) -> Jsonb | None:
+    """A value for a jsonb column; None stays SQL's NULL."""
+    return None if value is None else Jsonb(value)
