@@ -1,0 +1,98 @@
+"""Sealing and opening: IV(12) | ciphertext | tag(16), AES-256-GCM, bound to the row it belongs to."""
+
+import json
+import secrets
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from nexus_hub.errors import CannotOpen
+from nexus_hub.vault.keyring import Keyring, KeyringSource
+from nexus_hub.vault.keys import VaultKey
+
+IV_BYTES = 12
+TAG_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed value lies; it opens nowhere else."""
+
+    table: str
+    column: str
+    row_id: UUID
+
+    def associated_data(self, key_id: str) -> bytes:
+        """What GCM authenticates beside the ciphertext: each part led by its length as 4 bytes, big-endian."""
+        parts = (part.encode() for part in (self.table, self.column, str(self.row_id), key_id))
+        return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column} of {self.row_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Sealed bytes and the id of the key that opens them."""
+
+    data: bytes = field(repr=False)
+    key_id: str
+
+
+def seal(keyring: Keyring, place: Place, plaintext: bytes) -> Sealed:
+    """Seal under the ring's primary key, with a random IV (NIST SP 800-38D, 8.2.2)."""
+    key = keyring.primary
+    iv = secrets.token_bytes(IV_BYTES)
+    data = iv + AESGCM(key.material).encrypt(iv, plaintext, place.associated_data(key.id))
+    return Sealed(data, key.id)
+
+
+def open_sealed(keyring: Keyring, place: Place, data: bytes, key_id: str | None) -> bytes:
+    """Open what `seal` made. Without a key id it is a value of the seed's, which has no associated data.
+
+    Raises:
+        CannotOpen: the ring lacks the key, or the bytes were changed or belong to another place.
+    """
+    for key in _candidates(keyring, key_id):
+        associated = place.associated_data(key_id) if key_id else None
+        try:
+            return AESGCM(key.material).decrypt(data[:IV_BYTES], data[IV_BYTES:], associated)
+        except (InvalidTag, ValueError):
+            continue
+    raise CannotOpen(str(place), key_id)
+
+
+def _candidates(keyring: Keyring, key_id: str | None) -> tuple[VaultKey, ...]:
+    if key_id is None:
+        return keyring.keys()
+    key = keyring.get(key_id)
+    return (key,) if key else ()
+
+
+class Vault:
+    """Seals and opens JSON objects with whatever keyring the process holds at the moment."""
+
+    def __init__(self, source: KeyringSource) -> None:
+        self.source = source
+
+    def seal_config(self, place: Place, config: dict[str, Any]) -> Sealed:
+        """Seal a JSON object."""
+        return seal(self.source.current(), place, json.dumps(config, separators=(",", ":")).encode())
+
+    def open_config(self, place: Place, data: bytes, key_id: str | None) -> dict[str, Any]:
+        """Open a JSON object.
+
+        Raises:
+            CannotOpen: it can't be opened, or is no JSON object.
+        """
+        try:
+            config = json.loads(open_sealed(self.source.current(), place, data, key_id))
+        except ValueError:
+            raise CannotOpen(str(place), key_id) from None
+        if not isinstance(config, dict):
+            raise CannotOpen(str(place), key_id)
+        return config
