@@ -1,0 +1,73 @@
+"""Credentials: the operator's service key and the users' tokens, of which only hashes are stored."""
+
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+from uuid import UUID
+
+from nexus_hub.db.pool import Database
+from nexus_hub.db.queries import load
+from nexus_hub.errors import NotAuthenticated, NotConfigured
+from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.settings import Settings
+
+USERS = load("users")
+MINIMUM_KEY_LENGTH = 16
+
+
+def new_token() -> str:
+    """A user's token: `nxh_` and 256 random bits."""
+    return f"nxh_{secrets.token_urlsafe(32)}"
+
+
+def token_hash(token: str) -> bytes:
+    """SHA-256 of a token, 32 bytes; a token is random, so that no slow hash is needed."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def service_key(settings: Settings) -> str:
+    """The operator's key: of the environment, else of the home.
+
+    Raises:
+        NotConfigured: there is none, or it is shorter than 16 characters.
+    """
+    key = settings.service_key.get_secret_value() if settings.service_key else _read(settings.home / "service.key")
+    if len(key) < MINIMUM_KEY_LENGTH:
+        raise NotConfigured("NEXUS_SERVICE_KEY", f"the hub does not start without one of {MINIMUM_KEY_LENGTH} or more")
+    return key
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+class Authenticator:
+    """Tells who a bearer token belongs to."""
+
+    def __init__(self, database: Database, key: str) -> None:
+        self._database = database
+        self._key = key.encode()
+
+    async def principal(self, token: str | None) -> Principal:
+        """The holder of a token.
+
+        Raises:
+            NotAuthenticated: no token, or one that nobody holds.
+        """
+        if not token:
+            raise NotAuthenticated
+        if hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._key):
+            return OPERATOR
+        return Principal(await self._user_of(token))
+
+    async def _user_of(self, token: str) -> UUID:
+        async with self._database.transaction() as transaction:
+            row = await transaction.one(USERS["user_of_token"], token_hash=token_hash(token))
+        if row is None:
+            raise NotAuthenticated
+        user_id: UUID = row["user_id"]
+        return user_id

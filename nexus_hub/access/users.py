@@ -1,0 +1,86 @@
+"""The hub's own users and their tokens."""
+
+import re
+from typing import Any
+from uuid import UUID
+
+from psycopg.errors import UniqueViolation
+
+from nexus_hub.access.tokens import USERS, new_token, token_hash
+from nexus_hub.db.pool import Database
+from nexus_hub.errors import InvalidName, NameTaken, NotFound
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+async def add(database: Database, name: str) -> dict[str, Any]:
+    """Add a user: `{"id", "name", "created_at"}`.
+
+    Raises:
+        InvalidName: 1 to 64 characters of letters, digits and `._@-` are allowed.
+        NameTaken: there is a user of that name.
+    """
+    if not _NAME.fullmatch(name) or _is_uuid(name):
+        raise InvalidName("user", name, "use 1 to 64 letters, digits and ._@- with a letter or digit first, no uuid")
+    try:
+        async with database.transaction() as transaction:
+            row = await transaction.one(USERS["add_user"], name=name)
+    except UniqueViolation:
+        raise NameTaken("user", name) from None
+    assert row is not None  # noqa: S101 - INSERT ... RETURNING gives a row or raises
+    return row
+
+
+async def listed(database: Database) -> list[dict[str, Any]]:
+    """All users by name, with the number of tokens that still work."""
+    async with database.transaction() as transaction:
+        return await transaction.all(USERS["list_users"])
+
+
+async def find(database: Database, user: str) -> UUID:
+    """The id of a user given by name or uuid; a uuid may belong to an outside issuer and is taken as it is.
+
+    Raises:
+        NotFound: no user has that name.
+    """
+    if _is_uuid(user):
+        return UUID(user)
+    async with database.transaction() as transaction:
+        row = await transaction.one(USERS["find_user"], name=user)
+    if row is None:
+        raise NotFound("user", user)
+    user_id: UUID = row["id"]
+    return user_id
+
+
+async def issue_token(database: Database, user: str) -> str:
+    """Make a token for a user; this is the only time it is seen.
+
+    Raises:
+        NotFound: there is no such user.
+    """
+    token = new_token()
+    async with database.transaction() as transaction:
+        added = await transaction.run(USERS["add_token"], user=user, token_hash=token_hash(token))
+    if not added:
+        raise NotFound("user", user)
+    return token
+
+
+async def revoke_tokens(database: Database, user: str) -> int:
+    """Revoke all tokens of a user; how many worked until now.
+
+    Raises:
+        NotFound: there is no such user.
+    """
+    user_id = await find(database, user)
+    async with database.transaction() as transaction:
+        return await transaction.run(USERS["revoke_tokens"], user_id=user_id)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
