@@ -1,0 +1,35 @@
+"""Names of servers, and of what they offer: `<server>__<name>`, short enough for every model provider."""
+
+import hashlib
+import re
+
+from nexus_hub.errors import InvalidName
+
+_SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?=[A-Za-z0-9-])){0,31}")
+_REFUSED = re.compile(r"[^A-Za-z0-9_-]")
+LIMIT = 64
+"""Model providers accept `^[a-zA-Z0-9_-]{1,64}$` as the name of a tool."""
+
+
+def checked(name: str) -> str:
+    """The name of a server, if it can be one.
+
+    Raises:
+        InvalidName: it is not 1 to 32 letters, digits, `-` and single `_`, led by a letter or digit.
+    """
+    if len(name) > 32 or not _SERVER.fullmatch(name):
+        rule = "use 1 to 32 letters, digits, '-' and single '_', with a letter or digit first and no '_' at the end"
+        raise InvalidName("server", name, rule)
+    return name
+
+
+def namespaced(server: str, name: str) -> str:
+    """The hub's name of a server's tool or prompt, at most 64 characters of `[A-Za-z0-9_-]`.
+
+    A name that does not fit is shortened and ends in 8 hexadecimal digits of its SHA-256, so that it stays unique.
+    """
+    plain = f"{server}__{name}"
+    if len(plain) <= LIMIT and not _REFUSED.search(plain):
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_REFUSED.sub('_', plain)[: LIMIT - 9]}_{digest}"

@@ -1,0 +1,201 @@
+"""The upstream servers: registering, listing, trying and removing them."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.errors import UniqueViolation
+
+from nexus_hub.catalog import store as catalog
+from nexus_hub.db.pool import Database
+from nexus_hub.db.queries import load
+from nexus_hub.errors import InvalidConfig, NameTaken, NotAllowed, NotFound, UpstreamError
+from nexus_hub.models import OPERATOR, Principal, ServerRef
+from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.servers.names import checked
+from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
+from nexus_hub.upstream.connections import Connections, Target
+from nexus_hub.upstream.display import endpoint
+from nexus_hub.upstream.snapshot import Snapshot
+from nexus_hub.vault.sealing import Place, Vault
+
+SERVERS = load("servers")
+_TABLES = {"system": "system_servers", "user": "user_servers"}
+
+
+def place(ref: ServerRef) -> Place:
+    """Where a server's sealed configuration lies."""
+    return Place(_TABLES[ref.server_type], "config_encrypted", ref.server_ref_id)
+
+
+async def listed(
+    database: Database,
+    principal: Principal,
+    *,
+    ref: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """A page of servers in the order of their names: `{"items", "next_cursor"}`. Nothing sealed is in it.
+
+    Raises:
+        InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
+    """
+    limit = checked_limit(limit)
+    after_name, after_id = decode(cursor, (str, UUID))
+    async with database.transaction(OPERATOR) as transaction:
+        rows = await transaction.all(
+            SERVERS["list_servers"],
+            all_users=principal.is_operator,
+            user_id=principal.user_id,
+            ref=ref,
+            after_name=after_name,
+            after_id=after_id,
+            limit=limit + 1,
+        )
+    return page(rows, limit, lambda row: encode(row["name"], row["id"]))
+
+
+async def find(database: Database, principal: Principal, ref: str) -> dict[str, Any]:
+    """A server by its name or id; by name the operator finds system servers first.
+
+    Raises:
+        NotFound: the principal sees no such server.
+    """
+    found: list[dict[str, Any]] = (await listed(database, principal, ref=ref))["items"]
+    if not found:
+        raise NotFound("server", ref)
+    return min(found, key=lambda server: server["server_type"] != "system")
+
+
+class Servers:
+    """What is done to servers needs the vault and connections beside the database."""
+
+    def __init__(self, database: Database, vault: Vault, connections: Connections, *, allow_private: bool) -> None:
+        self._database = database
+        self._vault = vault
+        self._connections = connections
+        self._allow_private = allow_private
+
+    async def register(
+        self,
+        name: str,
+        config: HttpConfig | StdioConfig,
+        *,
+        owner: UUID | None = None,
+        limit_per_minute: int | None = None,
+    ) -> dict[str, Any]:
+        """Try a server and store it with what it offers; a server that can't be reached is not stored.
+
+        Raises:
+            InvalidName, InvalidConfig, ForbiddenAddress: it can't be registered like this.
+            NameTaken: the owner sees a server of that name already.
+            UpstreamError: it does not answer as an MCP server.
+        """
+        ref = ServerRef("system" if owner is None else "user", uuid4())
+        _check(name, config, owner, limit_per_minute)
+        await self._refuse_taken(name, owner)
+        target = Target(ref, name, config, revision=1, guarded=self._guarded(ref))
+        try:
+            seen = await self._connections.inspect(target)
+        finally:
+            await self._connections.forget(ref)
+        await self._store(target, owner, limit_per_minute, seen)
+        return await find(self._database, OPERATOR, str(ref.server_ref_id))
+
+    async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
+        """Say so before the server is tried; the database has the last word."""
+        same = await listed(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
+        if any(server["name"] == name for server in same["items"]):
+            raise NameTaken("server", name)
+
+    async def _store(self, target: Target, owner: UUID | None, limit: int | None, seen: Snapshot) -> None:
+        ref = target.ref
+        sealed = self._vault.seal_config(place(ref), exposed(target.config))
+        try:
+            async with self._database.transaction() as transaction:
+                await transaction.run(
+                    SERVERS[f"add_{ref.server_type}_server"],
+                    id=ref.server_ref_id,
+                    user_id=owner,
+                    name=target.name,
+                    transport=target.config.transport,
+                    config_encrypted=sealed.data,
+                    key_id=sealed.key_id,
+                    endpoint=endpoint(target.config),
+                    limit_per_minute=limit,
+                )
+                await catalog.store(transaction, ref, target.name, owner, seen)
+        except UniqueViolation:
+            raise NameTaken("server", target.name) from None
+
+    async def open(self, ref: ServerRef) -> tuple[Target, dict[str, Any]]:
+        """A server with its credentials opened, and its row.
+
+        Raises:
+            NotFound: it was removed.
+            CannotOpen: its configuration can't be opened.
+        """
+        async with self._database.transaction() as transaction:
+            row = await transaction.one(SERVERS["sealed_server"], server_type=ref.server_type, id=ref.server_ref_id)
+        if row is None or not row["enabled"] or row["config_encrypted"] is None:
+            raise NotFound("server", ref)
+        opened = self._vault.open_config(place(ref), row["config_encrypted"], row["key_id"])
+        try:
+            config = CONFIG.validate_python({"transport": "http"} | opened)
+        except ValueError:
+            raise InvalidConfig(f"The stored configuration of server {row['name']!r} is not one of ours.") from None
+        return Target(ref, row["name"], config, row["revision"], guarded=self._guarded(ref)), row
+
+    async def refresh(self, ref: ServerRef) -> Snapshot:
+        """Read anew what a server offers and store it; what was stored stays if it can't be read.
+
+        Raises:
+            NotFound, CannotOpen: see `open`.
+            UpstreamError: it does not answer as an MCP server.
+        """
+        target, row = await self.open(ref)
+        try:
+            seen = await self._connections.inspect(target)
+        except UpstreamError as error:
+            async with self._database.transaction() as transaction:
+                await catalog.mark_failing(transaction, ref, error.code)
+            raise
+        async with self._database.transaction() as transaction:
+            await catalog.store(transaction, ref, target.name, row["user_id"], seen)
+        return seen
+
+    async def test(self, ref: ServerRef) -> Snapshot:
+        """Connect anew and read what a server offers, without storing it.
+
+        Raises:
+            NotFound, CannotOpen: see `open`.
+            UpstreamError: it does not answer as an MCP server.
+        """
+        target, _ = await self.open(ref)
+        await self._connections.forget(ref)
+        return await self._connections.inspect(target)
+
+    async def remove(self, principal: Principal, ref: ServerRef) -> None:
+        """Remove a server with all that is cached of it; its jobs stay.
+
+        Raises:
+            NotFound: the principal sees no such server.
+            NotAllowed: a user removes a system server.
+        """
+        server = await find(self._database, principal, str(ref.server_ref_id))
+        if server["server_type"] == "system" and not principal.is_operator:
+            raise NotAllowed(f"Only an operator can remove the system server {server['name']!r}.")
+        async with self._database.transaction() as transaction:
+            await transaction.run(SERVERS[f"remove_{server['server_type']}_server"], id=server["id"])
+        await self._connections.forget(ref)
+
+    def _guarded(self, ref: ServerRef) -> bool:
+        return ref.server_type == "user" and not self._allow_private
+
+
+def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limit: int | None) -> None:
+    checked(name)
+    if owner is not None and config.transport == "stdio":
+        raise InvalidConfig("A user's server is reached by HTTP; only operators register servers that run a command.")
+    if limit is not None and limit < 1:
+        raise InvalidConfig(f"limit_per_minute is {limit}; it must be 1 or more, or absent for no limit.")

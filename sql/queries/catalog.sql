@@ -1,0 +1,131 @@
+-- The cached tools, resources and prompts. Written in service scope, read by their names.
+
+-- name: server_ready
+UPDATE server_state
+SET status = 'ready', failures = 0, last_error_code = NULL, last_attempt_at = now(), last_refresh_at = now(),
+    next_refresh_at = now() + interval '24 hours' * (0.9 + 0.2 * random()),
+    protocol_version = %(protocol_version)s, server_info = %(server_info)s, instructions = %(instructions)s
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
+
+-- name: server_failing
+UPDATE server_state
+SET status = 'failing', failures = failures + 1, last_error_code = %(error_code)s, last_attempt_at = now(),
+    next_refresh_at = now() + least(interval '1 hour', interval '30 seconds' * power(2, least(failures, 10)))
+                              * (0.9 + 0.2 * random())
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
+
+-- name: drop_tools
+DELETE FROM tool_cache
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
+  AND NOT coalesce(tool_name = ANY (%(keys)s), false);
+
+-- name: put_tools
+INSERT INTO tool_cache (server_type, server_ref_id, user_id, tool_name, namespaced_name, title, description,
+                        definition, expires_at, updated_at, stale)
+SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
+       entry.description, entry.definition, now() + interval '24 hours' * (0.9 + 0.2 * random()), now(), false
+FROM jsonb_to_recordset(%(entries)s)
+     AS entry (key text, namespaced_name text, title text, description text, definition jsonb)
+ON CONFLICT (server_type, server_ref_id, tool_name) DO UPDATE
+SET namespaced_name = excluded.namespaced_name, title = excluded.title, description = excluded.description,
+    definition = excluded.definition, expires_at = excluded.expires_at, updated_at = excluded.updated_at,
+    stale = false;
+
+-- name: drop_resources
+DELETE FROM resource_cache
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
+  AND NOT coalesce(uri = ANY (%(keys)s), false);
+
+-- name: put_resources
+INSERT INTO resource_cache (server_type, server_ref_id, user_id, uri, name, title, description, mime_type,
+                            is_template, definition, expires_at, updated_at, stale)
+SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.name, entry.title, entry.description,
+       entry.mime_type, entry.is_template, entry.definition,
+       now() + interval '24 hours' * (0.9 + 0.2 * random()), now(), false
+FROM jsonb_to_recordset(%(entries)s)
+     AS entry (key text, name text, title text, description text, mime_type text, is_template boolean,
+               definition jsonb)
+ON CONFLICT (server_type, server_ref_id, uri) DO UPDATE
+SET name = excluded.name, title = excluded.title, description = excluded.description,
+    mime_type = excluded.mime_type, is_template = excluded.is_template, definition = excluded.definition,
+    expires_at = excluded.expires_at, updated_at = excluded.updated_at, stale = false;
+
+-- name: drop_prompts
+DELETE FROM prompt_cache
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
+  AND NOT coalesce(prompt_name = ANY (%(keys)s), false);
+
+-- name: put_prompts
+INSERT INTO prompt_cache (server_type, server_ref_id, user_id, prompt_name, namespaced_name, title, description,
+                          definition, expires_at, updated_at, stale)
+SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
+       entry.description, entry.definition, now() + interval '24 hours' * (0.9 + 0.2 * random()), now(), false
+FROM jsonb_to_recordset(%(entries)s)
+     AS entry (key text, namespaced_name text, title text, description text, definition jsonb)
+ON CONFLICT (server_type, server_ref_id, prompt_name) DO UPDATE
+SET namespaced_name = excluded.namespaced_name, title = excluded.title, description = excluded.description,
+    definition = excluded.definition, expires_at = excluded.expires_at, updated_at = excluded.updated_at,
+    stale = false;
+
+-- name: find_tool
+SELECT tool.server_type, tool.server_ref_id, tool.tool_name AS name, tool.namespaced_name, tool.definition
+FROM tool_cache AS tool
+WHERE tool.namespaced_name = %(namespaced_name)s
+  AND (tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
+  AND tool.enabled
+ORDER BY tool.user_id NULLS LAST
+LIMIT 1;
+
+-- name: find_prompt
+SELECT prompt.server_type, prompt.server_ref_id, prompt.prompt_name AS name, prompt.namespaced_name, prompt.definition
+FROM prompt_cache AS prompt
+WHERE prompt.namespaced_name = %(namespaced_name)s
+  AND (prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
+ORDER BY prompt.user_id NULLS LAST
+LIMIT 1;
+
+-- name: list_tools
+SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
+       tool.tool_name, tool.definition, tool.expires_at, tool.stale
+FROM tool_cache AS tool
+JOIN server_state AS state USING (server_type, server_ref_id)
+WHERE tool.enabled
+  AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
+  AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
+  AND (%(query)s::text IS NULL
+       OR strpos(lower(concat_ws(' ', tool.namespaced_name, tool.title, tool.description)), lower(%(query)s)) > 0)
+  AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
+ORDER BY tool.namespaced_name, tool.id
+LIMIT %(limit)s;
+
+-- name: list_resources
+SELECT resource.id, resource.uri AS name, resource.name AS resource_name, resource.title, resource.description,
+       resource.mime_type, resource.is_template, state.name AS server, resource.server_type, resource.server_ref_id,
+       resource.definition, resource.expires_at, resource.stale
+FROM resource_cache AS resource
+JOIN server_state AS state USING (server_type, server_ref_id)
+WHERE (%(all_users)s OR resource.user_id IS NULL OR resource.user_id = %(user_id)s::uuid)
+  AND (%(server)s::text IS NULL OR state.name = %(server)s OR resource.server_ref_id::text = lower(%(server)s))
+  AND (%(query)s::text IS NULL
+       OR strpos(lower(concat_ws(' ', resource.uri, resource.title, resource.description)), lower(%(query)s)) > 0)
+  AND (%(after_name)s::text IS NULL OR (resource.uri, resource.id) > (%(after_name)s, %(after_id)s::uuid))
+ORDER BY resource.uri, resource.id
+LIMIT %(limit)s;
+
+-- name: list_prompts
+SELECT prompt.id, prompt.namespaced_name AS name, prompt.title, prompt.description, prompt.server_type,
+       prompt.server_ref_id, prompt.prompt_name, prompt.definition, prompt.expires_at, prompt.stale
+FROM prompt_cache AS prompt
+JOIN server_state AS state USING (server_type, server_ref_id)
+WHERE (%(all_users)s OR prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
+  AND (%(server)s::text IS NULL OR state.name = %(server)s OR prompt.server_ref_id::text = lower(%(server)s))
+  AND (%(query)s::text IS NULL
+       OR strpos(lower(concat_ws(' ', prompt.namespaced_name, prompt.title, prompt.description)), lower(%(query)s)) > 0)
+  AND (%(after_name)s::text IS NULL OR (prompt.namespaced_name, prompt.id) > (%(after_name)s, %(after_id)s::uuid))
+ORDER BY prompt.namespaced_name, prompt.id
+LIMIT %(limit)s;
+
+-- name: input_schema
+SELECT definition -> 'inputSchema' AS input_schema
+FROM tool_cache
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND tool_name = %(tool_name)s;
