@@ -1,0 +1,142 @@
+"""The only module of the library that talks to Prefect: its REST API, over httpx.
+
+Importing Prefect costs seconds and a hundred megabytes, and the hub needs four calls of it:
+see docs/decisions/0004-dispatch.md.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+
+from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.settings import Settings
+
+FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
+"""Job type -> flow; the deployment of each is `<flow>/nexus`."""
+DEPLOYMENT = "nexus"
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
+"""The types of states that a flow run does not leave by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What Prefect says of a flow run: the type of its state, and since when."""
+
+    type: str
+    since: datetime
+
+
+def prefect_auth(settings: Settings) -> str | None:
+    """`user:password` for Prefect's API: of the environment, else of the home, else None."""
+    if settings.prefect_api_auth_string:
+        return settings.prefect_api_auth_string.get_secret_value()
+    path: Path = settings.home / "prefect.auth"
+    return path.read_text(encoding="utf-8").strip() if settings.embeds_prefect and path.exists() else None
+
+
+class Dispatcher:
+    """Starts, cancels and asks after flow runs."""
+
+    def __init__(self, url: str, auth: str | None, *, timeout: float = 10) -> None:
+        headers = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        self._deployments: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int) -> UUID:
+        """Create the flow run of an attempt, once: its parameters are ids, its idempotency key `job:attempt`.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or knows no such deployment yet.
+        """
+        flow = FLOWS[job_type]
+        body = {
+            "name": f"{flow} {name} {str(job_id)[:4]}",
+            "parameters": {"job_id": str(job_id), "attempt": attempt},
+            "idempotency_key": f"{job_id}:{attempt}",
+            "state": {"type": "SCHEDULED"},
+        }
+        deployment = await self._deployment(flow)
+        answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            self._deployments.pop(flow, None)
+            deployment = await self._deployment(flow)
+            answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
+        return UUID(_accepted(answer)["id"])
+
+    async def cancel(self, flow_run_id: UUID) -> None:
+        """Ask Prefect to cancel a flow run; one that has ended or is unknown stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        state = {"type": "CANCELLING", "name": "Cancelling", "message": "cancelled through the hub"}
+        await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
+
+    async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
+        """The states of flow runs, at most 200; a run that Prefect does not know is left out.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        ids = [str(one) for one in flow_run_ids]
+        body = {"flow_runs": {"id": {"any_": ids}}, "limit": 200}
+        runs: list[dict[str, Any]] = _accepted(await self._call("POST", "/flow_runs/filter", body))
+        return {
+            UUID(run["id"]): RunState(run["state"]["type"], datetime.fromisoformat(run["state"]["timestamp"]))
+            for run in runs
+            if run["state"]
+        }
+
+    async def ended_run(self, flow_run_id: str, *, patience: float = 10) -> dict[str, Any]:
+        """A flow run as Prefect shows it, once it has ended or the patience (seconds) is at its end.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or knows no such run.
+        """
+        until = time.monotonic() + patience
+        while True:
+            run: dict[str, Any] = _accepted(await self._call("GET", f"/flow_runs/{flow_run_id}"))
+            if run["state"]["type"] in ENDED or time.monotonic() >= until:
+                return run
+            await asyncio.sleep(0.1)
+
+    async def healthy(self) -> bool:
+        """Whether Prefect's API answers."""
+        try:
+            return (await self._call("GET", "/health")).is_success
+        except PrefectUnavailable:
+            return False
+
+    async def _deployment(self, flow: str) -> str:
+        if flow not in self._deployments:
+            answer = _accepted(await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}"))
+            self._deployments[flow] = answer["id"]
+        return self._deployments[flow]
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise PrefectUnavailable(f"Prefect's API does not answer ({type(error).__name__}).") from None
+
+
+def _accepted(answer: httpx.Response) -> Any:
+    if answer.is_success:
+        return answer.json()
+    hint = {401: "check PREFECT_API_AUTH_STRING", 404: "run: nexus-hub deploy"}.get(answer.status_code, "see its log")
+    path = answer.request.url.path
+    raise PrefectUnavailable(f"Prefect's API answered {answer.status_code} to {path}; {hint}.")

@@ -1,0 +1,58 @@
+"""What a caller asks for, before it is a job."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from nexus_hub.errors import InvalidRequest, TooLarge
+from nexus_hub.models import JobType
+
+DEFAULT_TIMEOUT_SECONDS = 3600
+LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600
+DEFAULT_ATTEMPTS = 3
+MOST_ATTEMPTS = 20
+MOST_ARGUMENT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A tool by its namespaced name, a prompt by its namespaced name, or a resource by server and URI."""
+
+    job_type: JobType
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict, repr=False)
+    uri: str | None = field(default=None, repr=False)
+    idempotency_key: str | None = None
+    timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
+    max_attempts: int = DEFAULT_ATTEMPTS
+    retry: str = "auto"
+
+    def digest(self) -> str:
+        """SHA-256 of what is asked for: the same idempotency key must come with the same digest."""
+        parts = [self.job_type, self.name, self.uri, self.arguments, self.timeout_seconds, self.max_attempts]
+        return hashlib.sha256(json.dumps([*parts, self.retry], sort_keys=True).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Hold the request against its limits.
+
+        Raises:
+            InvalidRequest: a limit outside its range, or a resource without a URI.
+            TooLarge: arguments of more than 1 MiB.
+        """
+        _within("timeout_seconds", self.timeout_seconds, 1, LONGEST_TIMEOUT_SECONDS)
+        _within("max_attempts", self.max_attempts, 1, MOST_ATTEMPTS)
+        if self.retry not in {"auto", "always"}:
+            raise InvalidRequest("retry must be 'auto' or 'always'.")
+        if self.job_type == "resource_fetch" and not self.uri:
+            raise InvalidRequest("A resource is named by {server, uri}; the uri is missing.")
+        if self.idempotency_key is not None:
+            _within("the length of idempotency_key", len(self.idempotency_key), 1, 200)
+        size = len(json.dumps(self.arguments))
+        if size > MOST_ARGUMENT_BYTES:
+            raise TooLarge("Arguments", size, MOST_ARGUMENT_BYTES)
+
+
+def _within(what: str, value: int, lowest: int, highest: int) -> None:
+    if not lowest <= value <= highest:
+        raise InvalidRequest(f"{what} is {value}; it must lie within {lowest} and {highest}.")

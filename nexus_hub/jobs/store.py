@@ -1,0 +1,143 @@
+"""Jobs as rows of `job_results`, which are the truth about them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from nexus_hub.db.pool import Database, json_parameter
+from nexus_hub.db.queries import load
+from nexus_hub.errors import Conflict, InvalidRequest, JobEnded, NotFound
+from nexus_hub.escape import escape, restore
+from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.models import JobStatus, Principal, ServerRef
+from nexus_hub.paging import checked_limit, decode, encode, page
+
+JOBS = load("jobs")
+
+
+async def add(
+    database: Database,
+    principal: Principal,
+    request: JobRequest,
+    ref: ServerRef,
+    name: str | None,
+    *,
+    flow_run_id: UUID | None = None,
+) -> tuple[UUID, bool]:
+    """Store a job as pending, with the server's own name of the tool or prompt; its id, and whether it is new.
+
+    Raises:
+        Conflict: the idempotency key stands for another request.
+    """
+    params = {
+        "tool_invoke": request.arguments,
+        "resource_fetch": {"uri": request.uri},
+        "prompt_execute": {"name": name, "arguments": request.arguments},
+    }[request.job_type]
+    async with database.transaction(principal) as transaction:
+        row = await transaction.one(
+            JOBS["insert_job"],
+            user_id=principal.user_id,
+            job_type=request.job_type,
+            server_type=ref.server_type,
+            server_ref_id=ref.server_ref_id,
+            tool_name=escape(name) if request.job_type == "tool_invoke" else None,
+            params=json_parameter(escape(params)),
+            timeout_seconds=request.timeout_seconds,
+            max_attempts=request.max_attempts,
+            retry=request.retry,
+            idempotency_key=request.idempotency_key,
+            request_digest=request.digest(),
+            flow_run_id=flow_run_id,
+        )
+        if row is not None:
+            return row["id"], True
+        known = await transaction.one(
+            JOBS["job_of_key"], idempotency_key=request.idempotency_key, user_id=principal.user_id
+        )
+    if known is None or known["request_digest"] != request.digest():
+        raise Conflict("This idempotency key stands for another request; use a new key for a new request.")
+    return known["id"], False
+
+
+async def get(database: Database, principal: Principal, job_id: UUID) -> dict[str, Any]:
+    """A job's row, as it was taken and answered.
+
+    Raises:
+        NotFound: the principal sees no such job.
+    """
+    async with database.transaction(principal) as transaction:
+        row = await transaction.one(JOBS["get_job"], id=job_id)
+    if row is None:
+        raise NotFound("job", job_id)
+    return readable(row)
+
+
+def readable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with what jsonb refused put back."""
+    for column in ("params", "result"):
+        if row.pop(f"{column}_escaped", False):
+            row[column] = restore(row[column])
+    return row
+
+
+async def listed(
+    database: Database,
+    principal: Principal,
+    *,
+    status: JobStatus | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """A page of jobs, newest first, without params and result: `{"items", "next_cursor"}`.
+
+    Raises:
+        InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
+    """
+    limit = checked_limit(limit)
+    after_created_at, after_id = decode(cursor, (datetime.fromisoformat, UUID))
+    async with database.transaction(principal) as transaction:
+        rows = await transaction.all(
+            JOBS["list_jobs"],
+            all_users=principal.is_operator,
+            user_id=principal.user_id,
+            status=status,
+            after_created_at=after_created_at,
+            after_id=after_id,
+            limit=limit + 1,
+        )
+    return page(rows, limit, lambda row: encode(row["created_at"].isoformat(), row["id"]))
+
+
+async def cancel(database: Database, principal: Principal, job_id: UUID) -> UUID | None:
+    """End a job as cancelled; the id of its flow run, if it has one.
+
+    Raises:
+        NotFound: the principal sees no such job.
+        JobEnded: it has ended already.
+    """
+    async with database.transaction(principal) as transaction:
+        row = await transaction.one(JOBS["cancel_job"], id=job_id)
+    if row is None:
+        job = await get(database, principal, job_id)
+        raise JobEnded(job_id, job["status"])
+    flow_run_id: UUID | None = row["flow_run_id"]
+    return flow_run_id
+
+
+async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
+    """End whatever a flow run carries and has not ended as cancelled; how many jobs that were."""
+    async with database.transaction() as transaction:
+        return await transaction.run(JOBS["cancel_flow_run"], flow_run_id=flow_run_id)
+
+
+def parse_id(text: str) -> UUID:
+    """A job's id.
+
+    Raises:
+        InvalidRequest: it is no uuid.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidRequest(f"{text[:80]!r} is not the id of a job; it must be a uuid.") from None

@@ -1,0 +1,114 @@
+"""The sweep: finds what nobody works on and puts it right. It needs no Prefect, and cannot stall itself."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nexus_hub.db.pool import Database
+from nexus_hub.dispatch import ENDED, Dispatcher, RunState
+from nexus_hub.errors import HubError, PrefectUnavailable
+from nexus_hub.escape import restore
+from nexus_hub.jobs.store import JOBS
+from nexus_hub.jobs.submit import Handover, hand_over
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100
+INTERVAL_SECONDS = 2.0
+NEW_JOB_GRACE_SECONDS = 2
+UNCLAIMED_GRACE_SECONDS = 30
+STUCK_PENDING = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one round did."""
+
+    handed_over: int = 0
+    released: int = 0
+    given_up: int = 0
+
+
+class Sweep:
+    """A loop in every API and worker process, of which one at a time does a round."""
+
+    def __init__(self, database: Database, dispatcher: Dispatcher, *, interval: float = INTERVAL_SECONDS) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._interval = interval
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Do a round soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Do rounds until cancelled; an error ends a round, not the loop."""
+        while True:
+            try:
+                await self.round()
+            except HubError as error:
+                logger.warning("a round of the sweep ended early: %s", error.code)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._interval)
+            self._wake.clear()
+
+    async def round(self) -> Swept:
+        """One round, unless another process is at it."""
+        async with self._database.transaction() as lock:
+            taken = await lock.one(JOBS["sweep_lock"])
+            if not taken or not taken["taken"]:
+                return Swept()
+            released = await self._release_expired()
+            handed_over = await self._hand_over()
+            given_up = await self._give_up_lost()
+        return Swept(handed_over, released, given_up)
+
+    async def _release_expired(self) -> int:
+        async with self._database.transaction() as transaction:
+            return len(await transaction.all(JOBS["release_expired_leases"], limit=BATCH))
+
+    async def _hand_over(self) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["undispatched_jobs"], grace=NEW_JOB_GRACE_SECONDS, limit=BATCH)
+        done = 0
+        for row in rows:
+            if not await hand_over(self._database, self._dispatcher, _handover(row)):
+                break
+            done += 1
+        return done
+
+    async def _give_up_lost(self) -> int:
+        """Jobs that were handed over long ago and not claimed: their run may have ended, be stuck or be gone."""
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["unclaimed_jobs"], grace=UNCLAIMED_GRACE_SECONDS, limit=BATCH)
+        if not rows:
+            return 0
+        try:
+            states = await self._dispatcher.states(row["flow_run_id"] for row in rows)
+        except PrefectUnavailable:
+            return 0
+        lost = [row for row in rows if _is_lost(states.get(row["flow_run_id"]))]
+        async with self._database.transaction() as transaction:
+            return sum([await transaction.run(JOBS["give_up_run"], **row) for row in lost])
+
+
+def _is_lost(state: RunState | None) -> bool:
+    if state is None or state.type in ENDED:
+        return True
+    return state.type == "PENDING" and state.since < datetime.now(UTC) - STUCK_PENDING
+
+
+def _handover(row: dict[str, Any]) -> Handover:
+    server = row["server"] or "unknown"
+    match row["job_type"]:
+        case "tool_invoke":
+            name = f"{server}__{restore(row['tool_name'] or '')}"
+        case "prompt_execute":
+            name = f"{server}__{restore(row['params'].get('name', ''))}"
+        case _:
+            name = server
+    return Handover(row["id"], row["attempt"], row["job_type"], name)

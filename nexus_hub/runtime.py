@@ -1,0 +1,95 @@
+"""What a process of the hub holds while it lives: database pool, vault, connections, dispatcher."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from nexus_hub.db.listen import JobChange, listen
+from nexus_hub.db.pool import Database
+from nexus_hub.dispatch import Dispatcher, prefect_auth
+from nexus_hub.jobs.execution import Execution
+from nexus_hub.jobs.submit import Handovers
+from nexus_hub.jobs.sweep import Sweep
+from nexus_hub.servers.registry import Servers
+from nexus_hub.settings import Settings
+from nexus_hub.stack.home import Home
+from nexus_hub.upstream.connections import Connections
+from nexus_hub.vault.keyring import keyring_source
+from nexus_hub.vault.sealing import Vault
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts of one process, made once and passed on."""
+
+    settings: Settings
+    database: Database
+    servers: Servers
+    connections: Connections
+    dispatcher: Dispatcher
+    execution: Execution
+    handovers: Handovers
+    sweep: Sweep
+
+    def notice(self, change: JobChange | None) -> None:
+        """Act on a change of a job: stop what was cancelled, start what plain SQL stored."""
+        if change is None or change.status == "pending":
+            self.sweep.wake()
+        elif change.status in {"cancelled", "failed"}:
+            self.execution.lose(change.job_id)
+
+    async def watch(self) -> None:
+        """Listen for changes until cancelled."""
+        await listen(self.database.url, self.notice)
+
+
+def database_url(settings: Settings) -> str:
+    """Where the app's role connects: of the environment, else the embedded PostgreSQL of the home."""
+    return settings.database_url.get_secret_value() if settings.database_url else Home(settings.home).database_url()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
+    """A process's runtime with its loops running: the sweep, and the listener.
+
+    Raises:
+        NotConfigured, InvalidKey: it can't start like this.
+    """
+    quiet_libraries()
+    source = keyring_source(settings)
+    source.current()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(database_url(settings), name=f"nexus-hub {name}"))
+        connections = await stack.enter_async_context(
+            Connections(log_dir=Home(settings.home).logs if settings.embeds_postgres else None)
+        )
+        dispatcher = await stack.enter_async_context(Dispatcher(settings.prefect_url, prefect_auth(settings)))
+        servers = Servers(database, Vault(source), connections, allow_private=settings.allow_private_upstreams)
+        runtime = Runtime(
+            settings=settings,
+            database=database,
+            servers=servers,
+            connections=connections,
+            dispatcher=dispatcher,
+            execution=Execution(database, servers, connections, settings.max_result_bytes),
+            handovers=Handovers(database, dispatcher),
+            sweep=Sweep(database, dispatcher),
+        )
+        for loop in (runtime.sweep.run(), runtime.watch()):
+            stack.push_async_callback(_stop, asyncio.create_task(loop))
+        stack.push_async_callback(runtime.handovers.drain)
+        yield runtime
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def quiet_libraries() -> None:
+    """Keep the clients' own log lines out: they hold URLs, and messages of upstream servers."""
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2", "mcp", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

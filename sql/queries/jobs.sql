@@ -1,0 +1,166 @@
+-- Jobs. Every write compares state and claim, so that a late writer touches nothing.
+
+-- name: insert_job
+-- The first insert under an idempotency key wins; a later one gives no row.
+INSERT INTO job_results (user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
+                         timeout_seconds, max_attempts, retry, idempotency_key, request_digest, flow_run_id,
+                         dispatched_at)
+VALUES (%(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(server_ref_id)s, %(tool_name)s,
+        %(params)s, true, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
+        %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END)
+ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+RETURNING id;
+
+-- name: job_of_key
+SELECT id, request_digest
+FROM job_results
+WHERE idempotency_key = %(idempotency_key)s AND user_id IS NOT DISTINCT FROM %(user_id)s::uuid;
+
+-- name: get_job
+SELECT id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped, status, result,
+       result_escaped, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
+       created_at, available_at, started_at, completed_at
+FROM job_results
+WHERE id = %(id)s;
+
+-- name: list_jobs
+-- Newest first, without the two columns that can be large.
+SELECT id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, status, error, error_code, attempt,
+       max_attempts, version, flow_run_id, created_at, available_at, started_at, completed_at
+FROM job_results
+WHERE (%(all_users)s OR user_id = %(user_id)s::uuid)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(after_created_at)s::timestamptz IS NULL
+       OR (created_at, id) < (%(after_created_at)s::timestamptz, %(after_id)s::uuid))
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s;
+
+-- name: claim_job
+-- pending -> running, for exactly one claimant of this attempt.
+UPDATE job_results
+SET status = 'running', attempt = attempt + 1, claim_id = %(claim_id)s,
+    flow_run_id = coalesce(%(flow_run_id)s, flow_run_id), dispatched_at = coalesce(dispatched_at, now()),
+    started_at = coalesce(started_at, now()), heartbeat_at = now(), sent_at = NULL,
+    lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
+WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1
+  AND available_at <= clock_timestamp() + interval '1 second'
+RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, params, params_escaped, attempt, max_attempts,
+          timeout_seconds, retry, claim_id;
+
+-- name: renew_lease
+UPDATE job_results
+SET heartbeat_at = now(), lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
+WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+
+-- name: take_rate_limit
+SELECT allowed, remaining, retry_after, reset_after
+FROM take_rate_limit(%(server_id)s, %(user_id)s, %(limit_per_minute)s, NULL);
+
+-- name: mark_sent
+-- From here on the call may have had its effect.
+UPDATE job_results SET sent_at = now() WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+
+-- name: record_progress
+UPDATE job_results SET progress = %(progress)s WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+
+-- name: finish_job
+UPDATE job_results
+SET status = %(status)s, result = %(result)s, result_escaped = true, error = %(error)s, error_code = %(error_code)s,
+    completed_at = now()
+WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+
+-- name: requeue_job
+-- running -> pending: another attempt, by another flow run.
+UPDATE job_results
+SET status = 'pending', available_at = now() + make_interval(secs => %(delay)s), dispatched_at = NULL,
+    flow_run_id = NULL, error_code = %(error_code)s
+WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s AND attempt < max_attempts;
+
+-- name: postpone_job
+-- running -> pending: the same attempt by the same flow run, later.
+UPDATE job_results
+SET status = 'pending', attempt = attempt - 1, available_at = now() + make_interval(secs => %(delay)s)
+WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s
+RETURNING available_at;
+
+-- name: cancel_job
+UPDATE job_results
+SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
+WHERE id = %(id)s AND status IN ('pending', 'running')
+RETURNING id, flow_run_id;
+
+-- name: cancel_flow_run
+UPDATE job_results
+SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
+WHERE flow_run_id = %(flow_run_id)s AND status IN ('pending', 'running');
+
+-- name: mark_dispatched
+UPDATE job_results
+SET dispatched_at = now(), flow_run_id = %(flow_run_id)s
+WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND dispatched_at IS NULL;
+
+-- name: sweep_lock
+-- One sweeper at a time; the lock goes with the transaction.
+SELECT pg_try_advisory_xact_lock(hashtextextended('nexus_hub.sweep', 0)) AS taken;
+
+-- name: undispatched_jobs
+-- Stored and never handed to Prefect, or due for another attempt.
+SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params, job.params_escaped,
+       state.name AS server
+FROM job_results AS job
+LEFT JOIN server_state AS state
+       ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
+WHERE job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
+  AND (job.attempt > 0 OR job.created_at < now() - make_interval(secs => %(grace)s))
+ORDER BY job.available_at
+LIMIT %(limit)s;
+
+-- name: unclaimed_jobs
+-- Handed to Prefect a while ago, and not claimed since: what does Prefect say of the run?
+SELECT id, attempt, flow_run_id
+FROM job_results
+WHERE status = 'pending' AND flow_run_id IS NOT NULL
+  AND greatest(dispatched_at, available_at) < now() - make_interval(secs => %(grace)s)
+ORDER BY dispatched_at
+LIMIT %(limit)s;
+
+-- name: give_up_run
+-- The flow run of this attempt is gone: the attempt is spent.
+UPDATE job_results
+SET status = CASE WHEN attempt + 1 < max_attempts THEN 'pending' ELSE 'failed' END,
+    attempt = attempt + 1,
+    dispatched_at = NULL,
+    flow_run_id = CASE WHEN attempt + 1 < max_attempts THEN NULL ELSE flow_run_id END,
+    error_code = 'run-lost',
+    error = CASE WHEN attempt + 1 < max_attempts THEN NULL
+                 ELSE 'The flow runs of this job were lost before they started.' END
+WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s AND flow_run_id = %(flow_run_id)s;
+
+-- name: release_expired_leases
+-- The process that ran the job is gone. What may have had its effect is repeated only if that does no harm.
+WITH expired AS (
+    SELECT job.id,
+           job.attempt < job.max_attempts AS has_attempts,
+           job.sent_at IS NULL OR job.retry = 'always' OR job.job_type <> 'tool_invoke'
+               OR coalesce(tool.definition -> 'annotations' -> 'readOnlyHint' = 'true'::jsonb, false)
+               OR coalesce(tool.definition -> 'annotations' -> 'idempotentHint' = 'true'::jsonb, false) AS repeatable
+    FROM job_results AS job
+    LEFT JOIN tool_cache AS tool
+           ON tool.server_type = job.server_type AND tool.server_ref_id = job.server_ref_id
+          AND tool.tool_name = job.tool_name
+    WHERE job.status = 'running' AND job.lease_expires_at < now()
+    LIMIT %(limit)s
+    FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE job_results AS job
+SET status = CASE WHEN expired.repeatable AND expired.has_attempts THEN 'pending' ELSE 'failed' END,
+    available_at = now(),
+    dispatched_at = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.dispatched_at END,
+    flow_run_id = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.flow_run_id END,
+    error_code = CASE WHEN expired.repeatable THEN 'lease-expired' ELSE 'outcome-unknown' END,
+    error = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL
+                 WHEN expired.repeatable THEN 'The worker was lost, and no attempt is left.'
+                 ELSE 'The worker was lost during the call; whether it had its effect is unknown.' END
+FROM expired
+WHERE job.id = expired.id
+RETURNING job.id, job.status;

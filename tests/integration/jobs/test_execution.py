@@ -1,0 +1,196 @@
+"""One attempt, step by step, on a real database and real upstream servers."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from nexus_hub.errors import Conflict, InvalidArguments, JobEnded, NotFound, UpstreamUnavailable
+from nexus_hub.jobs import store
+from nexus_hub.jobs.execution import ClaimLost, NotClaimed
+from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from tests.fixtures.library import Library
+
+TIME = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"})
+
+
+@pytest.fixture
+async def time(library: Library, time_server: StdioConfig) -> Library:
+    await library.servers.register("time", time_server)
+    return library
+
+
+async def test_a_tool_call_becomes_a_completed_row(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    assert await time.ran(job_id) == "completed"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert job["status"] == "completed"
+    assert job["attempt"] == 1
+    assert '"timezone": "UTC"' in job["result"]["content"][0]["text"]
+    assert job["flow_run_id"] is not None
+    assert job["started_at"] <= job["completed_at"]
+
+
+async def test_a_tools_own_error_completes_the_job_and_shows(time: Library) -> None:
+    job_id = await time.submitted(JobRequest("tool_invoke", "time__get_current_time", {"timezone": "Atlantis"}))
+    assert await time.ran(job_id) == "completed"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert job["result"]["isError"] is True
+    assert job["error"] is None
+
+
+async def test_arguments_that_break_the_schema_store_nothing(time: Library) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        await time.submitted(JobRequest("tool_invoke", "time__get_current_time", {"timezone": 7}))
+    assert "timezone: must be of type string" in caught.value.message
+    assert (await store.listed(time.database, OPERATOR))["items"] == []
+
+
+async def test_an_unknown_tool_stores_nothing(time: Library) -> None:
+    with pytest.raises(NotFound, match="time__nothing"):
+        await time.submitted(JobRequest("tool_invoke", "time__nothing"))
+    assert (await store.listed(time.database, OPERATOR))["items"] == []
+
+
+async def test_a_job_is_taken_once_by_twenty_claimants(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    claims = await asyncio.gather(*(time.execution.claim(job_id, 1, uuid4()) for _ in range(20)))
+    refused = [claim for claim in claims if isinstance(claim, NotClaimed)]
+    assert len(refused) == 19
+    assert {claim.status for claim in refused} == {"running"}
+
+
+async def test_a_claim_of_an_unknown_job_says_so(time: Library) -> None:
+    assert await time.execution.claim(uuid4(), 1, None) == NotClaimed(None)
+
+
+async def test_a_late_result_does_not_revive_a_cancelled_job(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    claimed = await time.claimed(job_id)
+    await time.execution.open(claimed)
+    await time.execution.call(claimed)
+    await store.cancel(time.database, OPERATOR, job_id)
+    assert await time.execution.record(claimed) == "cancelled"
+    assert (await store.get(time.database, OPERATOR, job_id))["result"] is None
+
+
+async def test_cancelling_an_ended_job_is_a_conflict(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    await time.ran(job_id)
+    with pytest.raises(JobEnded, match="completed"):
+        await store.cancel(time.database, OPERATOR, job_id)
+
+
+async def test_a_lost_claim_ends_the_call_under_way(library: Library, everything_stdio: StdioConfig) -> None:
+    await library.servers.register("every", everything_stdio)
+    slow = JobRequest("tool_invoke", "every__trigger-long-running-operation", {"duration": 60, "steps": 2})
+    claimed = await library.claimed(await library.submitted(slow))
+    await library.execution.open(claimed)
+    async with library.execution.hold(claimed):
+        call = asyncio.create_task(library.execution.call(claimed))
+        while claimed.in_flight is None:
+            await asyncio.sleep(0.01)
+        library.execution.lose(claimed.id)
+        with pytest.raises(ClaimLost):
+            await call
+
+
+async def test_a_call_that_never_arrived_is_put_back_until_no_attempt_is_left(time: Library) -> None:
+    job_id = await time.submitted(
+        JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"}, max_attempts=2)
+    )
+    claimed = await time.claimed(job_id)
+    claimed.failure = UpstreamUnavailable("time", "The server 'time' refused the connection.")
+    assert await time.execution.record(claimed) == "requeued"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert (job["status"], job["attempt"], job["flow_run_id"]) == ("pending", 1, None)
+    early = await time.execution.claim(job_id, 2, None)
+    assert isinstance(early, NotClaimed)
+    assert early.available_at is not None
+    await asyncio.sleep(2.1)
+    claimed = await time.claimed(job_id, 2)
+    claimed.failure = UpstreamUnavailable("time", "The server 'time' refused the connection.")
+    assert await time.execution.record(claimed) == "failed"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert job["error_code"] == "upstream-unavailable"
+
+
+async def test_a_result_that_jsonb_refuses_comes_back_as_it_was(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    claimed = await time.claimed(job_id)
+    odd = {"content": [{"type": "text", "text": "NUL \x00, half \ud800, mark \x1a0000, \x1af"}], "\x00": 1}
+    claimed.result = odd
+    assert await time.execution.record(claimed) == "completed"
+    assert (await store.get(time.database, OPERATOR, job_id))["result"] == odd
+
+
+async def test_a_result_over_the_limit_fails_with_its_size(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    claimed = await time.claimed(job_id)
+    claimed.result = {"content": [{"type": "text", "text": "x" * 1024 * 1024}]}
+    assert await time.execution.record(claimed) == "failed"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert job["error_code"] == "too-large"
+    assert "over the limit of 1048576 bytes" in job["error"]
+
+
+async def test_a_result_nested_too_deep_is_recorded_as_a_failure(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    claimed = await time.claimed(job_id)
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"a": deep, "b": ["\x00"]}
+    claimed.result = deep
+    assert await time.execution.record(claimed) == "failed"
+    assert (await store.get(time.database, OPERATOR, job_id))["error_code"] == "result-not-storable"
+
+
+async def test_the_same_idempotency_key_gives_the_same_job(time: Library) -> None:
+    keyed = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"}, idempotency_key="one")
+    assert await time.submitted(keyed) == await time.submitted(keyed)
+    other = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "Europe/Rome"}, idempotency_key="one")
+    with pytest.raises(Conflict):
+        await time.submitted(other)
+
+
+async def test_users_see_system_tools_and_only_their_own_jobs(time: Library) -> None:
+    ann, bob = Principal(uuid4()), Principal(uuid4())
+    job_id = await time.submitted(TIME, ann)
+    with pytest.raises(NotFound):
+        await store.get(time.database, bob, job_id)
+    with pytest.raises(NotFound):
+        await store.cancel(time.database, bob, job_id)
+    assert (await store.listed(time.database, bob))["items"] == []
+    assert (await store.get(time.database, ann, job_id))["status"] == "pending"
+
+
+async def test_a_server_over_its_limit_makes_the_job_wait_without_spending_an_attempt(
+    library: Library, time_server: StdioConfig
+) -> None:
+    await library.servers.register("time", time_server, limit_per_minute=1)
+    await library.ran(await library.submitted(TIME))
+    job_id = await library.submitted(TIME)
+    claimed = await library.claimed(job_id)
+    await library.execution.open(claimed)
+    wait = await library.execution.admit(claimed)
+    assert 0 < wait <= 61
+    due = await library.execution.postpone(claimed, wait)
+    job = await store.get(library.database, OPERATOR, job_id)
+    assert (job["status"], job["attempt"], job["available_at"]) == ("pending", 0, due)
+
+
+async def test_a_resource_and_a_prompt_are_jobs_too(library: Library, everything_http: HttpConfig) -> None:
+    await library.servers.register("every", everything_http)
+    resource = JobRequest("resource_fetch", "every", uri="demo://resource/static/document/architecture.md")
+    job_id = await library.submitted(resource)
+    assert await library.ran(job_id) == "completed"
+    fetched = (await store.get(library.database, OPERATOR, job_id))["result"]
+    assert fetched["contents"][0]["uri"] == resource.uri
+    prompt = JobRequest("prompt_execute", "every__args-prompt", {"city": "Rome"})
+    job_id = await library.submitted(prompt)
+    assert await library.ran(job_id) == "completed"
+    assert "Rome" in (await store.get(library.database, OPERATOR, job_id))["result"]["messages"][0]["content"]["text"]
+    with pytest.raises(InvalidArguments, match="'city' is required"):
+        await library.submitted(JobRequest("prompt_execute", "every__args-prompt"))
