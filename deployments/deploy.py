@@ -1,0 +1,69 @@
+"""Tell Prefect of the work pool and the deployments. Runs as often as you like."""
+
+import asyncio
+import importlib
+import logging
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.utilities.callables import parameter_schema
+
+from deployments.catalogue import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
+from deployments.worker import NexusWorker
+
+logger = logging.getLogger("nexus_hub.deploy")
+
+
+def load_flow(deployed: Deployed) -> Flow[..., Any]:
+    """The flow object behind a deployment."""
+    flow: Flow[..., Any] = getattr(importlib.import_module(deployed.module), deployed.attribute)
+    return flow
+
+
+async def deploy() -> None:
+    """Create or update the work pool `nexus` and all deployments."""
+    async with get_client() as client:
+        await _ensure_pool(client)
+        for deployed in DEPLOYED:
+            await _deploy(client, deployed)
+
+
+async def _ensure_pool(client: PrefectClient) -> None:
+    pool = WorkPoolCreate(
+        name=POOL,
+        type=WORKER_TYPE,
+        description="Runs the hub's flows inside a warm process.",
+        base_job_template=NexusWorker.get_default_base_job_template(),
+    )
+    try:
+        await client.create_work_pool(pool)
+    except ObjectAlreadyExists:
+        return
+
+
+async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
+    flow = load_flow(deployed)
+    await client.create_deployment(
+        flow_id=await client.create_flow(flow),
+        name=DEPLOYMENT,
+        description=flow.description,
+        entrypoint=deployed.entrypoint,
+        work_pool_name=POOL,
+        pull_steps=[],
+        tags=list(deployed.tags),
+        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+        enforce_parameter_schema=True,
+    )
+    logger.info("deployed %s/%s", flow.name, DEPLOYMENT)
+
+
+def main() -> None:
+    """Run `deploy`."""
+    asyncio.run(deploy())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The steps that every job takes, in order, as one flow run: one attempt of one job."""
+
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
+from prefect.runtime import flow_run
+from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
+
+from flows.waiting import announce
+from nexus_hub.jobs.execution import Attempt, NotClaimed
+from nexus_hub.jobs.requests import JobRequest
+from tasks import jobs, mcp_calls, rate_limit, vault
+from tasks.context import available
+from tasks.failures import TaskFailed
+
+
+async def run_attempt(
+    job_id: UUID | None, attempt: int | None, request: JobRequest | None, user: str | None
+) -> "State[None]":
+    """Run one attempt of a stored job, or store the job that a person asked for and run that."""
+    run_id = UUID(flow_run.id)
+    async with available() as runtime:
+        try:
+            if job_id is None:
+                if request is None:
+                    return Failed(message="invalid-request: name what to run, or give a job_id")
+                job_id = await jobs.store_job(request, user, run_id)
+            claimed = await jobs.claim_job(job_id, attempt or 1, run_id)
+            if isinstance(claimed, NotClaimed):
+                return await _not_claimed(claimed)
+            async with runtime.execution.hold(claimed):
+                return await _work(claimed)
+        except TaskFailed as failure:
+            return Failed(message=failure.explained)
+
+
+async def _work(attempt: Attempt) -> "State[None]":
+    try:
+        await vault.open_credentials(attempt)
+        wait = await rate_limit.take_rate_limit(attempt)
+        if wait:
+            return await _postpone(attempt, wait)
+        await mcp_calls.call_upstream(attempt)
+    except TaskFailed as failure:
+        outcome = await jobs.record_job(attempt)
+        return Cancelled() if outcome == "cancelled" else Failed(message=failure.explained)
+    return _ended(await jobs.record_job(attempt))
+
+
+def _ended(outcome: str) -> "State[None]":
+    match outcome:
+        case "completed":
+            return Completed()
+        case "cancelled":
+            return Cancelled()
+        case _:
+            return Failed(message=outcome)
+
+
+async def _postpone(attempt: Attempt, wait: float) -> "State[None]":
+    available_at = await jobs.postpone_job(attempt, wait)
+    return await _wait(NotClaimed("pending", available_at))
+
+
+async def _not_claimed(claimed: NotClaimed) -> "State[None]":
+    if claimed.available_at is not None:
+        return await _wait(claimed)
+    if claimed.status is None:
+        return Failed(message="not-found: there is no such job")
+    return Completed(message=f"nothing to do: the job is {claimed.status}")
+
+
+async def _wait(claimed: NotClaimed) -> "State[None]":
+    """Give the worker's slot back until the job is due; the same run goes on then."""
+    if claimed.available_at is None:
+        return Cancelled()
+    state: State[None] = AwaitingRetry(scheduled_time=claimed.available_at, message="waits for the server's rate limit")
+    await announce(state)
+    raise Pause(state=state)

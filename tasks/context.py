@@ -1,0 +1,42 @@
+"""The runtime that the tasks of a process use: a worker sets it once, a run elsewhere opens its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+from nexus_hub.runtime import Runtime, opened
+from nexus_hub.settings import Settings
+
+_RUNTIME: ContextVar[Runtime | None] = ContextVar("nexus_hub_runtime", default=None)
+
+
+def current() -> Runtime:
+    """The runtime of this process.
+
+    Raises:
+        LookupError: called outside `use` and `available`.
+    """
+    runtime = _RUNTIME.get()
+    if runtime is None:
+        raise LookupError("no runtime is open in this context")
+    return runtime
+
+
+def use(runtime: Runtime) -> None:
+    """Let everything that this context starts from here on use the runtime."""
+    _RUNTIME.set(runtime)
+
+
+@asynccontextmanager
+async def available() -> AsyncIterator[Runtime]:
+    """The worker's runtime, or one of its own for a flow that runs outside our worker."""
+    runtime = _RUNTIME.get()
+    if runtime is not None:
+        yield runtime
+        return
+    async with opened(Settings(), "flow run") as own:
+        token = _RUNTIME.set(own)
+        try:
+            yield own
+        finally:
+            _RUNTIME.reset(token)

@@ -1,0 +1,16 @@
+"""Tasks that keep to a server's limit."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from nexus_hub.jobs.execution import Attempt
+from tasks.context import current
+from tasks.failures import codes_only
+from tasks.outcome import noted
+
+
+@task(name="take-rate-limit", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[0.5, 2])
+async def take_rate_limit(attempt: Attempt) -> float:
+    """Take the call from the server's limit; seconds to wait, or 0."""
+    async with codes_only(), noted(attempt):
+        return await current().execution.admit(attempt)
