@@ -1,0 +1,5 @@
+"""`python -m nexus_hub`."""
+
+from nexus_hub.cli.main import main
+
+main()

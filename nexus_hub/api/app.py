@@ -1,0 +1,62 @@
+"""The thin API: it checks, stores and answers; what takes long is a job."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from nexus_hub import __version__
+from nexus_hub.access.tokens import Authenticator, service_key
+from nexus_hub.api import catalog, jobs, problems, servers, users
+from nexus_hub.api.access import RuntimeOf
+from nexus_hub.runtime import opened
+from nexus_hub.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API as an ASGI application.
+
+    Raises:
+        NotConfigured: there is no service key.
+    """
+    key = service_key(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with opened(settings, "api") as runtime:
+            app.state.runtime = runtime
+            app.state.authenticator = Authenticator(runtime.database, key)
+            yield
+
+    app = FastAPI(
+        title="nexus-hub",
+        version=__version__,
+        lifespan=lifespan,
+        default_response_class=problems.Json,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app, max_body_bytes=settings.max_body_bytes)
+    for module in (jobs, catalog, servers, users):
+        app.include_router(module.router)
+    app.add_api_route("/healthz", _alive, tags=["health"])
+    app.add_api_route("/readyz", _ready, tags=["health"])
+    return app
+
+
+async def _alive() -> dict[str, Any]:
+    """The process answers."""
+    return {"status": "ok", "version": __version__}
+
+
+async def _ready(runtime: RuntimeOf) -> dict[str, Any]:
+    """The database answers, so that jobs are taken; Prefect may be away."""
+    await runtime.database.ping()
+    return {"status": "ok"}
+
+
+def serve(settings: Settings) -> None:
+    """Run the API until it is told to stop."""
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, access_log=False, log_level="warning")

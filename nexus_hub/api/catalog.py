@@ -1,0 +1,40 @@
+"""`/v1/tools`, `/v1/resources` and `/v1/prompts`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from nexus_hub.api.access import Asking, RuntimeOf
+from nexus_hub.catalog import read
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+def _filters(
+    query: str | None = None,
+    server: str | None = None,
+    limit: Annotated[int, Query()] = 100,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    return {"query": query, "server": server, "limit": limit, "cursor": cursor}
+
+
+Filters = Annotated[dict[str, Any], Depends(_filters)]
+
+
+@router.get("/tools")
+async def tools(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
+    """A page of tools by name."""
+    return await read.listed(runtime.database, principal, "tools", **filters)
+
+
+@router.get("/resources")
+async def resources(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
+    """A page of resources and resource templates by URI."""
+    return await read.listed(runtime.database, principal, "resources", **filters)
+
+
+@router.get("/prompts")
+async def prompts(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
+    """A page of prompts by name."""
+    return await read.listed(runtime.database, principal, "prompts", **filters)

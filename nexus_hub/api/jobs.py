@@ -1,0 +1,95 @@
+"""`/v1/jobs`."""
+
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from nexus_hub.api.access import Asking, RuntimeOf
+from nexus_hub.errors import InvalidRequest, PrefectUnavailable
+from nexus_hub.jobs import store, submit
+from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, JobRequest
+from nexus_hub.models import JobStatus, JobType
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+class ResourceName(BaseModel):
+    """A resource is named by its server and its URI."""
+
+    model_config = ConfigDict(extra="forbid")
+    server: str
+    uri: str
+
+
+class NewJob(BaseModel):
+    """What to run: a tool or prompt by its namespaced name, or a resource by server and URI."""
+
+    model_config = ConfigDict(extra="forbid")
+    job_type: JobType = "tool_invoke"
+    name: str | ResourceName
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    idempotency_key: str | None = None
+    timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
+    max_attempts: int = DEFAULT_ATTEMPTS
+    retry: str = "auto"
+
+    def request(self) -> JobRequest:
+        """The library's form of it.
+
+        Raises:
+            InvalidRequest: the name's form does not fit the job's type.
+        """
+        resource = self.name if isinstance(self.name, ResourceName) else None
+        if (resource is not None) != (self.job_type == "resource_fetch"):
+            raise InvalidRequest(
+                "name must be {server, uri} for a resource_fetch, and a namespaced name for the other job types."
+            )
+        return JobRequest(
+            job_type=self.job_type,
+            name=resource.server if resource else str(self.name),
+            uri=resource.uri if resource else None,
+            **self.model_dump(exclude={"job_type", "name"}),
+        )
+
+
+@router.post("", status_code=202)
+async def create(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Store a job and start it; the answer is its row, and where to find it later."""
+    job_id, is_new = await submit.submit(runtime.database, principal, body.request())
+    job = await store.get(runtime.database, principal, job_id)
+    if is_new:
+        label = body.name.server if isinstance(body.name, ResourceName) else body.name
+        runtime.handovers.start(submit.Handover(job_id, 1, job["job_type"], label))
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return job
+
+
+@router.get("")
+async def listed(
+    principal: Asking,
+    runtime: RuntimeOf,
+    status: JobStatus | None = None,
+    limit: Annotated[int, Query()] = 50,
+    cursor: str | None = None,
+) -> Any:
+    """A page of jobs, newest first."""
+    return await store.listed(runtime.database, principal, status=status, limit=limit, cursor=cursor)
+
+
+@router.get("/{job_id}")
+async def get(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """A job's row."""
+    return await store.get(runtime.database, principal, store.parse_id(job_id))
+
+
+@router.delete("/{job_id}")
+async def cancel(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Cancel a job; the upstream is told, and the flow run follows."""
+    found = store.parse_id(job_id)
+    flow_run_id = await store.cancel(runtime.database, principal, found)
+    if flow_run_id is not None:
+        with suppress(PrefectUnavailable):  # the run finds its job cancelled when it starts
+            await runtime.dispatcher.cancel(flow_run_id)
+    return await store.get(runtime.database, principal, found)

@@ -1,0 +1,116 @@
+"""`/v1/servers`."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from nexus_hub.access import users
+from nexus_hub.api.access import Asking, RuntimeOf, owner_of
+from nexus_hub.errors import InvalidConfig, NotAllowed, NotFound
+from nexus_hub.models import Principal, ServerRef, ServerType
+from nexus_hub.runtime import Runtime
+from nexus_hub.servers import registry
+from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.snapshot import Snapshot
+
+router = APIRouter(prefix="/v1/servers", tags=["servers"])
+
+
+class NewServer(BaseModel):
+    """A server to register: by `url` and `headers`, or by `command`, `args` and `env`."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    url: str | None = None
+    headers: dict[str, SecretStr] | None = None
+    command: str | None = None
+    args: list[str] | None = None
+    env: dict[str, SecretStr] | None = None
+    owner: str | None = None
+    limit_per_minute: int | None = None
+
+    def config(self) -> HttpConfig | StdioConfig:
+        """The library's form of it.
+
+        Raises:
+            InvalidConfig: it is neither of the two, or both.
+        """
+        if self.url and not (self.command or self.args or self.env):
+            return HttpConfig(url=self.url, headers=self.headers or {})
+        if self.command and not (self.url or self.headers):
+            return StdioConfig(command=self.command, args=tuple(self.args or ()), env=self.env or {})
+        raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
+
+
+@router.post("", status_code=201)
+async def register(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Try a server, and store it with what it offers."""
+    named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
+    if body.owner and not principal.is_operator:
+        raise NotAllowed("Only an operator may register a server for somebody else.")
+    server = await runtime.servers.register(
+        body.name, body.config(), owner=owner_of(principal, named), limit_per_minute=body.limit_per_minute
+    )
+    response.headers["Location"] = f"/v1/servers/{server['server_type']}/{server['id']}"
+    return server
+
+
+@router.get("")
+async def listed(
+    principal: Asking, runtime: RuntimeOf, limit: Annotated[int, Query()] = 100, cursor: str | None = None
+) -> Any:
+    """A page of servers by name; nothing secret is in it."""
+    return await registry.listed(runtime.database, principal, limit=limit, cursor=cursor)
+
+
+@router.get("/{ref}")
+async def find(ref: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """A server by name or id."""
+    return await registry.find(runtime.database, principal, ref)
+
+
+@router.get("/{server_type}/{server_ref_id}")
+async def show(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
+    """A server by its reference."""
+    return await _visible(runtime, principal, server_type, server_ref_id)
+
+
+@router.delete("/{server_type}/{server_ref_id}", status_code=204)
+async def remove(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> None:
+    """Remove a server and what is cached of it; its jobs stay."""
+    await runtime.servers.remove(principal, ServerRef(server_type, server_ref_id))
+
+
+@router.post("/{server_type}/{server_ref_id}/sync")
+async def sync(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Read anew what a server offers, and store it."""
+    await _visible(runtime, principal, server_type, server_ref_id)
+    return _counts(await runtime.servers.refresh(ServerRef(server_type, server_ref_id)))
+
+
+@router.post("/{server_type}/{server_ref_id}/test")
+async def test(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Connect anew and count what a server offers."""
+    await _visible(runtime, principal, server_type, server_ref_id)
+    return _counts(await runtime.servers.test(ServerRef(server_type, server_ref_id)))
+
+
+async def _visible(
+    runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID
+) -> dict[str, Any]:
+    server = await registry.find(runtime.database, principal, str(server_ref_id))
+    if server["server_type"] != server_type:
+        raise NotFound("server", f"{server_type}/{server_ref_id}")
+    return server
+
+
+def _counts(seen: Snapshot) -> dict[str, Any]:
+    return {
+        "protocol_version": seen.protocol_version,
+        "server_info": seen.server_info,
+        "tools": len(seen.tools),
+        "resources": len(seen.resources) + len(seen.resource_templates),
+        "prompts": len(seen.prompts),
+    }

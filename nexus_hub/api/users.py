@@ -1,0 +1,42 @@
+"""`/v1/users`: for operators only."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from nexus_hub.access import users
+from nexus_hub.api.access import Operating, RuntimeOf
+
+router = APIRouter(prefix="/v1/users", tags=["users"])
+
+
+class NewUser(BaseModel):
+    """A user to add."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+@router.post("", status_code=201)
+async def add(body: NewUser, _operator: Operating, runtime: RuntimeOf) -> Any:
+    """Add a user."""
+    return await users.add(runtime.database, body.name)
+
+
+@router.get("")
+async def listed(_operator: Operating, runtime: RuntimeOf) -> Any:
+    """All users."""
+    return {"items": await users.listed(runtime.database), "next_cursor": None}
+
+
+@router.post("/{user}/tokens", status_code=201)
+async def issue_token(user: str, _operator: Operating, runtime: RuntimeOf) -> Any:
+    """Make a token; this is the only time it is seen."""
+    return {"token": await users.issue_token(runtime.database, user)}
+
+
+@router.delete("/{user}/tokens")
+async def revoke_tokens(user: str, _operator: Operating, runtime: RuntimeOf) -> Any:
+    """Revoke all tokens of a user."""
+    return {"revoked": await users.revoke_tokens(runtime.database, user)}

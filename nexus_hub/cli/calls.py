@@ -1,0 +1,165 @@
+"""`call`, `job`, `tools`, `resources`, `prompts`: what users do."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nexus_hub.cli.context import FAILED, STILL_RUNNING, SUCCESS, Json, run
+from nexus_hub.cli.output import Output
+from nexus_hub.client import TERMINAL, HubClient
+from nexus_hub.errors import InvalidRequest
+
+jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, cancel.")
+
+
+def call(
+    tool: Annotated[str, typer.Argument(help="The tool's name, such as time__get_current_time.")],
+    arguments: Annotated[str | None, typer.Argument(help="A JSON object; - reads it from standard input.")] = None,
+    pairs: Annotated[list[str] | None, typer.Option("-a", help="key=value; the value as JSON, else as text.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait for the end.")] = True,
+    timeout: Annotated[float | None, typer.Option(help="Stop waiting after so many seconds (exit code 3).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Call a tool as a durable job and show its result."""
+
+    async def command(client: HubClient, output: Output) -> int:
+        job = await client.submit({"job_type": "tool_invoke", "name": tool, "arguments": parsed(arguments, pairs)})
+        output.line(f"job {job['id']}", style="dim")
+        return await follow(client, output, job, timeout) if wait else shown(output, job)
+
+    run(as_json, command)
+
+
+def parsed(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
+    """The arguments of a call. What is said of bad ones does not repeat them.
+
+    Raises:
+        InvalidRequest: they are no JSON object, or a pair lacks its `=`.
+    """
+    try:
+        arguments = json.loads(sys.stdin.read() if text == "-" else text or "{}")
+    except ValueError:
+        raise InvalidRequest('The arguments are not JSON; give an object such as \'{"timezone": "UTC"}\'.') from None
+    if not isinstance(arguments, dict):
+        raise InvalidRequest("The arguments must be a JSON object.")
+    for position, pair in enumerate(pairs or [], start=1):
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidRequest(f"-a number {position} must have the form key=value.")
+        arguments[key] = _value(value)
+    return arguments
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+async def follow(client: HubClient, output: Output, job: dict[str, Any], timeout: float | None) -> int:
+    """Show each state of a job until it has ended, then its result."""
+    async for now in client.watch(job["id"], timeout=timeout):
+        if not output.as_json and (now["status"], now["attempt"]) != (job.get("status"), job.get("seen_attempt")):
+            output.state(now)
+        job = now | {"seen_attempt": now["attempt"]}
+    job.pop("seen_attempt", None)
+    return shown(output, job, waited=True)
+
+
+def shown(output: Output, job: dict[str, Any], *, waited: bool = False) -> int:
+    """Show where a job stands; the exit code that says the same."""
+    if output.as_json:
+        output.data(job)
+    elif waited and job["status"] == "completed":
+        output.result(job["result"])
+    elif job["error"]:
+        output.error(job["error"])
+    if job["status"] not in TERMINAL:
+        return STILL_RUNNING if waited else SUCCESS
+    tool_failed = bool((job.get("result") or {}).get("isError"))
+    return SUCCESS if job["status"] == "completed" and not tool_failed else FAILED
+
+
+@jobs.command("list")
+def list_jobs(
+    status: Annotated[str | None, typer.Option(help="pending, running, completed, failed or cancelled.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list's next_cursor.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+
+    async def command(client: HubClient, output: Output) -> None:
+        page = await client.request("GET", "/v1/jobs", status=status, limit=limit, cursor=cursor)
+        if as_json:
+            output.data(page)
+            return
+        columns = {"id": "job", "status": "status", "job_type": "type", "tool_name": "tool", "created_at": "created"}
+        output.table(page["items"], columns, "There are no jobs yet: nexus-hub call TOOL")
+
+    run(as_json, command)
+
+
+@jobs.command("show")
+def show(job_id: str, as_json: Json = False) -> None:
+    """Show a job's row."""
+
+    async def command(client: HubClient, output: Output) -> None:
+        job = await client.job(job_id)
+        output.data(job) if as_json else output.fields(job)
+
+    run(as_json, command)
+
+
+@jobs.command("cancel")
+def cancel(job_id: str, as_json: Json = False) -> None:
+    """Cancel a job that has not ended."""
+
+    async def command(client: HubClient, output: Output) -> None:
+        job = await client.request("DELETE", f"/v1/jobs/{job_id}")
+        output.data(job) if as_json else output.state(job)
+
+    run(as_json, command)
+
+
+def tools(
+    query: Annotated[str | None, typer.Argument(help="Words to look for.")] = None,
+    server: Annotated[str | None, typer.Option(help="Only of this server.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the tools that you may call."""
+    _listed("tools", {"name": "tool", "description": "description"}, query, server, as_json)
+
+
+def resources(
+    query: Annotated[str | None, typer.Argument(help="Words to look for.")] = None,
+    server: Annotated[str | None, typer.Option(help="Only of this server.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the resources that you may read."""
+    columns = {"server": "server", "name": "uri", "mime_type": "type", "description": "description"}
+    _listed("resources", columns, query, server, as_json)
+
+
+def prompts(
+    query: Annotated[str | None, typer.Argument(help="Words to look for.")] = None,
+    server: Annotated[str | None, typer.Option(help="Only of this server.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the prompts that you may get."""
+    _listed("prompts", {"name": "prompt", "description": "description"}, query, server, as_json)
+
+
+def _listed(kind: str, columns: dict[str, str], query: str | None, server: str | None, as_json: bool) -> None:
+    async def command(client: HubClient, output: Output) -> None:
+        items = await client.items(f"/v1/{kind}", query=query, server=server, limit=1000)
+        if as_json:
+            output.data({"items": items, "next_cursor": None})
+        else:
+            first_lines = [item | {"description": (item["description"] or "").strip().split("\n")[0]} for item in items]
+            output.table(first_lines, columns, f"No {kind} found. Register a server: nexus-hub server add")
+
+    run(as_json, command)

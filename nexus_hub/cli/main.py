@@ -1,0 +1,108 @@
+"""The command `nexus-hub`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from nexus_hub import __version__
+from nexus_hub.cli import calls, servers, stack
+from nexus_hub.cli.context import FAILED, WRONG_USE, Json
+from nexus_hub.errors import HubError
+from nexus_hub.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="One hub for all the MCP servers of a team.",
+)
+app.add_typer(servers.servers, name="server")
+app.add_typer(servers.users, name="user")
+app.add_typer(servers.vault, name="vault")
+app.add_typer(calls.jobs, name="job")
+for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers.sync):
+    app.command()(command)
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="Return once all is healthy.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start everything on this machine: PostgreSQL, Prefect, the API and a worker."""
+    raise typer.Exit(stack.up(Settings(), detach=detach, as_json=as_json))
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """Stop everything that `up` started."""
+    raise typer.Exit(stack.down(Settings(), as_json=as_json))
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show the parts, their ports, processes and health."""
+    raise typer.Exit(stack.status(Settings(), as_json=as_json))
+
+
+@app.command()
+def demo(as_json: Json = False) -> None:
+    """Start a hub of its own, run one real tool call as a durable job, show it, and stop."""
+    from nexus_hub.cli.demo import demo as show
+
+    raise typer.Exit(show(as_json=as_json))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date; can run twice."""
+    raise typer.Exit(stack.migrate(Settings()))
+
+
+@app.command()
+def deploy() -> None:
+    """Tell Prefect of the work pool and the deployments; can run twice."""
+    stack.replace_process(Settings(), "deployments.deploy")
+
+
+@app.command()
+def api() -> None:
+    """Run the API in this process."""
+    from nexus_hub.api.app import serve
+
+    serve(Settings())
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker in this process."""
+    stack.replace_process(Settings(), "deployments.serve")
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    sys.stdout.write(f"{__version__}\n")
+
+
+def main() -> None:
+    """Run the command line; what follows --command belongs to the server that is added."""
+    arguments, words = split_command(sys.argv[1:])
+    try:
+        app(args=arguments, obj={"command": words}, standalone_mode=True)
+    except HubError as error:
+        sys.stderr.write(f"{error.message}\n")
+        sys.exit(WRONG_USE if error.status < 500 else FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+
+
+def split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Everything after `--command` of `server add`, which options of ours can't reach into."""
+    if arguments[:2] != ["server", "add"] or "--command" not in arguments:
+        return arguments, []
+    position = arguments.index("--command")
+    return arguments[:position], arguments[position + 1 :]

@@ -1,0 +1,239 @@
+"""The commands that start, stop and show the stack of one machine."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from nexus_hub.cli.output import Output
+from nexus_hub.cli.stack_view import StartView
+from nexus_hub.errors import AlreadyRunning, StartFailed
+from nexus_hub.settings import Settings
+from nexus_hub.stack import state as states
+from nexus_hub.stack.home import Home
+from nexus_hub.stack.hub import serve
+from nexus_hub.stack.migration import migrate_hub
+from nexus_hub.stack.parts import Planner, environment, part_names, whole_stack
+from nexus_hub.stack.process import open_log
+from nexus_hub.stack.state import PartState, StackState
+
+SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
+STOP_SECONDS = 180
+
+
+def up(settings: Settings, *, detach: bool = False, as_json: bool = False, planner: Planner = whole_stack) -> int:
+    """Start the stack: here until Ctrl-C, or in the background until `down`; the exit code.
+
+    Raises:
+        HubError: why it can't be started.
+    """
+    output, home = Output(as_json=as_json), Home(settings.home)
+    try:
+        if (pid := home.holder()) is not None:
+            raise AlreadyRunning(home.path, pid)
+        return _up_detached(settings, home, output) if detach else _up_here(settings, home, output, planner)
+    except AlreadyRunning as running:
+        _say(output, running.message, home, settings)
+        return SUCCESS
+    except StartFailed as failure:
+        if failure.tail:
+            output.errors.print(failure.tail, style="dim", markup=False)
+        raise
+
+
+def down(settings: Settings, *, as_json: bool = False) -> int:
+    """Stop the stack of the home and wait until it is gone; the exit code."""
+    output, home = Output(as_json=as_json), Home(settings.home)
+    pid = home.holder()
+    if pid is None:
+        _report(output, f"The hub of {home.path} is not running.", {"stopped": False})
+        return SUCCESS
+    deadline = time.monotonic() + STOP_SECONDS
+    told: int | None = None
+    while (pid := home.holder()) is not None:
+        if pid and pid != told:
+            os.kill(pid, signal.SIGTERM)
+            told = pid
+        if time.monotonic() > deadline:
+            output.error(f"The hub of {home.path} (process {pid}) does not stop; see {home.logs / 'up.log'}.")
+            return FAILED
+        time.sleep(0.1)
+    _report(output, f"The hub of {home.path} is stopped.", {"stopped": True})
+    return SUCCESS
+
+
+def status(settings: Settings, *, as_json: bool = False) -> int:
+    """Show the parts; the exit code is 0 only if all of them are healthy."""
+    output, home = Output(as_json=as_json), Home(settings.home)
+    state = current(settings, home)
+    running = state.phase != "stopped"
+    parts = [part for part in state.parts if part.kind == "part"]
+    if as_json:
+        output.data(_document(state))
+    elif running:
+        columns = {key: key.capitalize() for key in ("name", "state", "pid", "port", "restarts", "since", "log")}
+        output.table([_row(part) for part in parts], columns, "")
+    else:
+        output.line(f"The hub of {home.path} is not running; start it with: nexus-hub up")
+    return SUCCESS if running and all(part.healthy for part in parts) else FAILED
+
+
+def migrate(settings: Settings) -> int:
+    """Bring the schema up to date; the exit code.
+
+    Raises:
+        HubError: why it can't be done.
+    """
+    output = Output(as_json=False)
+    for name in asyncio.run(migrate_hub(settings)):
+        output.line(f"applied {name}")
+    output.line("The schema is up to date.", style="green")
+    return SUCCESS
+
+
+def replace_process(settings: Settings, module: str) -> NoReturn:
+    """Become `python -m module`, in the environment that the stack's own parts have.
+
+    The library does not import flows and deployments; a local directory `flows/` must not stand in for ours.
+    """
+    home = Home(settings.home)
+    variables = dict(os.environ)
+    if settings.embeds_prefect:
+        variables = environment(settings, home)
+    os.execve(sys.executable, [sys.executable, "-m", module], variables | {"PYTHONSAFEPATH": "1"})  # noqa: S606
+
+
+def current(settings: Settings, home: Home) -> StackState:
+    """The state of the home's stack, also of one that is stopped."""
+    pid = home.holder()
+    stored = states.read(home.state_file) if pid is not None else None
+    if pid is None:
+        ports = {"api": settings.port, "prefect": settings.prefect_port}
+        parts = [PartState(name=name, port=ports.get(name), phase="stopped") for name in part_names(settings)]
+        return StackState(phase="stopped", parts=parts)
+    # A state of an earlier supervisor says nothing about this one.
+    return stored if stored and stored.pid == pid else StackState(phase="starting", pid=pid)
+
+
+def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -> int:
+    view = StartView(output.console, quiet=output.as_json)
+
+    def show(state: StackState) -> None:
+        view.show(state)
+        if state.phase == "ready" and view.close():
+            _welcome(output, settings, home, state, "Stop it with Ctrl-C, or from elsewhere with: nexus-hub down")
+
+    async def serving() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(settings, stop, on_change=show, planner=planner)
+
+    with view:
+        asyncio.run(serving())
+    return SUCCESS
+
+
+def _up_detached(settings: Settings, home: Home, output: Output) -> int:
+    """Start `up` as a process of its own session and follow its state until all is healthy."""
+    home.create()
+    log = home.logs / "up.log"
+    handle = open_log(log)
+    began = log.stat().st_size
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "nexus_hub", "up"],
+            env=_named(settings, home) | {"PYTHONSAFEPATH": "1"},
+            cwd=home.path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=handle,
+            start_new_session=True,
+        )
+    finally:
+        os.close(handle)
+    try:
+        return _follow(child, settings, home, output, log, began)
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        return INTERRUPTED
+
+
+def _follow(
+    child: subprocess.Popen[bytes], settings: Settings, home: Home, output: Output, log: Path, began: int
+) -> int:
+    with StartView(output.console, quiet=output.as_json) as view:
+        while child.poll() is None:
+            state = states.read(home.state_file)
+            if state and state.pid == child.pid:
+                view.show(state)
+                if state.phase == "ready":
+                    break
+            time.sleep(0.1)
+    if child.returncode is not None:
+        output.errors.print(log.read_bytes()[began:].decode(errors="replace").rstrip(), markup=False)
+        return child.returncode or FAILED
+    _welcome(output, settings, home, current(settings, home), "Stop it with: nexus-hub down")
+    return SUCCESS
+
+
+def _named(settings: Settings, home: Home) -> dict[str, str]:
+    """The environment with the settings that may have come from elsewhere."""
+    return dict(os.environ) | {
+        "NEXUS_HOME": str(home.path),
+        "NEXUS_HOST": settings.host,
+        "NEXUS_PORT": str(settings.port),
+        "NEXUS_PREFECT_PORT": str(settings.prefect_port),
+    }
+
+
+def _welcome(output: Output, settings: Settings, home: Home, state: StackState, stopping: str) -> None:
+    if output.as_json:
+        output.data(_document(state) | {"api_url": settings.listen_url, "prefect_url": settings.prefect_url})
+        sys.stdout.flush()
+        return
+    _addresses(output.console, settings, home)
+    output.line(stopping, style="dim")
+
+
+def _addresses(console: Console, settings: Settings, home: Home) -> None:
+    console.print(f"The hub is up: {settings.listen_url}", style="bold green", markup=False)
+    key = "NEXUS_SERVICE_KEY" if settings.service_key else home.service_key_file
+    console.print(f"  the operator's key: {key}", markup=False)
+    console.print(f"  Prefect's UI: {settings.prefect_url.removesuffix('/api')}", markup=False)
+    if settings.embeds_prefect:
+        auth = "PREFECT_API_AUTH_STRING" if settings.prefect_api_auth_string else home.prefect_auth_file
+        console.print(f"  its user and password: {auth}", markup=False)
+    console.print(f"  logs: {home.logs}", markup=False)
+
+
+def _say(output: Output, message: str, home: Home, settings: Settings) -> None:
+    if output.as_json:
+        output.data(_document(current(settings, home)) | {"already_running": True})
+    else:
+        output.line(message)
+
+
+def _report(output: Output, text: str, document: dict[str, bool]) -> None:
+    if output.as_json:
+        output.data(document)
+    else:
+        output.line(text)
+
+
+def _document(state: StackState) -> dict[str, object]:
+    parts = [part.model_dump(mode="json", exclude={"kind", "created"}) for part in state.parts if part.kind == "part"]
+    return {"phase": state.phase, "pid": state.pid, "parts": parts}
+
+
+def _row(part: PartState) -> dict[str, object]:
+    since = part.started_at.astimezone().isoformat(sep=" ", timespec="seconds") if part.started_at else None
+    shown = part.model_dump(include={"name", "pid", "port", "restarts", "log"})
+    return shown | {"state": "ready" if part.healthy else part.phase, "since": since}
