@@ -1,0 +1,37 @@
+"""Files that only their owner may read, written whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put the text in place of the file in one step, mode 0600."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def tail(path: Path, lines: int = 20) -> str:
+    """The last lines of a log, or nothing if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 16_384))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def rotate(path: Path, *, limit: int = 10 * 1024 * 1024, keep: int = 3) -> None:
+    """Move a log over the limit to `.1`, that one to `.2`, and so on; `keep` old ones stay."""
+    if not path.exists() or path.stat().st_size < limit:
+        return
+    for number in range(keep - 1, 0, -1):
+        older = path.with_name(f"{path.name}.{number}")
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number + 1}"))
+    path.replace(path.with_name(f"{path.name}.1"))

@@ -1,0 +1,103 @@
+"""Prefect's server as a part of the stack, and the environment of whoever talks to it.
+
+Prefect's API is open to everybody, foreign web pages included, unless it is told otherwise: authentication and
+the allowed origins are always set here.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from nexus_hub.errors import NotConfigured
+from nexus_hub.settings import Settings
+from nexus_hub.stack import probes
+from nexus_hub.stack.home import Home
+from nexus_hub.stack.keeper import Part
+from nexus_hub.stack.process import Command
+
+HOST = "127.0.0.1"
+
+
+def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
+    """The server with its UI, in one process, so that a kill leaves nothing of it.
+
+    Raises:
+        NotConfigured: it has no database.
+    """
+    command = Command(
+        arguments=(
+            sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+            "--app-dir", _packages(), "--host", HOST, "--port", str(settings.prefect_port),
+            "--log-level", "warning", "--timeout-graceful-shutdown", "5",
+        ),
+        env={**base, **server_environment(settings, home)},
+        directory=home.path,
+    )  # fmt: skip
+    probe = probes.http(f"{settings.prefect_url}/health", auth=auth_string(settings, home))
+    return Part(name="prefect", command=command, probe=probe, port=settings.prefect_port)
+
+
+def server_environment(settings: Settings, home: Home) -> dict[str, str]:
+    """What Prefect's server is told; the database's password and the API's are in it.
+
+    Raises:
+        NotConfigured: PostgreSQL is an outside one, and Prefect's database is not named.
+    """
+    origins = (f"http://{host}:{settings.prefect_port}" for host in (HOST, "localhost"))
+    return {
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(settings.prefect_port),
+        "PREFECT_SERVER_API_AUTH_STRING": auth_string(settings, home),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database_url(settings, home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "true",
+        "PREFECT_SERVER_UI_API_URL": settings.prefect_url,
+        # The default copies the UI into the installed package, which may not be ours to write to.
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.prefect / "ui"),
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT__SERVER_FINAL": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def client_environment(settings: Settings, home: Home) -> dict[str, str]:
+    """What a process needs to reach the embedded Prefect, apart from any profile of the person who starts it."""
+    return {
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_API_URL": settings.prefect_url,
+        "PREFECT_API_AUTH_STRING": auth_string(settings, home),
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def auth_string(settings: Settings, home: Home) -> str:
+    """`user:password` of Prefect's API: the environment's, else the home's.
+
+    Raises:
+        NotConfigured: neither has it.
+    """
+    given = settings.prefect_api_auth_string
+    return given.get_secret_value() if given else home.prefect_auth()
+
+
+def _database_url(settings: Settings, home: Home) -> str:
+    if settings.prefect_database_url:
+        return settings.prefect_database_url.get_secret_value()
+    if settings.embeds_postgres:
+        return home.prefect_database_url()
+    raise NotConfigured(
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+        "and with NEXUS_DATABASE_URL set there is no embedded PostgreSQL for Prefect; name a database of its own "
+        "(postgresql+asyncpg://...), or set PREFECT_API_URL to an outside Prefect",
+    )
+
+
+def _packages() -> str:
+    # uvicorn puts this first on the path; its default is the working directory, where home/prefect/ lies.
+    spec = importlib.util.find_spec("prefect")
+    if spec is None or spec.origin is None:
+        raise NotConfigured("PREFECT_API_URL", "and the package prefect is not installed")
+    return str(Path(spec.origin).parents[1])

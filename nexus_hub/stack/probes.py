@@ -1,0 +1,49 @@
+"""Health: how the supervisor learns that a part works."""
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import psycopg
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+def http(url: str, *, auth: str | None = None) -> Probe:
+    """Healthy when a GET of the URL succeeds; `auth` is `user:password`."""
+    user, _, password = (auth or "").partition(":")
+
+    async def probe() -> bool:
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+                return (await client.get(url, auth=(user, password) if auth else None)).is_success
+        except (httpx.HTTPError, OSError):
+            return False
+
+    return probe
+
+
+def postgres(url: str) -> Probe:
+    """Healthy when a connection can be had."""
+
+    async def probe() -> bool:
+        try:
+            async with await psycopg.AsyncConnection.connect(url, connect_timeout=5):
+                return True
+        except (psycopg.Error, OSError):
+            return False
+
+    return probe
+
+
+def heartbeat(path: Path, *, max_age: float = 30) -> Probe:
+    """Healthy when the file was written lately."""
+
+    async def probe() -> bool:
+        try:
+            return time.time() - path.stat().st_mtime <= max_age  # noqa: ASYNC240
+        except OSError:
+            return False
+
+    return probe

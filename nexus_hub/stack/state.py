@@ -1,0 +1,51 @@
+"""What the supervisor tells others about itself: `run/state.json`."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+
+from nexus_hub.stack.files import write_private
+
+Phase = Literal["waiting", "starting", "up", "down", "done", "failed", "stopped"]
+
+
+class PartState(BaseModel):
+    """One part, or one step between two parts."""
+
+    name: str
+    kind: Literal["part", "step"] = "part"
+    phase: Phase = "waiting"
+    pid: int | None = None
+    created: float | None = None
+    """When the process began, to know it from a later one with the same id."""
+    port: int | None = None
+    healthy: bool = False
+    restarts: int = 0
+    started_at: datetime | None = None
+    seconds: float | None = None
+    """How long it took to come up."""
+    log: str | None = None
+
+
+class StackState(BaseModel):
+    """The whole stack."""
+
+    phase: Literal["starting", "ready", "stopping", "stopped"] = "starting"
+    pid: int | None = None
+    started_at: datetime | None = None
+    parts: list[PartState] = []
+
+
+def write(path: Path, state: StackState) -> None:
+    """Store the state in one step, for its owner only."""
+    write_private(path, state.model_dump_json(indent=2) + "\n")
+
+
+def read(path: Path) -> StackState | None:
+    """The stored state; None if there is none that can be read."""
+    try:
+        return StackState.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
