@@ -88,7 +88,7 @@ class Connections:
         target: Target,
         request: UpstreamRequest,
         *,
-        timeout: float | None,  # noqa: ASYNC109
+        timeout: float | None,
         on_progress: OnProgress | None = None,
     ) -> dict[str, Any]:
         """Send a request and return the MCP result as on the wire; `timeout` is in seconds and covers everything.
@@ -99,7 +99,7 @@ class Connections:
         """
         return await self._connection(target).request(request, timeout, on_progress)
 
-    async def inspect(self, target: Target, *, timeout: float | None = 60.0) -> Snapshot:  # noqa: ASYNC109
+    async def inspect(self, target: Target, *, timeout: float | None = 60.0) -> Snapshot:
         """Read what the server says about itself and all it offers; errors as for `request`."""
         return await self._connection(target).inspect(timeout)
 

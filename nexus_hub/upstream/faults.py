@@ -6,6 +6,7 @@ can guess; here the mark is read again. No message holds a header, an environmen
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Iterator
@@ -117,8 +118,8 @@ def _connecting_cause(server: str, causes: list[BaseException]) -> str:
     for cause in causes:
         if isinstance(cause, FileNotFoundError):
             return f"The command of the server {server!r} was not found; check its spelling and the hub's PATH."
-        if isinstance(cause, PermissionError):
-            return f"The command of the server {server!r} may not be executed by the hub's user."
+        if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.ENOEXEC):
+            return f"The command of the server {server!r} can't be executed by the hub's user."
         if isinstance(cause, MCPError) and cause.code != CONNECTION_CLOSED:
             return f"The server {server!r} refused to open a session (JSON-RPC {cause.code})."
         if isinstance(cause, ValidationError):

@@ -11,7 +11,7 @@ from nexus_hub.errors import InvalidConfig
 from nexus_hub.upstream.addresses import split_url
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 
-_HTTP_TYPES = frozenset({"http", "streamable-http", "streamableHttp"})
+_HTTP_TYPES = ("http", "streamable-http", "streamableHttp")
 _REFUSED_KEYS = {
     "cwd": "the hub has no working directory for servers; use absolute paths in 'command' and 'args'",
     "envFile": "the hub reads no env files; put the variables into 'env'",
@@ -82,7 +82,7 @@ class _Entry:
         kind = self._value.get("type")
         if kind == "sse":
             raise self._wrong("type", "'sse' is not supported; use the server's streamable HTTP URL and type 'http'")
-        if kind is not None and kind not in {*_HTTP_TYPES, "stdio"}:
+        if kind is not None and kind not in (*_HTTP_TYPES, "stdio"):
             raise self._wrong("type", "it must be 'http', 'streamable-http' or 'stdio'")
         if ("command" in self._value) == ("url" in self._value):
             raise self._wrong("command", "give either 'command' or 'url'")

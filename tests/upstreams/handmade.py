@@ -59,7 +59,6 @@ class Habits:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.calls = 0
         self.sessions: dict[str, int] = {}
 
     async def post(self, request: Request) -> Response:
@@ -83,7 +82,9 @@ class Habits:
         session = request.headers.get("mcp-session-id", f"session-{len(self.sessions)}")
         if message["method"] == "initialize":
             self.sessions[session] = 0
-        elif habit == "forgetful" and self.sessions[session] > 0:
+        elif "mcp-session-id" not in request.headers:
+            return JSONResponse(error(message, -32600, "Bad Request: not initialized"), status_code=400)
+        elif session not in self.sessions or (habit == "forgetful" and self.sessions[session] > 0):
             return JSONResponse(error(message, -32600, "Session not found"), status_code=404)
         else:
             self.sessions[session] += 1
@@ -91,7 +92,7 @@ class Habits:
                 return StreamingResponse(broken(), media_type="application/json", headers={"content-length": "100"})
             if habit == "huge":
                 return StreamingResponse(endless(), media_type="application/json")
-            if message["params"].get("name") == "hang":
+            if message.get("params", {}).get("name") == "hang":
                 (Path(self.folder) / "began").touch()
                 await asyncio.Event().wait()
         return JSONResponse(answer(message), headers={"mcp-session-id": session})
