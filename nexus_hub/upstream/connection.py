@@ -42,6 +42,7 @@ class Connection:
         self._server = opening.server
         self._places = asyncio.Semaphore(limits.concurrency)
         self._link: Link | None = None
+        self._links: set[Link] = set()
         self._fault: Callable[[], HubError] | None = None
         self._failed_link: Link | None = None
         self._retired = False
@@ -54,8 +55,7 @@ class Connection:
 
     async def inspect(self, seconds: float | None) -> snapshot.Snapshot:
         """Read everything the server offers, even during a pause after failures."""
-        self._backoff.succeed()
-        return await self._run(lambda session: snapshot.take(session, self._server), seconds)
+        return await self._run(lambda session: snapshot.take(session, self._server), seconds, impatient=True)
 
     def retire(self) -> None:
         """Take no new requests, and close after those under way."""
@@ -65,18 +65,16 @@ class Connection:
 
     async def finished(self) -> None:
         """Wait until a retired one is closed."""
-        if self._link is not None:
-            await self._link.finished()
+        await asyncio.gather(*(link.finished() for link in self._links))
 
     async def close(self) -> None:
         """Close now; requests under way fail."""
         self._retired = True
-        if self._link is not None:
-            await self._link.close()
+        await asyncio.gather(*(link.close() for link in self._links))
 
-    async def _run(self, work: Work[T], seconds: float | None) -> T:
+    async def _run(self, work: Work[T], seconds: float | None, *, impatient: bool = False) -> T:
         """Do the work within the time-out, twice at most, and only if the first was surely not executed."""
-        progress = _Progress()
+        progress = _Progress(impatient)
         try:
             async with asyncio.timeout(seconds) as deadline, self._places:
                 return await self._twice(work, progress)
@@ -100,7 +98,7 @@ class Connection:
 
     async def _once(self, work: Work[T], progress: "_Progress") -> T | NotExecuted:
         """Errors are raised outside of every except clause, so that they carry no context that holds secrets."""
-        async with self._live() as (link, client):
+        async with self._live(impatient=progress.impatient) as (link, client):
             progress.sent = True
             try:
                 return await work(client.session)
@@ -111,21 +109,24 @@ class Connection:
             except wire.InputRequired:
                 fault = UpstreamRejected(self._server, -32603, "it asks for input, which the hub does not offer")
             if isinstance(fault, NotExecuted):
-                link.lose()
+                link.retire()
                 self._opening.forget()
                 return fault
         raise fault
 
     @asynccontextmanager
-    async def _live(self) -> AsyncGenerator[tuple[Link, Client]]:
-        while True:
-            link = self._current()
+    async def _live(self, *, impatient: bool) -> AsyncGenerator[tuple[Link, Client]]:
+        for _ in range(2):
+            link = self._current(impatient=impatient)
             opened = await link.opened()
             if isinstance(opened, Exception):
                 fault = self._not_opened(link, opened)
                 raise fault()
             if link.usable:
                 break
+        else:
+            fault = self._not_opened(link, ConnectionAbortedError("closed as soon as it was open"))
+            raise fault()
         self._backoff.succeed()
         with link.use():
             yield link, opened
@@ -139,23 +140,34 @@ class Connection:
             self._backoff.fail()
         return self._fault
 
-    def _current(self) -> Link:
+    def _current(self, *, impatient: bool) -> Link:
         if self._retired:
             raise UpstreamUnavailable(self._server, f"The server {self._server!r} was changed or removed; try again.")
-        if self._link is None or not self._link.usable:
-            if self._fault is not None and self._backoff.seconds_left:
-                raise self._fault()
-            self._link = Link(
-                self._opening.client,
-                after=self._link,
-                connect_timeout=self._limits.connect_timeout,
-                idle_seconds=self._limits.idle_seconds,
-                clock=self._clock,
-            )
+        if self._link is not None and self._link.usable:
+            return self._link
+        if self._fault is not None and self._backoff.seconds_left and not impatient:
+            fault = self._fault
+            raise fault()
+        self._link = self._open(after=self._link)
         return self._link
+
+    def _open(self, after: Link | None) -> Link:
+        """A new link, which waits for the end of one that is closing, but not for requests on a retired one."""
+        link = Link(
+            self._opening.client,
+            after=after if after is not None and after.over else None,
+            connect_timeout=self._limits.connect_timeout,
+            idle_seconds=self._limits.idle_seconds,
+            clock=self._clock,
+            finished=self._links.discard,
+        )
+        self._links.add(link)
+        return link
 
 
 class _Progress:
-    """Whether the request has been handed to the SDK."""
+    """How far a request has come: whether it has been handed to the SDK, and whether it waits out pauses."""
 
-    sent = False
+    def __init__(self, impatient: bool) -> None:
+        self.impatient = impatient
+        self.sent = False

@@ -104,7 +104,7 @@ class ContainedClient(httpx2.AsyncClient):
         return httpx2.Response(502, json=rpc_error(trouble, self.mark), request=request)
 
     async def _contain(self, response: httpx2.Response) -> httpx2.Response:
-        if response.next_request is not None and response.next_request.url.host != response.request.url.host:
+        if response.next_request is not None and not _stays(response.request, response.next_request):
             await response.aclose()
             return self._answer(response.request, Trouble("redirect", response.next_request.url.host))
         if response.status_code >= 400:
@@ -135,6 +135,14 @@ class ContainedClient(httpx2.AsyncClient):
         finally:
             await response.aclose()
         return _with_body(response, bytes(body))
+
+
+def _stays(sent: httpx2.Request, following: httpx2.Request) -> bool:
+    """Whether a redirect is one that the SDK follows: the same method and origin, or its default https port."""
+    old, new = sent.url, following.url
+    upgraded = (old.scheme, new.scheme, old.port, new.port) == ("http", "https", None, None)
+    same = (old.scheme, old.port) == (new.scheme, new.port)
+    return sent.method == following.method and old.host == new.host and (same or upgraded) and not new.userinfo
 
 
 def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:

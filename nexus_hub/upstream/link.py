@@ -28,6 +28,7 @@ class Link:
         connect_timeout: float,
         idle_seconds: float,
         clock: Callable[[], float],
+        finished: "Callable[[Link], None]",
     ) -> None:
         self._open_client = open_client
         self._connect_timeout = connect_timeout
@@ -39,11 +40,17 @@ class Link:
         self._retired = self._over = False
         self._used_at = clock()
         self._owner = asyncio.create_task(self._own(after), name="upstream-link")
+        self._owner.add_done_callback(lambda _: finished(self))
 
     @property
     def usable(self) -> bool:
         """Whether new requests may go over it."""
         return not (self._over or self._retired)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed or about to be."""
+        return self._over
 
     async def opened(self) -> Client | Exception:
         """The open client, or why it could not be opened."""

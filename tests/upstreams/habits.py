@@ -30,7 +30,9 @@ TOOLS = [
 ]
 
 
-async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+async def call_tool(
+    ctx: Context, params: types.CallToolRequestParams
+) -> types.CallToolResult | types.InputRequiredResult:
     arguments = params.arguments or {}
     match params.name:
         case "die":
@@ -42,6 +44,11 @@ async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.
         case "steps":
             for step in range(3):
                 await ctx.session.report_progress(step + 1, 3, f"step {step + 1}")
+        case "ask":
+            question = types.ElicitRequestFormParams(
+                message="who?", requested_schema={"type": "object", "properties": {}}
+            )
+            return types.InputRequiredResult(input_requests={"q": types.ElicitRequest(params=question)})
         case "wait":
             await asyncio.sleep(arguments["seconds"])
     return result(ctx, arguments)
@@ -58,6 +65,8 @@ async def hang(folder: Path) -> None:
 def result(ctx: Context, arguments: dict[str, Any]) -> types.CallToolResult:
     headers = dict(ctx.request.headers) if ctx.request is not None else {}
     seen = {"arguments": arguments, "headers": headers, "version": ctx.protocol_version, "pid": os.getpid()}
+    if ctx.request is not None:
+        seen["methods"] = ctx.request.scope["methods"]
     return types.CallToolResult(
         content=[types.TextContent(type="text", text="done")],
         structured_content=seen,
@@ -81,6 +90,20 @@ async def list_prompts(ctx: Context, params: types.PaginatedRequestParams | None
     return types.ListPromptsResult(prompts=[types.Prompt(name="greet")])
 
 
+class Counting:
+    """Notes the method of every request of the newer era."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.methods: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            self.methods += [value.decode() for name, value in scope["headers"] if name == b"mcp-method"]
+            scope["methods"] = self.methods
+        await self.app(scope, receive, send)
+
+
 async def over_stdio(server: Server[Any]) -> None:
     async with stdio_server() as (reading, writing):
         await server.run(reading, writing, server.create_initialization_options())
@@ -102,7 +125,8 @@ def main() -> None:
     if options.port is None:
         asyncio.run(over_stdio(server))
     else:
-        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=options.port, log_level="error")
+        app = Counting(server.streamable_http_app())
+        uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="error")
 
 
 if __name__ == "__main__":

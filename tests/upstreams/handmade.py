@@ -69,7 +69,9 @@ class Habits:
             case "silent":
                 await asyncio.Event().wait()
             case "redirect":
-                return RedirectResponse(request.query_params["to"], status_code=307)
+                return RedirectResponse(
+                    request.query_params["to"], status_code=int(request.query_params.get("code", 307))
+                )
             case "status":
                 return Response(status_code=int(request.query_params["code"]))
         if message.get("method") == "server/discover":
@@ -109,7 +111,7 @@ async def endless() -> Any:
         await asyncio.sleep(0)
 
 
-def over_stdio(folder: str) -> None:
+def over_stdio(folder: str, brief: bool) -> None:
     print("a word on standard error", file=sys.stderr, flush=True)  # noqa: T201
     for line in sys.stdin:
         message = json.loads(line)
@@ -121,15 +123,18 @@ def over_stdio(folder: str) -> None:
         elif "id" in message:
             sys.stdout.write(json.dumps(answer(message)) + "\n")
             sys.stdout.flush()
+            if brief:
+                return
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
     parser.add_argument("--folder", default="")
+    parser.add_argument("--brief", action="store_true", help="end after the first answer")
     options = parser.parse_args()
     if options.port is None:
-        over_stdio(options.folder)
+        over_stdio(options.folder, options.brief)
         return
     app = Starlette(routes=[Route("/{habit}", Habits(options.folder).post, methods=["POST"])])
     uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="critical")

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from nexus_hub.errors import HubError, InvalidConfig, UpstreamRejected, UpstreamUnavailable
+from nexus_hub.errors import HubError, InvalidConfig, UpstreamError, UpstreamRejected, UpstreamUnavailable
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.requests import ToolCall
@@ -70,6 +70,7 @@ async def test_a_server_that_can_not_be_reached_is_unavailable_and_the_message_s
         ("status?code=404", "no MCP endpoint"),
         ("status?code=429", "takes no more requests"),
         ("status?code=503", "HTTP 503"),
+        ("redirect?to=/other-secret-path&code=302", "redirects to 127.0.0.1,"),
         ("redirect?to=https://elsewhere.example/mcp?token=secret", "redirects to elsewhere.example,"),
     ],
 )
@@ -138,12 +139,12 @@ async def test_an_idle_connection_is_closed_and_opened_again_at_need(tmp_path: P
 
 
 async def test_an_idle_http_connection_is_opened_again_without_asking_the_server_what_it_is(serve: Serve) -> None:
-    server = await serve("habits")
-    upstream = target(HttpConfig(url=server.url))
+    upstream = target(HttpConfig(url=(await serve("habits")).url))
     async with Connections(log_dir=None, idle_seconds=0.2) as connections:
         await pid(connections, upstream)
         await asyncio.sleep(0.5)
-        assert await pid(connections, upstream) == server.process.pid
+        result = await connections.request(upstream, ToolCall("echo"), timeout=30)
+    assert result["structuredContent"]["methods"] == ["server/discover", "tools/call", "tools/call"]
 
 
 async def test_a_server_that_went_back_to_the_older_protocol_while_idle_is_understood(serve: Serve) -> None:
@@ -202,6 +203,14 @@ async def test_what_a_child_writes_to_its_standard_error_is_kept_where_only_the_
     assert log.name == f"system-{upstream.ref.server_ref_id}.log"
     assert "a word on standard error" in log.read_text()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+async def test_a_command_that_ends_after_its_first_answer_is_not_started_without_end(
+    connections: Connections,
+) -> None:
+    upstream = target(own_server("handmade", "--brief"))
+    with pytest.raises(UpstreamError):
+        await connections.request(upstream, ToolCall("echo"), timeout=None)
 
 
 async def test_a_users_server_is_never_a_command(connections: Connections) -> None:

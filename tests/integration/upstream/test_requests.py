@@ -204,6 +204,35 @@ async def test_a_json_rpc_error_keeps_its_code_and_a_bounded_message(connections
     assert len(caught.value.rpc_message) == 500
 
 
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_progress_is_told_in_the_newer_era(connections: Connections, serve: Serve, transport: str) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    config = own_server("habits") if transport == "stdio" else HttpConfig(url=(await serve("habits")).url)
+    await connections.request(target(config), ToolCall("steps"), timeout=30, on_progress=on_progress)
+    assert told == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
+
+
+async def test_a_session_that_is_lost_for_one_call_does_not_end_another(
+    connections: Connections, serve: Serve, tmp_path: Path
+) -> None:
+    url = (await serve("handmade", "--folder", str(tmp_path))).url.replace("/mcp", "/forgetful")
+    upstream = target(HttpConfig(url=url))
+    hanging = asyncio.create_task(connections.request(upstream, ToolCall("hang"), timeout=None))
+    await appears(tmp_path / "began")
+    assert await connections.request(upstream, ToolCall("echo"), timeout=30)
+    assert not hanging.done()
+    hanging.cancel()
+
+
+async def test_a_server_that_asks_for_input_is_refused(connections: Connections) -> None:
+    with pytest.raises(UpstreamRejected, match="asks for input"):
+        await connections.request(target(own_server("habits")), ToolCall("ask"), timeout=30)
+
+
 async def test_a_result_that_is_not_one_is_refused_without_repeating_it(connections: Connections) -> None:
     with pytest.raises(UpstreamRejected) as caught:
         await connections.request(target(own_server("handmade")), ToolCall("malformed"), timeout=30)
