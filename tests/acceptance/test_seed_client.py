@@ -319,6 +319,16 @@ def test_authenticated_may_do_no_more(gateway: Gateway, statement: str) -> None:
         connection.execute(statement.encode())
 
 
+def test_authenticated_cannot_give_up_a_job_that_runs(gateway: Gateway) -> None:
+    job_id = gateway.create_job("authenticated")
+    with gateway.request("service_role") as connection:
+        connection.execute(TO_RUNNING, ("2026-01-01T00:00:00Z", job_id))
+    with gateway.request("authenticated") as connection:
+        updated = connection.execute("UPDATE job_results SET status = 'failed', error = 'x' WHERE id = %s", (job_id,))
+    assert updated.rowcount == 0
+    assert gateway.job("service_role", job_id)["status"] == "running"
+
+
 def test_authenticated_is_who_the_claims_say_whatever_it_sets(gateway: Gateway) -> None:
     foreign = gateway.create_job("service_role", BOB)
     with gateway.request("authenticated") as connection:

@@ -112,6 +112,15 @@ def test_many_at_the_same_time_get_exactly_the_limit(database: HubDatabase) -> N
         assert sum(pool.map(calls, range(8))) == 20
 
 
+def test_two_users_cannot_share_the_last_call_of_a_server(database: HubDatabase, service: Connection) -> None:
+    with psycopg.connect(database.app_url, row_factory=dict_row, options=SERVICE) as first:
+        assert allowed(first, "a", uuid4(), 1)
+        service.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            allowed(service, "a", uuid4(), 1)
+    assert not allowed(service, "a", uuid4(), 1)
+
+
 def system_server(service: Connection, name: str, key_id: str = "0123abcd", *, enabled: bool = True) -> UUID:
     query = (
         b"INSERT INTO system_servers (name, transport, config_encrypted, key_id, endpoint, enabled) "
