@@ -7,7 +7,7 @@ from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
 
-from flows.waiting import announce
+from flows.this_run import announce, rename
 from nexus_hub.jobs.execution import Attempt, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
@@ -26,13 +26,14 @@ async def run_attempt(
                 if request is None:
                     return Failed(message="invalid-request: name what to run, or give a job_id")
                 job_id = await jobs.store_job(request, user, run_id)
+                await rename(request.name, job_id)
             claimed = await jobs.claim_job(job_id, attempt or 1, run_id)
             if isinstance(claimed, NotClaimed):
                 return await _not_claimed(claimed)
             async with runtime.execution.hold(claimed):
                 return await _work(claimed)
         except TaskFailed as failure:
-            return Failed(message=failure.explained)
+            return Failed(message=str(failure))
 
 
 async def _work(attempt: Attempt) -> "State[None]":
@@ -44,7 +45,7 @@ async def _work(attempt: Attempt) -> "State[None]":
         await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
         outcome = await jobs.record_job(attempt)
-        return Cancelled() if outcome == "cancelled" else Failed(message=failure.explained)
+        return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
     return _ended(await jobs.record_job(attempt))
 
 

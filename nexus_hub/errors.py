@@ -27,6 +27,7 @@ HubError
 │   ├── UpstreamRejected      502  it answered with a protocol error
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
+├── InternalError             500  something that should not happen
 ├── PrefectUnavailable        503  Prefect's API does not answer
 └── DatabaseUnavailable       503  PostgreSQL does not answer
 
@@ -299,6 +300,15 @@ class UpstreamTimedOut(UpstreamError):
     def __init__(self, server: str, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
+
+
+class InternalError(HubError):
+    """Something that should not happen."""
+
+    code = "internal-error"
+
+    def __init__(self) -> None:
+        super().__init__("An unexpected error ended this; it is a defect of the hub.")
 
 
 class PrefectUnavailable(HubError):

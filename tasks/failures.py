@@ -1,38 +1,72 @@
-"""What a task may raise: a code, and nothing else, since Prefect stores and pickles exceptions."""
+"""What a task may raise: a code, and nothing else, since Prefect stores, logs and pickles exceptions."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from nexus_hub.errors import HubError
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from nexus_hub.errors import HubError, InternalError
+from nexus_hub.jobs.execution import Attempt
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class TaskFailed(Exception):
     """A task's failure by its code, and a fixed sentence about it that holds nothing of the call."""
 
-    @property
-    def code(self) -> str:
-        """The code of the error behind it."""
-        return str(self.args[0])
+    def __init__(self, code: str, summary: str) -> None:
+        self.code = code
+        self.summary = summary
+        super().__init__(code, summary)
 
-    @property
-    def explained(self) -> str:
-        """The code and what it stands for."""
-        return ": ".join(map(str, self.args))
+    def __str__(self) -> str:
+        return f"{self.code}: {self.summary}"
 
 
-@asynccontextmanager
-async def codes_only() -> AsyncIterator[None]:
-    """Replace whatever is raised by its code.
+def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    """Let nothing but TaskFailed out of a task, and no trace of what was behind it."""
 
-    Raises:
-        TaskFailed: instead of any error.
-    """
-    failed: TaskFailed | None = None
-    try:
-        yield
-    except HubError as error:
-        failed = TaskFailed(error.code, (type(error).__doc__ or "").split(";")[0].split("\n")[0].rstrip("."))
-    except Exception as error:
-        failed = TaskFailed("internal-error", type(error).__name__)
-    if failed is not None:
-        raise failed
+    @wraps(work)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await work(*args, **kwargs)
+        except Exception as error:  # no message of any kind may pass
+            failed = _failed(error)
+        raise failed  # outside of the handler, so that it has no context
+
+    return guarded
+
+
+def noted(work: Callable[Concatenate[Attempt, P], Awaitable[R]]) -> Callable[Concatenate[Attempt, P], Awaitable[R]]:
+    """Keep a step's error on the attempt: the job's row gets its message, which Prefect never sees."""
+
+    @wraps(work)
+    async def guarded(attempt: Attempt, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        attempt.failure = None
+        try:
+            return await work(attempt, *args, **kwargs)
+        except Exception as error:
+            attempt.failure = error if isinstance(error, HubError) else InternalError()
+            raise
+
+    return guarded
+
+
+def retried_for(*errors: type[HubError]) -> "Callable[[Task[..., Any], TaskRun, State[Any]], bool]":
+    """A retry condition: only these errors pass by themselves."""
+    codes = {error.code for error in errors}
+
+    def passing(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
+        return isinstance(state.data, TaskFailed) and state.data.code in codes
+
+    return passing
+
+
+def _failed(error: Exception) -> TaskFailed:
+    if not isinstance(error, HubError):
+        return TaskFailed(InternalError.code, f"a {type(error).__name__} that should not happen")
+    summary = (type(error).__doc__ or "").partition("\n")[0].partition(";")[0]
+    return TaskFailed(error.code, summary.rstrip("."))

@@ -1,5 +1,6 @@
 """Tasks that read and write jobs."""
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -7,40 +8,70 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.access import users
+from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs import submit
 from nexus_hub.jobs.execution import Attempt, NotClaimed, Outcome
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal
 from tasks.context import current
-from tasks.failures import codes_only
+from tasks.failures import codes_only, retried_for
 
 
-@task(name="store-job", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="store-job",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[0.5, 2, 5],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
 async def store_job(request: JobRequest, user: str | None, flow_run_id: UUID) -> UUID:
     """Store the job of a flow that a person or a schedule started: one for each flow run."""
-    async with codes_only():
-        runtime = current()
-        principal = Principal(await users.find(runtime.database, user) if user else None)
-        job_id, _ = await submit.submit(runtime.database, principal, request, flow_run_id=flow_run_id)
-        return job_id
+    runtime = current()
+    once = replace(request, idempotency_key=f"flow-run:{flow_run_id}")
+    principal = Principal(await users.find(runtime.database, user) if user else None)
+    job_id, _ = await submit.submit(runtime.database, principal, once, flow_run_id=flow_run_id)
+    return job_id
 
 
-@task(name="claim-job", cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=[0.5, 2, 5])
+@task(
+    name="claim-job",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[0.5, 2, 5],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
 async def claim_job(job_id: UUID, attempt: int, flow_run_id: UUID) -> Attempt | NotClaimed:
     """Take the job for this attempt, or say why not."""
-    async with codes_only():
-        return await current().execution.claim(job_id, attempt, flow_run_id)
+    return await current().execution.claim(job_id, attempt, flow_run_id)
 
 
-@task(name="postpone-job", cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=[0.5, 2, 5])
+@task(
+    name="postpone-job",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[0.5, 2, 5],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
 async def postpone_job(attempt: Attempt, delay: float) -> datetime | None:
     """Put the job back for the same attempt, later."""
-    async with codes_only():
-        return await current().execution.postpone(attempt, delay)
+    return await current().execution.postpone(attempt, delay)
 
 
-@task(name="record-job", cache_policy=NO_CACHE, persist_result=False, retries=5, retry_delay_seconds=[0.5, 1, 2, 4, 8])
+@task(
+    name="record-job",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=10,
+    retry_delay_seconds=[0.5, 1, 2, 4, 8, 8, 8, 8, 8, 8],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
 async def record_job(attempt: Attempt) -> Outcome:
     """Write down how the attempt ended."""
-    async with codes_only():
-        return await current().execution.record(attempt)
+    return await current().execution.record(attempt)

@@ -3,14 +3,22 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs.execution import Attempt
 from tasks.context import current
-from tasks.failures import codes_only
-from tasks.outcome import noted
+from tasks.failures import codes_only, noted, retried_for
 
 
-@task(name="take-rate-limit", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[0.5, 2])
+@task(
+    name="take-rate-limit",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[0.5, 2],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
+@noted
 async def take_rate_limit(attempt: Attempt) -> float:
     """Take the call from the server's limit; seconds to wait, or 0."""
-    async with codes_only(), noted(attempt):
-        return await current().execution.admit(attempt)
+    return await current().execution.admit(attempt)

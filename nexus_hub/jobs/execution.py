@@ -29,6 +29,8 @@ FIRST_BACKOFF_SECONDS = 2
 LONGEST_BACKOFF_SECONDS = 300
 
 
+NEVER_SENT = (UpstreamUnavailable, DatabaseUnavailable)
+"""Failures of an attempt before its call went out: another attempt is safe."""
 UNSTORABLE = (RecursionError, psycopg.DataError, *TOO_LARGE)
 """What a result raises that is nested too deep, or too large for the database."""
 
@@ -250,7 +252,7 @@ class Execution:
             DatabaseUnavailable: nothing was written; call it again.
         """
         failure = attempt.failure
-        if isinstance(failure, UpstreamUnavailable) and await self._requeue(attempt, failure):
+        if isinstance(failure, NEVER_SENT) and await self._requeue(attempt, failure):
             return "requeued"
         if isinstance(failure, ClaimLost):
             return await self._lost(attempt)

@@ -11,6 +11,7 @@ from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import ENDED, Dispatcher, RunState
 from nexus_hub.errors import HubError, PrefectUnavailable
 from nexus_hub.escape import restore
+from nexus_hub.jobs.execution import LEASE_SECONDS
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.jobs.submit import Handover, hand_over
 
@@ -69,7 +70,7 @@ class Sweep:
 
     async def _release_expired(self) -> int:
         async with self._database.transaction() as transaction:
-            return len(await transaction.all(JOBS["release_expired_leases"], limit=BATCH))
+            return len(await transaction.all(JOBS["release_expired_leases"], lease_seconds=LEASE_SECONDS, limit=BATCH))
 
     async def _hand_over(self) -> int:
         async with self._database.transaction() as transaction:

@@ -149,6 +149,8 @@ WITH expired AS (
            ON tool.server_type = job.server_type AND tool.server_ref_id = job.server_ref_id
           AND tool.tool_name = job.tool_name
     WHERE job.status = 'running' AND job.lease_expires_at < now()
+      -- While the database was away no lease could be renewed: whoever still lives gets the time to do so.
+      AND pg_postmaster_start_time() < now() - make_interval(secs => %(lease_seconds)s)
     LIMIT %(limit)s
     FOR UPDATE OF job SKIP LOCKED
 )

@@ -1,4 +1,4 @@
-"""Waiting without a worker's slot."""
+"""What a flow tells Prefect about its own run."""
 
 from uuid import UUID
 
@@ -11,3 +11,9 @@ async def announce(state: "State[None]") -> None:
     """Set this run's state with the client: an AwaitingRetry that is returned would end the run."""
     async with get_client() as client:
         await client.set_flow_run_state(UUID(flow_run.id), state, force=True)
+
+
+async def rename(what: str, job_id: UUID) -> None:
+    """Name a run that a person or a schedule started as the hub names its own."""
+    async with get_client() as client:
+        await client.update_flow_run(UUID(flow_run.id), name=f"{flow_run.flow_name} {what} {str(job_id)[:4]}")
