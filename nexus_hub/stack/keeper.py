@@ -94,9 +94,12 @@ class Keeper:
         delay = 0.0
         while True:
             self._healthy_since = None
-            why = await self._live()
-            if not self._came_up.done():
-                self._came_up.set_exception(self._failure(why))
+            try:
+                why = await self._live()
+            except Exception as error:  # whatever it is, the next try may succeed
+                why = f"it can't be started: {error}"
+                self._fail_first_start(error if isinstance(error, HubError) else None, why)
+            if self._fail_first_start(None, why):
                 return
             healthy_for = time.monotonic() - self._healthy_since if self._healthy_since else 0.0
             delay = self.part.backoff.following(delay, healthy_for)
@@ -106,11 +109,8 @@ class Keeper:
 
     async def _live(self) -> str:
         """One life of the part; how it ended."""
-        try:
-            await self.part.prepare()
-            self._process = await processes.spawn(self.part.command, self.log)
-        except (HubError, OSError) as error:
-            return f"it can't be started: {error}"
+        await self.part.prepare()
+        self._process = await processes.spawn(self.part.command, self.log)
         self._show(phase="starting", pid=self._process.pid, created=_created(self._process.pid))
         watch = asyncio.create_task(self._watch(self._process.pid))
         try:
@@ -133,6 +133,13 @@ class Keeper:
                 self._show(healthy=healthy, phase="up" if healthy else "down")
             self._family = processes.descendants(pid)
             await asyncio.sleep(3 if self._healthy_since else 0.1)
+
+    def _fail_first_start(self, error: HubError | None, why: str) -> bool:
+        """Tell who waits for the first start that it failed; whether it did."""
+        if not self._came_up.done():
+            self._came_up.set_exception(error or self._failure(why))
+            self._show(phase="failed", pid=None)
+        return not self._came_up.cancelled() and self._came_up.exception() is not None
 
     def _failure(self, why: str) -> StartFailed:
         self._show(phase="failed")

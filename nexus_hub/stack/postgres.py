@@ -11,7 +11,7 @@ import shutil
 import signal
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
 
     async def _initialize(self) -> None:
         """Run initdb into a draft, so that a data directory exists whole or not at all."""
-        draft, password_file = self.data.with_name("data.new"), self.home.run / "initdb.password"
+        draft, password_file = self.data.with_name("data.new"), self.data.with_name("initdb.password")
         shutil.rmtree(draft, ignore_errors=True)
         self._own_directory(draft)
         write_private(password_file, self.home.password("postgres"))
@@ -147,11 +147,12 @@ class EmbeddedPostgres:
         if not self.data.exists():
             return
         left = [process for process in psutil.process_iter() if self._works_on_data(process)]
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            for process in left:
-                with suppress(psutil.Error):
-                    process.send_signal(number)
-            left = await processes.gone(left, within=20)
+        postmasters = [process for process in left if _is_postmaster(process)]
+        _send(postmasters, signal.SIGINT)
+        left = await processes.gone(left, within=30 if postmasters else 0)
+        for number in (signal.SIGQUIT, signal.SIGKILL):
+            _send(left, number)
+            left = await processes.gone(left, within=5)
         if left:
             raise StartFailed("postgres", f"process {left[0].pid} of an earlier server can't be ended")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -211,6 +212,20 @@ def embedded_postgres(settings: Settings, home: Home) -> EmbeddedPostgres:
     """
     place_socket(home)
     return EmbeddedPostgres(home, _binaries(settings), _account() if os.geteuid() == 0 else None)
+
+
+def _is_postmaster(process: psutil.Process) -> bool:
+    """Whether it is the server itself: the processes that it starts name what they do instead of options."""
+    try:
+        return "-D" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _send(receivers: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in receivers:
+        with suppress(psutil.Error):
+            process.send_signal(number)
 
 
 def place_socket(home: Home) -> None:

@@ -65,9 +65,8 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop all parts, the last one first."""
         self._enter("stopping")
-        while self._keepers:
-            await self._keepers[-1].stop()
-            self._keepers.pop()
+        for keeper in reversed(self._keepers):
+            await keeper.stop()
         self._enter("stopped")
 
     def state(self) -> StackState:
