@@ -63,7 +63,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(database_url(settings), name=f"nexus-hub {name}"))
         connections = await stack.enter_async_context(
-            Connections(log_dir=Home(settings.home).logs if settings.embeds_postgres else None)
+            Connections(log_dir=Home(settings.home).logs if settings.log_upstream_stderr else None)
         )
         dispatcher = await stack.enter_async_context(Dispatcher(settings.prefect_url, prefect_auth(settings)))
         servers = Servers(database, Vault(source), connections, allow_private=settings.allow_private_upstreams)

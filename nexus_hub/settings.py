@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_RESULT_BYTES: size limit of a stored result."""
+    log_upstream_stderr: bool = False
+    """NEXUS_LOG_UPSTREAM_STDERR: keep what stdio servers write to standard error, which may hold secrets."""
     postgres_bin: Path | None = None
     """NEXUS_POSTGRES_BIN: directory with `postgres` and `initdb` to use instead of the wheel's."""
 

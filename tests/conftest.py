@@ -1,3 +1,3 @@
 """Fixtures that all tests share."""
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.upstreams", "tests.fixtures.library"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.upstreams", "tests.fixtures.library", "tests.fixtures.hub"]

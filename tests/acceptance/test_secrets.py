@@ -1,0 +1,162 @@
+"""A canary in everything that may be secret, and nowhere to be found where secrets must not be.
+
+Given to the API and to `nexus-hub`: a header's value, a child's environment, a URL's query, tool arguments, a result.
+Looked for, also in base64, in hex and in what is gzipped or pickled: Prefect's database, PREFECT_HOME, all logs, all
+errors, the listings, and in the hub's own database the columns that are not the job's.
+"""
+
+import base64
+import gzip
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.fixtures.hub import Hub, Ran, any_hub
+
+pytestmark = pytest.mark.stack
+CANARY = "c4n4ry-Zq81"
+UPSTREAM = Path(__file__).parents[1] / "upstreams" / "canary.py"
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
+_HEX = re.compile(rb"(?:[0-9a-f]{2}){12,}")
+
+
+def forms(data: bytes, depth: int = 4) -> Iterator[bytes]:
+    """Bytes as they are, and as whatever they may be an encoding of."""
+    yield data
+    if depth == 0:
+        return
+    for run in _BASE64.findall(data):
+        padded = run.rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
+        for start in range(4):
+            part = padded[start:]
+            yield from forms(base64.b64decode(part[: len(part) - (len(part) % 4 == 1)] + b"==="), depth - 2)
+    for run in _HEX.findall(data):
+        yield from forms(bytes.fromhex(run.decode()[: len(run) // 2 * 2]), depth - 2)
+    try:
+        unpacked = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(data)
+    except zlib.error:
+        return
+    yield from forms(unpacked, depth - 1)
+
+
+def shows(data: bytes) -> bool:
+    """Whether the canary is in it, in whatever form."""
+    return any(CANARY.encode() in form for form in forms(data))
+
+
+def test_the_search_finds_a_canary_in_every_encoding() -> None:
+    plain = f'{{"a": "{CANARY}"}}'.encode()
+    encoded = [plain, base64.b64encode(plain), base64.urlsafe_b64encode(b"x" + plain), plain.hex().encode()]
+    encoded += [gzip.compress(plain), zlib.compress(plain), base64.b64encode(gzip.compress(plain))]
+    assert all(shows(one) for one in encoded)
+    assert not shows(b"nothing here")
+
+
+@pytest.fixture(scope="module")
+def canary_hub(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[Hub, list[Ran]]]:
+    """A hub of its own that was given canaries in every way, and what its commands said."""
+    with any_hub(tmp_path_factory.mktemp("canary"), request) as hub:
+        yield hub, list(_give_canaries(hub))
+
+
+def _give_canaries(hub: Hub) -> Iterator[Ran]:
+    command = (sys.executable, str(UPSTREAM), f"--token={CANARY}-argument")
+    yield hub.run("server", "add", "echo", "--env", f"TOKEN={CANARY}-environment", "--command", *command)
+    yield hub.run(
+        "server",
+        "add",
+        "gone",
+        "--header",
+        f"Authorization=Bearer {CANARY}-header",
+        "--url",
+        f"http://user:{CANARY}@127.0.0.1:9/mcp?key={CANARY}-query",
+    )
+    yield hub.run("server", "add", "bad name", "--header", f"{CANARY}", "--url", "http://127.0.0.1:9/mcp")
+    yield hub.run("server", "list")
+    yield hub.run("server", "show", "echo", "--json")
+    for tool in ("say", "fail", "raise", "die"):
+        called = hub.run("call", f"echo__{tool}", "-", stdin=json.dumps({"text": f"{CANARY}-{tool}"}))
+        yield Ran(called.code, "the result is for the caller", called.err if tool != "raise" else "so is the refusal")
+    yield hub.run("call", "echo__say", json.dumps({"text": [f"{CANARY}-wrong-type"]}))
+    yield hub.run("call", "echo__say", json.dumps({CANARY: "unknown property", "text": "x"}))
+    yield hub.run("call", "echo__say", f"{{not json {CANARY}")
+    yield hub.run("call", "echo__say", "-a", CANARY)
+    with hub.api() as api:
+        for path, body in (
+            ("/v1/jobs", {"name": "echo__say", "arguments": {"text": 1, "other": CANARY}}),
+            ("/v1/jobs", {"name": "echo__say", "arguments": CANARY}),
+            ("/v1/jobs", {"name": "echo__say", "argument": {"text": CANARY}}),
+            ("/v1/servers", {"name": "x", "url": 7, "headers": {"Authorization": CANARY}}),
+            ("/v1/servers", {"name": "x", "url": "http://127.0.0.1:9/", "headers": {"Authorization": [CANARY]}}),
+            ("/v1/servers", {"name": "x", "url": f"nonsense://{CANARY}/"}),
+        ):
+            answer = api.post(path, json=body)
+            assert answer.is_error, path
+            yield Ran(answer.status_code, answer.text, "")
+        answer = api.post("/v1/jobs", content=f'{{"name": "{CANARY}', headers={"Content-Type": "application/json"})
+        yield Ran(answer.status_code, answer.text, "")
+    with hub.api("x" + CANARY) as api:
+        yield Ran(api.get("/v1/jobs").status_code, api.get("/v1/jobs").text, "")
+
+
+def test_no_error_and_no_listing_shows_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    for ran in canary_hub[1]:
+        assert not shows(ran.out.encode()), ran
+        assert not shows(ran.err.encode()), ran
+
+
+def test_no_log_and_no_file_of_prefects_shows_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    hub = canary_hub[0]
+    files = [path for folder in ("logs", "prefect", "run") for path in (hub.home / folder).rglob("*") if path.is_file()]
+    assert files
+    shown = [path for path in files if "ui" not in path.parts and shows(path.read_bytes())]
+    assert not shown, [(path, path.read_bytes()[:2000]) for path in shown]
+
+
+def test_prefects_database_does_not_hold_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    hub = canary_hub[0]
+    with psycopg.connect(hub.prefect_database_url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert len(tables) > 20
+        for (table,) in tables:
+            rows = connection.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))).fetchall()
+            shown = [row for (row,) in rows if shows(row.encode())]
+            assert not shown, (table, shown[0][:2000])
+        runs = connection.execute("SELECT count(*) FROM flow_run WHERE state_type = 'COMPLETED'").fetchone()
+    assert runs is not None
+    assert runs[0] >= 2, "the jobs ran through this Prefect"
+
+
+def test_the_hubs_database_holds_it_only_in_jobs_and_only_sealed_elsewhere(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    hub = canary_hub[0]
+    with psycopg.connect(hub.app_url) as connection:
+        connection.execute("SELECT set_config('nexus.scope', 'service', false)")
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        holding = set()
+        for (table,) in tables:
+            rows = connection.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))).fetchall()
+            holding |= {table for (row,) in rows if shows(row.encode())}
+    assert holding == {"job_results"}
+
+
+def test_the_calls_themselves_went_through(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    with canary_hub[0].api() as api:
+        rows = api.get("/v1/jobs").json()["items"]
+        said = next(row for row in rows if row["tool_name"] == "say")
+        result = api.get(f"/v1/jobs/{said['id']}").json()["result"]
+    assert f"{CANARY}-say" in result["content"][0]["text"]
+    assert {row["tool_name"]: row["status"] for row in rows} == {
+        "say": "completed",
+        "fail": "completed",
+        "raise": "failed",
+        "die": "failed",
+    }
