@@ -132,7 +132,7 @@ class Keeper:
             if healthy != self.state.healthy:
                 self._show(healthy=healthy, phase="up" if healthy else "down")
             self._family = processes.descendants(pid)
-            await asyncio.sleep(3 if self._healthy_since else 0.1)
+            await asyncio.sleep(5 if self._healthy_since else 0.1)
 
     def _fail_first_start(self, error: HubError | None, why: str) -> bool:
         """Tell who waits for the first start that it failed; whether it did."""
