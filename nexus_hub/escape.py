@@ -11,7 +11,8 @@ from typing import Any
 
 _MARK = "\x1a"
 _REFUSED = re.compile("[\x00\x1a\ud800-\udfff]")
-_ESCAPED = re.compile("\x1a([0-9a-f]{4})")
+_ESCAPED = re.compile("\x1a(0000|001a|d[89a-f][0-9a-f]{2})")
+_NUMBERS = {f"{_MARK}f{name}": float(name) for name in ("nan", "inf", "-inf")}
 
 
 def escape(value: Any) -> Any:
@@ -32,8 +33,8 @@ def escape(value: Any) -> Any:
 def restore(value: Any) -> Any:
     """What `escape` was given."""
     match value:
-        case str() if value.startswith(f"{_MARK}f"):
-            return float(value[2:])
+        case str() if value in _NUMBERS:
+            return _NUMBERS[value]
         case str():
             return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
         case dict():
