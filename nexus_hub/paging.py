@@ -37,9 +37,17 @@ def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tup
         return (None,) * len(parsers)
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return tuple(parse(str(part)) for parse, part in zip(parsers, parts, strict=True))
-    except (binascii.Error, ValueError, TypeError):
+        return tuple(parse(_storable(part)) for parse, part in zip(parsers, parts, strict=True))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise InvalidRequest("The cursor is not one that this hub gave; start again without it.") from None
+
+
+def _storable(part: object) -> str:
+    """The part as text that PostgreSQL takes; a lone surrogate raises UnicodeEncodeError, a ValueError."""
+    text = str(part)
+    if b"\x00" in text.encode():
+        raise ValueError
+    return text
 
 
 def page(rows: list[dict[str, Any]], limit: int, key: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
