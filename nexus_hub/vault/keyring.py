@@ -35,8 +35,8 @@ class Keyring:
         """
         try:
             data = json.loads(text)
-            primary, others = data["primary"], data.get("others", [])
-        except (ValueError, KeyError, TypeError, AttributeError):
+            primary, others = data["primary"], [*data.get("others", [])]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InvalidKey(f'{source} must be JSON of the shape {{"primary": key, "others": [key, ...]}}.') from None
         return cls(
             VaultKey.parse(str(primary), source=f"the primary key in {source}"),
@@ -90,6 +90,11 @@ class KeyringFile:
                 self._seen = seen
         except FileNotFoundError:
             raise NotConfigured("VAULT_ENCRYPTION_KEY", f"and there is no keyring at {self.path}") from None
+        except UnicodeDecodeError:
+            raise InvalidKey(f"{self.path} must be JSON in UTF-8.") from None
+        except OSError as error:
+            why = f"and the keyring at {self.path} can't be read: {error.strerror}"
+            raise NotConfigured("VAULT_ENCRYPTION_KEY", why) from None
         return self._keyring
 
 
