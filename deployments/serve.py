@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deployments.catalogue import POOL
 from nexus_hub.errors import HubError
-from nexus_hub.settings import Settings
+from nexus_hub.settings import Settings, load
 
 logger = logging.getLogger("nexus_hub.worker")
 HEARTBEAT_SECONDS = 5
@@ -64,7 +64,7 @@ def main() -> int:
     """Run the worker beside the main thread, which waits for signals."""
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    settings = Settings()
+    settings = load()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     failed: list[str] = []

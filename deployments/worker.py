@@ -55,10 +55,10 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
     async def setup(self) -> None:
         """Open the runtime, which all runs of this worker share, then connect to Prefect."""
         from nexus_hub.runtime import opened
-        from nexus_hub.settings import Settings
+        from nexus_hub.settings import load
         from tasks.context import use
 
-        self._runtime = await self._resources.enter_async_context(opened(Settings(), "worker"))
+        self._runtime = await self._resources.enter_async_context(opened(load(), "worker"))
         use(self._runtime)
         await super().setup()
 

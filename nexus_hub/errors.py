@@ -19,6 +19,7 @@ HubError
 ├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
 ├── NotConfigured             500  a setting is missing
+├── InvalidSetting            500  a setting holds what it can't
 ├── UnsafeHome                500  a data directory that others could change
 ├── StartFailed               500  a part of the stack that did not come up
 ├── CannotMigrate             500  the database's schema can't be brought up to date
@@ -250,6 +251,16 @@ class StartFailed(HubError):
         self.part = part
         self.tail = tail
         super().__init__(f"The part {part} did not come up: {why}." + (f" Its log is {log}" if log else ""))
+
+
+class InvalidSetting(HubError):
+    """A setting that holds what it can't; `problems` names each variable, without its value."""
+
+    code = "invalid-setting"
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__(f"The environment can't be used: {'; '.join(problems)}.")
 
 
 class UpstreamError(HubError):

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nexus_hub.errors import InvalidSetting
 
 
 class Settings(BaseSettings):
@@ -81,6 +83,23 @@ class Settings(BaseSettings):
     def embeds_prefect(self) -> bool:
         """Whether `up` starts its own Prefect server."""
         return self.prefect_api_url is None
+
+
+def load() -> Settings:
+    """The settings of the environment.
+
+    Raises:
+        InvalidSetting: a variable holds what it can't; its value is not repeated.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [f"{_variable(str(one['loc'][0]))}: {one['msg']}" for one in error.errors() if one["loc"]]
+    raise InvalidSetting(problems)
+
+
+def _variable(name: str) -> str:
+    return name if name.isupper() else f"NEXUS_{name.upper()}"
 
 
 def _reachable(host: str) -> str:

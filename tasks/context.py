@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 from nexus_hub.runtime import Runtime, opened
-from nexus_hub.settings import Settings
+from nexus_hub.settings import load
 
 _RUNTIME: ContextVar[Runtime | None] = ContextVar("nexus_hub_runtime", default=None)
 
@@ -34,7 +34,7 @@ async def available() -> AsyncIterator[Runtime]:
     if runtime is not None:
         yield runtime
         return
-    async with opened(Settings(), "flow run") as own:
+    async with opened(load(), "flow run") as own:
         token = _RUNTIME.set(own)
         try:
             yield own

@@ -13,15 +13,18 @@ from nexus_hub.api import catalog, jobs, problems, servers, users
 from nexus_hub.api.access import RuntimeOf
 from nexus_hub.runtime import opened
 from nexus_hub.settings import Settings
+from nexus_hub.vault.keyring import keyring_source
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The API as an ASGI application.
 
     Raises:
-        NotConfigured: there is no service key.
+        NotConfigured: there is no service key or no vault key.
+        InvalidKey: the vault key is refused.
     """
     key = service_key(settings)
+    keyring_source(settings).current()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

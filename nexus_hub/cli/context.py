@@ -9,7 +9,7 @@ import typer
 from nexus_hub.cli.output import Output
 from nexus_hub.client import ApiProblem, HubClient
 from nexus_hub.errors import HubError
-from nexus_hub.settings import Settings
+from nexus_hub.settings import load
 
 SUCCESS, FAILED, WRONG_USE, STILL_RUNNING = 0, 1, 2, 3
 _WRONG_USE_STATUS = {400, 413, 422}
@@ -26,7 +26,7 @@ def run(as_json: bool, command: Callable[[HubClient, Output], Awaitable[int | No
     output = Output(as_json=as_json)
 
     async def connected() -> int:
-        async with HubClient.of(Settings()) as client:
+        async with HubClient.of(load()) as client:
             return await command(client, output) or SUCCESS
 
     try:

@@ -10,7 +10,7 @@ from nexus_hub import __version__
 from nexus_hub.cli import calls, servers, stack
 from nexus_hub.cli.context import FAILED, WRONG_USE, Json
 from nexus_hub.errors import HubError
-from nexus_hub.settings import Settings
+from nexus_hub.settings import load
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,19 +32,19 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine: PostgreSQL, Prefect, the API and a worker."""
-    raise typer.Exit(stack.up(Settings(), detach=detach, as_json=as_json))
+    raise typer.Exit(stack.up(load(), detach=detach, as_json=as_json))
 
 
 @app.command()
 def down(as_json: Json = False) -> None:
     """Stop everything that `up` started."""
-    raise typer.Exit(stack.down(Settings(), as_json=as_json))
+    raise typer.Exit(stack.down(load(), as_json=as_json))
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show the parts, their ports, processes and health."""
-    raise typer.Exit(stack.status(Settings(), as_json=as_json))
+    raise typer.Exit(stack.status(load(), as_json=as_json))
 
 
 @app.command()
@@ -58,13 +58,13 @@ def demo(as_json: Json = False) -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database's schema up to date; can run twice."""
-    raise typer.Exit(stack.migrate(Settings()))
+    raise typer.Exit(stack.migrate(load()))
 
 
 @app.command()
 def deploy() -> None:
     """Tell Prefect of the work pool and the deployments; can run twice."""
-    stack.replace_process(Settings(), "deployments.deploy")
+    stack.replace_process(load(), "deployments.deploy")
 
 
 @app.command()
@@ -72,13 +72,13 @@ def api() -> None:
     """Run the API in this process."""
     from nexus_hub.api.app import serve
 
-    serve(Settings())
+    serve(load())
 
 
 @app.command()
 def worker() -> None:
     """Run a worker in this process."""
-    stack.replace_process(Settings(), "deployments.serve")
+    stack.replace_process(load(), "deployments.serve")
 
 
 @app.command()

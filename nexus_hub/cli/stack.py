@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+import psutil
 from rich.console import Console
 
 from nexus_hub.cli.output import Output
@@ -64,8 +65,15 @@ def down(settings: Settings, *, as_json: bool = False) -> int:
             output.error(f"The hub of {home.path} (process {pid}) does not stop; see {home.logs / 'up.log'}.")
             return FAILED
         time.sleep(0.1)
+    _wait_until_gone(told, deadline)
     _report(output, f"The hub of {home.path} is stopped.", {"stopped": True})
     return SUCCESS
+
+
+def _wait_until_gone(pid: int | None, deadline: float) -> None:
+    """Wait for the supervisor's own end, which comes a moment after it lets go of the home."""
+    while pid and psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def status(settings: Settings, *, as_json: bool = False) -> int:

@@ -12,6 +12,7 @@ from nexus_hub.errors import InvalidConfig, NameTaken, NotAllowed, NotFound, Ups
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 from nexus_hub.servers.names import checked
+from nexus_hub.upstream.addresses import check_url
 from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.display import endpoint
@@ -93,6 +94,8 @@ class Servers:
         """
         ref = ServerRef("system" if owner is None else "user", uuid4())
         _check(name, config, owner, limit_per_minute)
+        if config.transport == "http":
+            await check_url(config.url, allow_private=not self._guarded(ref))
         await self._refuse_taken(name, owner)
         target = Target(ref, name, config, revision=1, guarded=self._guarded(ref))
         try:
