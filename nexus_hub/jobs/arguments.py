@@ -46,27 +46,26 @@ def check_prompt_arguments(prompt: str, definition: dict[str, Any], arguments: d
 
 
 def _problem(error: ValidationError) -> str:
+    return f"{'.'.join(_steps(error)) or 'the arguments'}: {_broken(error)}"
+
+
+def _broken(error: ValidationError) -> str:
     rule: Any = error.validator_value
     instance: Any = error.instance
     schema: Any = error.schema
-    place = ".".join(_steps(error)) or "the arguments"
     match error.validator:
-        case None:
-            return f"{place}: is not allowed"
         case "required" if isinstance(rule, list):
-            missing = [name for name in rule if name not in instance]
-            return f"{place}: {', '.join(map(repr, missing))} is required"
+            return f"{', '.join(repr(name) for name in rule if name not in instance)} is required"
         case "additionalProperties":
-            known = ", ".join(sorted(schema.get("properties", {}))) or "none"
-            return f"{place}: unknown properties; known are: {known}"
+            return f"unknown properties; known are: {', '.join(sorted(schema.get('properties', {}))) or 'none'}"
         case "type":
-            return f"{place}: must be of type {_listed(rule)}"
+            return f"must be of type {_listed(rule)}"
         case "enum":
-            return f"{place}: must be one of {_listed(rule)}"
+            return f"must be one of {_listed(rule)}"
         case "minimum" | "maximum" | "minLength" | "maxLength" | "minItems" | "maxItems" | "const":
-            return f"{place}: must satisfy {error.validator} {rule!r}"
+            return f"must satisfy {error.validator} {rule!r}"
         case _:
-            return f"{place}: must satisfy {error.validator}"
+            return f"must satisfy {error.validator}" if error.validator else "is not allowed"
 
 
 def _steps(error: ValidationError) -> Iterator[str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import attrs
 from jsonschema import ValidationError, validators
-from jsonschema.protocols import Validator
 from jsonschema.validators import Draft202012Validator, validator_for
 from jsonschema_specifications import REGISTRY
 
@@ -39,8 +38,8 @@ def errors_of(schema: dict[str, Any], value: Any) -> list[ValidationError]:
 
 
 @cache
-def _bounded(kind: type[Validator]) -> Any:
-    keywords = {name: _timed(check) for name, check in kind.VALIDATORS.items() if name not in _IGNORED}
+def _bounded(kind: Any) -> Any:
+    keywords: dict[str, Any] = {name: _timed(check) for name, check in kind.VALIDATORS.items() if name not in _IGNORED}
     keywords |= {name: limit(keywords[name]) for name, limit in _LIMITED.items() if name in keywords}
     bounded: Any = validators.create(
         meta_schema=kind.META_SCHEMA, validators=keywords, type_checker=kind.TYPE_CHECKER, id_of=kind.ID_OF
