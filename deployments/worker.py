@@ -4,7 +4,7 @@ Prefect's server imports this module too (entry point `prefect.collections`), so
 """
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
+from deployments import cancellation
 from deployments.catalogue import DEPLOYED, ENTRYPOINTS, WORKER_TYPE, Deployed
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         self._resources = AsyncExitStack()
         self._runtime: Runtime | None = None
         self._running: dict[UUID, asyncio.Task[Any]] = {}
+        self._watching: asyncio.Task[None] | None = None
 
     async def setup(self) -> None:
         """Open the runtime, which all runs of this worker share, then connect to Prefect."""
@@ -61,10 +63,13 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         self._runtime = await self._resources.enter_async_context(opened(load(), "worker"))
         use(self._runtime)
         await super().setup()
+        self._watching = asyncio.create_task(cancellation.watch(self._running.keys, self._cancel))
 
     async def teardown(self, *exc_info: Any) -> None:
         """Disconnect from Prefect, then close the runtime."""
         try:
+            if self._watching is not None:
+                self._watching.cancel()
             await super().teardown(*exc_info)
         finally:
             await self._resources.aclose()
@@ -106,14 +111,14 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=grace_seconds)
 
-    async def _cancel_run(self, flow_run_id: UUID) -> None:
+    async def _cancel(self, flow_run_id: UUID) -> None:
         """Cancelled in Prefect: end its jobs as cancelled, which ends their calls and then the run."""
-        if flow_run_id not in self._running or self._runtime is None:
-            await super()._cancel_run(flow_run_id)
-            return
+        from nexus_hub.errors import DatabaseUnavailable
         from nexus_hub.jobs.store import cancel_flow_run
 
-        await cancel_flow_run(self._runtime.database, flow_run_id)
+        if self._runtime is not None:
+            with suppress(DatabaseUnavailable):  # it is asked for again
+                await cancel_flow_run(self._runtime.database, flow_run_id)
 
 
 def _identifier(flow_run: FlowRun) -> int:

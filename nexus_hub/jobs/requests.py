@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600
 DEFAULT_ATTEMPTS = 3
 MOST_ATTEMPTS = 20
 MOST_ARGUMENT_BYTES = 1024 * 1024
+DEEPEST_ARGUMENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class JobRequest:
         """Hold the request against its limits.
 
         Raises:
-            InvalidRequest: a limit outside its range, or a resource without a URI.
+            InvalidRequest: a limit outside its range, a resource without a URI, or arguments that are nested more
+                than 100 levels deep or hold a number that JSON does not know.
             TooLarge: arguments of more than 1 MiB.
         """
         _within("timeout_seconds", self.timeout_seconds, 1, LONGEST_TIMEOUT_SECONDS)
@@ -48,9 +51,30 @@ class JobRequest:
             raise InvalidRequest("A resource is named by {server, uri}; the uri is missing.")
         if self.idempotency_key is not None:
             _within("the length of idempotency_key", len(self.idempotency_key), 1, 200)
-        size = len(json.dumps(self.arguments))
-        if size > MOST_ARGUMENT_BYTES:
+        if (size := _size(self.arguments)) > MOST_ARGUMENT_BYTES:
             raise TooLarge("Arguments", size, MOST_ARGUMENT_BYTES)
+
+
+def _size(arguments: dict[str, Any]) -> int:
+    level: list[Any] = [arguments]
+    for _ in range(DEEPEST_ARGUMENTS):
+        level = [inner for value in level for inner in _inner(value)]
+    if level:
+        raise InvalidRequest(f"The arguments are nested more than {DEEPEST_ARGUMENTS} levels deep.")
+    try:
+        return len(json.dumps(arguments, allow_nan=False))
+    except ValueError:
+        raise InvalidRequest("The arguments hold a number that JSON does not know, such as NaN.") from None
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _within(what: str, value: int, lowest: int, highest: int) -> None:

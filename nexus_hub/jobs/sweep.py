@@ -12,7 +12,7 @@ from nexus_hub.dispatch import ENDED, Dispatcher, RunState
 from nexus_hub.errors import HubError, PrefectUnavailable
 from nexus_hub.escape import restore
 from nexus_hub.jobs.execution import LEASE_SECONDS
-from nexus_hub.jobs.store import JOBS
+from nexus_hub.jobs.store import JOBS, cancel_flow_run
 from nexus_hub.jobs.submit import Handover, hand_over
 
 logger = logging.getLogger(__name__)
@@ -36,10 +36,18 @@ class Swept:
 class Sweep:
     """A loop in every API and worker process, of which one at a time does a round."""
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, *, interval: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        *,
+        interval: float = INTERVAL_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._interval = interval
+        self._lease_seconds = lease_seconds
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -70,7 +78,9 @@ class Sweep:
 
     async def _release_expired(self) -> int:
         async with self._database.transaction() as transaction:
-            return len(await transaction.all(JOBS["release_expired_leases"], lease_seconds=LEASE_SECONDS, limit=BATCH))
+            return len(
+                await transaction.all(JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH)
+            )
 
     async def _hand_over(self) -> int:
         async with self._database.transaction() as transaction:
@@ -92,6 +102,9 @@ class Sweep:
             states = await self._dispatcher.states(row["flow_run_id"] for row in rows)
         except PrefectUnavailable:
             return 0
+        for row in rows:
+            if (state := states.get(row["flow_run_id"])) and state.type == "CANCELLED":
+                await cancel_flow_run(self._database, row["flow_run_id"])
         lost = [row for row in rows if _is_lost(states.get(row["flow_run_id"]))]
         async with self._database.transaction() as transaction:
             return sum([await transaction.run(JOBS["give_up_run"], **row) for row in lost])

@@ -26,6 +26,7 @@ TOOLS = [
     tool("hang"),
     tool("fail"),
     tool("steps"),
+    tool("wait"),
     tool("region", region={"type": "string", "x-mcp-header": "Region"}),
 ]
 

@@ -220,7 +220,7 @@ async def test_a_users_server_is_never_a_command(connections: Connections) -> No
 
 async def test_all_pages_are_read(connections: Connections) -> None:
     snapshot = await connections.inspect(target(own_server("habits")))
-    assert [tool["name"] for tool in snapshot.tools] == ["echo", "die", "hang", "fail", "steps", "region"]
+    assert [tool["name"] for tool in snapshot.tools] == ["echo", "die", "hang", "fail", "steps", "wait", "region"]
     assert snapshot.instructions == "Be kind."
     assert snapshot.resources == snapshot.resource_templates == []
     assert [prompt["name"] for prompt in snapshot.prompts] == ["greet"]

@@ -1,0 +1,165 @@
+"""What is submitted while a part is away completes once it is back; what runs when a part dies is not lost."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from tests.fixtures.hub import TIME_SERVER, Hub, any_hub, until
+from tests.fixtures.upstreams import ROOT
+
+pytestmark = pytest.mark.stack
+CALL = {"name": "time__get_current_time", "arguments": {"timezone": "UTC"}}
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hub]:
+    """A hub whose parts are killed."""
+
+    with any_hub(tmp_path_factory.mktemp("fragile"), request) as hub:
+        assert hub.run("server", "add", "time", "--command", *TIME_SERVER).code == 0
+        habits = str(ROOT / "tests" / "upstreams" / "habits.py")
+        assert hub.run("server", "add", "habits", "--command", sys.executable, habits).code == 0
+        yield hub
+
+
+def kill(hub: Hub, name: str) -> int:
+    """Kill a part with SIGKILL; its pid."""
+    pid: int = hub.part(name)["pid"]
+    psutil.Process(pid).kill()
+    return pid
+
+
+def back(hub: Hub, name: str, pid: int) -> None:
+    """Wait until a part is back as another process."""
+
+    def look() -> bool | None:
+        part = hub.part(name)
+        return True if part["healthy"] and part["pid"] != pid else None
+
+    until(look, 90, f"the return of {name}")
+
+
+@pytest.mark.parametrize("name", ["worker", "prefect"])
+def test_a_job_submitted_during_an_outage_completes(fragile: Hub, name: str) -> None:
+    pid = kill(fragile, name)
+    job = fragile.submit(CALL)
+    back(fragile, name, pid)
+    ended = fragile.ended(job["id"], seconds=120)
+    assert (ended["status"], ended["error"]) == ("completed", None)
+    assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Completed"
+
+
+@pytest.mark.parametrize("name", ["api", "postgres"])
+def test_a_job_submitted_right_after_an_outage_completes(fragile: Hub, name: str) -> None:
+    if name == "postgres" and "NEXUS_DATABASE_URL" in fragile.extra:
+        pytest.skip("the PostgreSQL of NEXUS_TEST_POSTGRES_URL is not ours to kill")
+    pid = kill(fragile, name)
+
+    def submit() -> str | None:
+        try:
+            with fragile.api() as api:
+                answer = api.post("/v1/jobs", json=CALL)
+        except httpx.HTTPError:
+            return None
+        assert answer.status_code in {202, 503}, answer.text
+        return str(answer.json()["id"]) if answer.status_code == 202 else None
+
+    job_id = until(submit, 60, "the API to take a job")
+    assert fragile.ended(job_id, seconds=120)["status"] == "completed"
+    back(fragile, name, pid)
+
+
+def running_call(hub: Hub, seconds: float, **more: object) -> str:
+    """A call that is under way at its server."""
+    job = hub.submit({"name": "habits__wait", "arguments": {"seconds": seconds}} | more)
+    with hub.api() as api:
+        until(lambda: True if api.get(f"/v1/jobs/{job['id']}").json()["status"] == "running" else None, 30, "the claim")
+    time.sleep(1)
+    return str(job["id"])
+
+
+def test_a_call_that_may_have_had_its_effect_is_not_repeated_after_the_worker_died(fragile: Hub) -> None:
+    job_id = running_call(fragile, 300)
+    back(fragile, "worker", kill(fragile, "worker"))
+    ended = fragile.ended(job_id, seconds=120)
+    assert (ended["status"], ended["error_code"], ended["attempt"]) == ("failed", "outcome-unknown", 1)
+
+
+def test_a_call_that_the_caller_lets_repeat_is_another_attempt_after_the_worker_died(fragile: Hub) -> None:
+    job_id = running_call(fragile, 8, retry="always")
+    back(fragile, "worker", kill(fragile, "worker"))
+    ended = fragile.ended(job_id, seconds=120)
+    assert (ended["status"], ended["attempt"]) == ("completed", 2)
+
+
+def test_a_running_call_outlives_the_death_of_the_api_prefect_and_postgres(fragile: Hub) -> None:
+    names = ["api", "prefect"] + ([] if "NEXUS_DATABASE_URL" in fragile.extra else ["postgres"])
+    for name in names:
+        job_id = running_call(fragile, 6)
+        back(fragile, name, kill(fragile, name))
+        ended = fragile.ended(job_id, seconds=120)
+        assert (ended["status"], ended["attempt"]) == ("completed", 1), (name, ended)
+
+
+def test_cancelling_reaches_the_call_and_the_flow_run(fragile: Hub) -> None:
+    job_id = running_call(fragile, 300)
+    with fragile.api() as api:
+        cancelled = api.delete(f"/v1/jobs/{job_id}").json()
+    assert cancelled["status"] == "cancelled"
+    assert fragile.flow_run(cancelled["flow_run_id"])["state"]["name"] == "Cancelled"
+
+
+def test_cancelling_in_prefect_cancels_the_job(fragile: Hub) -> None:
+    job_id = running_call(fragile, 300)
+    with fragile.api() as api, fragile.prefect() as prefect:
+        flow_run_id = api.get(f"/v1/jobs/{job_id}").json()["flow_run_id"]
+        state = {"type": "CANCELLING", "name": "Cancelling"}
+        assert prefect.post(f"/flow_runs/{flow_run_id}/set_state", json={"state": state}).is_success
+    assert fragile.ended(job_id)["status"] == "cancelled"
+    assert fragile.flow_run(flow_run_id)["state"]["name"] == "Cancelled"
+
+
+def test_a_run_cancelled_in_prefect_before_it_started_cancels_its_job(fragile: Hub) -> None:
+    """Prefect calls no hook for it: the sweep asks."""
+    worker = psutil.Process(fragile.part("worker")["pid"])
+    worker.suspend()
+    try:
+        job = fragile.submit(CALL)
+        with fragile.api() as api, fragile.prefect() as prefect:
+
+            def run_of() -> str | None:
+                run: str | None = api.get(f"/v1/jobs/{job['id']}").json()["flow_run_id"]
+                return run
+
+            flow_run_id = until(run_of, 30, "the flow run")
+            state = {"type": "CANCELLING", "name": "Cancelling"}
+            prefect.post(f"/flow_runs/{flow_run_id}/set_state", json={"state": state}).raise_for_status()
+        assert fragile.flow_run(flow_run_id)["state"]["type"] == "CANCELLED"
+        assert fragile.ended(job["id"], seconds=90)["status"] == "cancelled"
+    finally:
+        worker.resume()
+
+
+def test_a_job_over_its_servers_limit_waits_and_then_completes_in_the_same_run(fragile: Hub) -> None:
+    added = fragile.run("server", "add", "limited", "--limit-per-minute", "1", "--command", *TIME_SERVER)
+    assert added.code == 0
+    call = {"name": "limited__get_current_time", "arguments": {"timezone": "UTC"}}
+    assert fragile.called(call)["status"] == "completed"
+    waiting = fragile.submit(call)
+    with fragile.api() as api, fragile.prefect() as prefect:
+
+        def look() -> str | None:
+            row = api.get(f"/v1/jobs/{waiting['id']}").json()
+            if row["status"] != "pending" or not row["flow_run_id"] or row["available_at"] == row["created_at"]:
+                return None
+            run = prefect.get(f"/flow_runs/{row['flow_run_id']}").json()
+            return str(run["state"]["name"]) if run["state"]["name"] != "Running" else None
+
+        assert until(look, 30, "the wait for the limit") == "AwaitingRetry"
+    ended = fragile.ended(waiting["id"], seconds=120)
+    assert (ended["status"], ended["attempt"]) == ("completed", 1)
+    assert fragile.flow_run(ended["flow_run_id"])["run_count"] == 2
