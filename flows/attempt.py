@@ -15,9 +15,7 @@ from tasks.context import available
 from tasks.failures import TaskFailed
 
 
-async def run_attempt(
-    job_id: UUID | None, attempt: int | None, request: JobRequest | None, user: str | None
-) -> "State[None]":
+async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | None, user: str) -> "State[None]":
     """Run one attempt of a stored job, or store the job that a person asked for and run that."""
     run_id = UUID(flow_run.id)
     async with available() as runtime:
@@ -27,7 +25,7 @@ async def run_attempt(
                     return Failed(message="invalid-request: name what to run, or give a job_id")
                 job_id = await jobs.store_job(request, user, run_id)
                 await rename(request.name, job_id)
-            claimed = await jobs.claim_job(job_id, attempt or 1, run_id)
+            claimed = await jobs.claim_job(job_id, attempt, run_id)
             if isinstance(claimed, NotClaimed):
                 return await _not_claimed(claimed)
             async with runtime.execution.hold(claimed):

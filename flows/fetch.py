@@ -11,11 +11,11 @@ from nexus_hub.jobs.requests import JobRequest
 
 @flow(name="fetch-resource", persist_result=False, log_prints=False)
 async def fetch_resource(
-    server: str | None = None,
-    uri: str | None = None,
-    user: str | None = None,
+    server: str = "",
+    uri: str = "",
+    user: str = "",
     job_id: UUID | None = None,
-    attempt: int | None = None,
+    attempt: int = 1,
 ) -> "State[None]":
     """Read a resource of an upstream MCP server; its contents are in `job_results`.
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from pydantic import Field
 
 from flows.attempt import run_attempt
 from nexus_hub.jobs.requests import JobRequest
@@ -12,11 +13,11 @@ from nexus_hub.jobs.requests import JobRequest
 
 @flow(name="invoke-tool", persist_result=False, log_prints=False)
 async def invoke_tool(
-    tool: str | None = None,
-    arguments: dict[str, Any] | None = None,
-    user: str | None = None,
+    tool: str = "",
+    arguments: dict[str, Any] = Field(default={}),
+    user: str = "",
     job_id: UUID | None = None,
-    attempt: int | None = None,
+    attempt: int = 1,
 ) -> "State[None]":
     """Call a tool of an upstream MCP server; the result is in `job_results`.
 
@@ -31,5 +32,5 @@ async def invoke_tool(
         job_id: Filled by the hub: the stored job that this run carries out.
         attempt: Filled by the hub: which attempt of that job this is, from 1.
     """
-    request = JobRequest("tool_invoke", tool, arguments or {}) if tool else None
+    request = JobRequest("tool_invoke", tool, arguments) if tool else None
     return await run_attempt(job_id, attempt, request, user)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from pydantic import Field
 
 from flows.attempt import run_attempt
 from nexus_hub.jobs.requests import JobRequest
@@ -12,11 +13,11 @@ from nexus_hub.jobs.requests import JobRequest
 
 @flow(name="execute-prompt", persist_result=False, log_prints=False)
 async def execute_prompt(
-    prompt: str | None = None,
-    arguments: dict[str, Any] | None = None,
-    user: str | None = None,
+    prompt: str = "",
+    arguments: dict[str, Any] = Field(default={}),
+    user: str = "",
     job_id: UUID | None = None,
-    attempt: int | None = None,
+    attempt: int = 1,
 ) -> "State[None]":
     """Get a prompt of an upstream MCP server; its messages are in `job_results`.
 
@@ -30,5 +31,5 @@ async def execute_prompt(
         job_id: Filled by the hub: the stored job that this run carries out.
         attempt: Filled by the hub: which attempt of that job this is, from 1.
     """
-    request = JobRequest("prompt_execute", prompt, arguments or {}) if prompt else None
+    request = JobRequest("prompt_execute", prompt, arguments) if prompt else None
     return await run_attempt(job_id, attempt, request, user)

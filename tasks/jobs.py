@@ -26,7 +26,7 @@ from tasks.failures import codes_only, retried_for
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only
-async def store_job(request: JobRequest, user: str | None, flow_run_id: UUID) -> UUID:
+async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
     """Store the job of a flow that a person or a schedule started: one for each flow run."""
     runtime = current()
     once = replace(request, idempotency_key=f"flow-run:{flow_run_id}")

@@ -34,9 +34,8 @@ def test_the_api_starts_a_job_and_names_its_flow_run(hub: Hub) -> None:
     flow_run = hub.flow_run(ended["flow_run_id"])
     assert flow_run["state"]["name"] == "Completed"
     assert flow_run["name"] == f"invoke-tool {TOOL} {job['id'][:4]}"
-    assert flow_run["parameters"] == {"job_id": job["id"], "attempt": 1} | dict.fromkeys(
-        ("tool", "arguments", "user")
-    ) or flow_run["parameters"] == {"job_id": job["id"], "attempt": 1}
+    given = {name: value for name, value in flow_run["parameters"].items() if value}
+    assert given == {"job_id": job["id"], "attempt": 1}
 
 
 def test_the_command_line_shows_the_states_and_the_result(hub: Hub) -> None:
