@@ -15,14 +15,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited, TooLarge
 
 logger = logging.getLogger(__name__)
+_OPEN = {"headers", "env", "arguments"}
+"""Members whose own members are named by the caller."""
 
 
 class Json(JSONResponse):
     """JSON in ASCII, so that a lone surrogate in a tool's result gets through as it came."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
-        return json.dumps(content, separators=(",", ":")).encode()
+        """The body; a number that JSON does not know becomes null."""
+        try:
+            return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        except ValueError:
+            return json.dumps(_finite(content), separators=(",", ":")).encode()
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 class Problem(Json):
@@ -68,8 +85,16 @@ async def _hub_error(_request: Request, error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     """What is wrong with a request, place by place; never what was sent there."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    problems = [f"{'.'.join(map(str, one['loc']))}: {_safe(one)}" for one in error.errors()]
+    problems = [f"{_place(one)}: {_safe(one)}" for one in error.errors()]
     return Problem(422, "invalid-request", f"The request does not fit: {'; '.join(problems)}.", problems=problems)
+
+
+def _place(problem: dict[str, Any]) -> str:
+    """The way to a fault; names that the caller made up show as `*`."""
+    steps = [str(step) for step in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        steps[-1] = "*"
+    return ".".join("*" if before in _OPEN else step for before, step in zip(["", *steps], steps, strict=False))
 
 
 def _safe(problem: dict[str, Any]) -> str:
@@ -128,14 +153,32 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self.limit:
             await of_error(TooLarge("A body", int(declared), self.limit))(scope, receive, send)
             return
-        received = 0
+        counted = _Counted(receive, send, self.limit)
+        await self.app(scope, counted.receive, counted.send)
+        if counted.refused and not counted.started:
+            await of_error(counted.refused)(scope, receive, send)
 
-        async def counting() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.limit:
-                raise TooLarge("A body", received, self.limit)
-            return message
 
-        await self.app(scope, counting, send)
+class _Counted:
+    """A request whose body is counted as it arrives; what the app says of a refused one does not go out."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._received = 0
+        self.started = False
+        self.refused: TooLarge | None = None
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            self.refused = TooLarge("A body", self._received, self._limit)
+            raise self.refused
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.refused is None or self.started:
+            self.started = True
+            await self._send(message)
