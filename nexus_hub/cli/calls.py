@@ -39,7 +39,7 @@ def parsed(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
         InvalidRequest: they are no JSON object, or a pair lacks its `=`.
     """
     try:
-        arguments = json.loads(sys.stdin.read() if text == "-" else text or "{}")
+        arguments = _json(sys.stdin.read() if text == "-" else text or "{}")
     except ValueError:
         raise InvalidRequest('The arguments are not JSON; give an object such as \'{"timezone": "UTC"}\'.') from None
     if not isinstance(arguments, dict):
@@ -54,9 +54,21 @@ def parsed(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _json(text)
     except ValueError:
         return text
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError from None
+
+
+def _refuse(_name: str) -> None:
+    """NaN and Infinity are no JSON, though Python takes them."""
+    raise ValueError
 
 
 async def follow(client: HubClient, output: Output, job: dict[str, Any], timeout: float | None) -> int:

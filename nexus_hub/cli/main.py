@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -89,6 +90,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; what follows --command belongs to the server that is added."""
+    forgive_characters()
     arguments, words = split_command(sys.argv[1:])
     try:
         app(args=arguments, obj={"command": words}, standalone_mode=True)
@@ -102,7 +104,17 @@ def main() -> None:
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Everything after `--command` of `server add`, which options of ours can't reach into."""
-    if arguments[:2] != ["server", "add"] or "--command" not in arguments:
+    if arguments[:2] != ["server", "add"]:
         return arguments, []
-    position = arguments.index("--command")
-    return arguments[:position], arguments[position + 1 :]
+    for position, argument in enumerate(arguments):
+        option, joined, word = argument.partition("=")
+        if option == "--command":
+            return arguments[:position], [*([word] if joined else []), *arguments[position + 1 :]]
+    return arguments, []
+
+
+def forgive_characters() -> None:
+    """Spell out what the terminal's encoding lacks; a tool may answer anything."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,12 +1,13 @@
 """How things look on a terminal, and how machines get them: rich, plain text or JSON."""
 
 import json
+import re
 import sys
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 STATUS_STYLE = {
     "pending": "yellow",
@@ -17,6 +18,8 @@ STATUS_STYLE = {
     "ready": "green",
     "failing": "red",
 }
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that would command the terminal instead of being shown."""
 
 
 class Output:
@@ -34,11 +37,11 @@ class Output:
     def line(self, text: str = "", style: str | None = None) -> None:
         """A line for people; nothing with --json."""
         if not self.as_json:
-            self.console.print(escape(text), style=style)
+            self.console.print(_text(text, style)) if self.console.is_terminal else sys.stdout.write(text + "\n")
 
     def error(self, text: str) -> None:
         """One line on what went wrong."""
-        self.errors.print(escape(text), style="red")
+        self.errors.print(_text(text, "red"))
 
     def table(self, rows: list[dict[str, Any]], columns: dict[str, str], empty: str) -> None:
         """Rows as a table; on a pipe as lines with tabs between the cells."""
@@ -57,7 +60,7 @@ class Output:
         """One thing, field by field."""
         width = max(map(len, row), default=0)
         for key, value in row.items():
-            self.console.print(f"  [dim]{key:<{width}}[/dim]  {_styled(key, value)}")
+            self.console.print(Text.assemble("  ", _text(f"{key:<{width}}", "dim"), "  ", _styled(key, value)))
 
     def result(self, result: dict[str, Any] | None) -> None:
         """A tool's, resource's or prompt's result as a person reads it: its text, and what else there is."""
@@ -69,10 +72,14 @@ class Output:
         status = job["status"]
         note = f" ({job['error_code']})" if job.get("error_code") else ""
         progress = (job.get("progress") or {}).get("message")
-        self.console.print(
-            f"[{STATUS_STYLE[status]}]●[/] {status:<9} [dim]attempt {job['attempt']}{escape(note)}"
-            f"{' · ' + escape(progress) if progress else ''}[/dim]"
-        )
+        detail = f"attempt {job['attempt']}{note}{f' · {progress}' if progress else ''}"
+        self.console.print(Text.assemble(("●", STATUS_STYLE[status]), f" {status:<9} ", _text(detail, "dim")))
+
+
+def _text(text: str, style: str | None = None) -> Text:
+    """What somebody else wrote, as it is: no markup, and nothing that a terminal would obey."""
+    text = text.replace("\r\n", "\n")
+    return Text(_CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text), style=style or "")
 
 
 def _cell(value: Any) -> str:
@@ -82,18 +89,27 @@ def _cell(value: Any) -> str:
     return " ".join(text.split())
 
 
-def _styled(key: str, value: Any) -> str:
-    text = escape(_cell(value))
-    style = STATUS_STYLE.get(text) if key in {"status", "state"} else None
-    return f"[{style}]{text}[/]" if style else text
+def _styled(key: str, value: Any) -> Text:
+    text = _cell(value)
+    return _text(text, STATUS_STYLE.get(text) if key in {"status", "state"} else None)
 
 
 def _texts(result: dict[str, Any]) -> list[str]:
     if "contents" in result:
-        return [_resource(one) for one in result["contents"]]
+        return [_resource(one) for one in _objects(result["contents"])]
     if "messages" in result:
-        return [f"{one.get('role')}: {_content(one.get('content') or {})}" for one in result["messages"]]
-    return [_content(one) for one in result.get("content", [])]
+        return [f"{one.get('role')}: {_message(one)}" for one in _objects(result["messages"])]
+    return [_content(one) for one in _objects(result.get("content"))]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list: an upstream may send anything in its place."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _message(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    return "\n".join(_content(one) for one in _objects(content if isinstance(content, list) else [content]))
 
 
 def _content(content: dict[str, Any]) -> str:
@@ -101,14 +117,16 @@ def _content(content: dict[str, Any]) -> str:
         case "text":
             return str(content.get("text", ""))
         case "resource":
-            return _resource(content.get("resource") or {})
+            return "\n".join(_resource(one) for one in _objects([content.get("resource")]))
         case "resource_link":
             return f"[link to {content.get('uri')}]"
         case kind:
-            return f"[{kind}, {content.get('mimeType')}, {len(content.get('data', ''))} characters of base64]"
+            return f"[{kind}, {_size(content, 'data')}]"
 
 
 def _resource(resource: dict[str, Any]) -> str:
-    if "text" in resource:
-        return str(resource["text"])
-    return f"[{resource.get('mimeType')}, {len(resource.get('blob', ''))} characters of base64]"
+    return str(resource["text"]) if "text" in resource else f"[{_size(resource, 'blob')}]"
+
+
+def _size(holder: dict[str, Any], member: str) -> str:
+    return f"{holder.get('mimeType')}, {len(str(holder.get(member) or ''))} characters of base64"
