@@ -22,6 +22,8 @@ from nexus_hub.settings import Settings
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
 """Job type -> flow; the deployment of each is `<flow>/nexus`."""
 DEPLOYMENT = "nexus"
+LONGEST_NAME = 150
+_NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 """The types of states that a flow run does not leave by itself."""
 
@@ -64,7 +66,7 @@ class Dispatcher:
         """
         flow = FLOWS[job_type]
         body = {
-            "name": f"{flow} {name} {str(job_id)[:4]}",
+            "name": f"{flow} {_printable(name)} {str(job_id)[:4]}",
             "parameters": {"job_id": str(job_id), "attempt": attempt},
             "idempotency_key": f"{job_id}:{attempt}",
             "state": {"type": "SCHEDULED"},
@@ -75,7 +77,7 @@ class Dispatcher:
             self._deployments.pop(flow, None)
             deployment = await self._deployment(flow)
             answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
-        return UUID(_accepted(answer)["id"])
+        return UUID(_member(_accepted(answer), "id"))
 
     async def cancel(self, flow_run_id: UUID) -> None:
         """Ask Prefect to cancel a flow run; one that has ended or is unknown stays as it is.
@@ -124,7 +126,7 @@ class Dispatcher:
     async def _deployment(self, flow: str) -> str:
         if flow not in self._deployments:
             answer = _accepted(await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}"))
-            self._deployments[flow] = answer["id"]
+            self._deployments[flow] = _member(answer, "id")
         return self._deployments[flow]
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
@@ -134,9 +136,23 @@ class Dispatcher:
             raise PrefectUnavailable(f"Prefect's API does not answer ({type(error).__name__}).") from None
 
 
+def _printable(name: str) -> str:
+    """A name as it came, but short and without what Prefect's database or a list of runs could not take."""
+    return "".join(character if character.isprintable() else "?" for character in name[:LONGEST_NAME])
+
+
+def _member(answer: Any, name: str) -> str:
+    if isinstance(answer, dict) and isinstance(answer.get(name), str):
+        return str(answer[name])
+    raise PrefectUnavailable(_NOT_PREFECT)
+
+
 def _accepted(answer: httpx.Response) -> Any:
     if answer.is_success:
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError:
+            raise PrefectUnavailable(_NOT_PREFECT) from None
     hint = {401: "check PREFECT_API_AUTH_STRING", 404: "run: nexus-hub deploy"}.get(answer.status_code, "see its log")
     path = answer.request.url.path
     raise PrefectUnavailable(f"Prefect's API answered {answer.status_code} to {path}; {hint}.")
