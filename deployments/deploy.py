@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from deployments.catalogue import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
@@ -45,18 +45,26 @@ async def _ensure_pool(client: PrefectClient) -> None:
 
 
 async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
+    """Create a deployment; of one that is there only what the code says is renewed.
+
+    Creating it anew would take away the schedules, tags and limits that people have given it.
+    """
     flow = load_flow(deployed)
-    await client.create_deployment(
-        flow_id=await client.create_flow(flow),
-        name=DEPLOYMENT,
-        description=flow.description,
-        entrypoint=deployed.entrypoint,
-        work_pool_name=POOL,
-        pull_steps=[],
-        tags=list(deployed.tags),
-        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
-        enforce_parameter_schema=True,
-    )
+    code: dict[str, Any] = {
+        "description": flow.description,
+        "entrypoint": deployed.entrypoint,
+        "work_pool_name": POOL,
+        "pull_steps": [],
+        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+        "enforce_parameter_schema": True,
+    }
+    try:
+        known = await client.read_deployment_by_name(f"{flow.name}/{DEPLOYMENT}")
+    except ObjectNotFound:
+        flow_id = await client.create_flow(flow)
+        await client.create_deployment(flow_id=flow_id, name=DEPLOYMENT, tags=list(deployed.tags), **code)
+    else:
+        await client.update_deployment(known.id, DeploymentUpdate(tags=known.tags, **code))
     logger.info("deployed %s/%s", flow.name, DEPLOYMENT)
 
 

@@ -140,3 +140,17 @@ def test_a_flow_started_for_a_user_belongs_to_that_user(hub: Hub) -> None:
     with hub.api(token) as api:
         rows = api.get("/v1/jobs").json()["items"]
     assert [row["flow_run_id"] for row in rows] == [made["id"]]
+
+
+def test_deploying_again_keeps_what_people_gave_a_deployment(hub: Hub) -> None:
+    with hub.prefect() as prefect:
+        deployment = prefect.get("/deployments/name/fetch-resource/nexus").json()
+        schedule = {"schedule": {"cron": "0 0 1 1 *"}, "active": True, "parameters": {"server": "time"}}
+        prefect.post(f"/deployments/{deployment['id']}/schedules", json=[schedule]).raise_for_status()
+        prefect.patch(f"/deployments/{deployment['id']}", json={"tags": ["theirs"]}).raise_for_status()
+        assert hub.run("deploy").code == 0
+        after = prefect.get("/deployments/name/fetch-resource/nexus").json()
+    assert after["id"] == deployment["id"]
+    assert [one["parameters"] for one in after["schedules"]] == [{"server": "time"}]
+    assert after["tags"] == ["theirs"]
+    assert after["parameter_openapi_schema"] == deployment["parameter_openapi_schema"]
