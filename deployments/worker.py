@@ -53,6 +53,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         self._runtime: Runtime | None = None
         self._running: dict[UUID, asyncio.Task[Any]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._draining = False
 
     async def setup(self) -> None:
         """Open the runtime, which all runs of this worker share, then connect to Prefect."""
@@ -106,8 +107,13 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
             raise Refused("this entrypoint is not on the worker's list")
         return next(one for one in DEPLOYED if one.entrypoint == deployment.entrypoint)
 
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take what is due, unless this worker is about to end."""
+        return [] if self._draining else await super().get_and_submit_flow_runs()
+
     async def drain(self, grace_seconds: float) -> None:
-        """Wait for what runs, at most the grace time."""
+        """Take nothing more and wait for what runs, at most the grace time."""
+        self._draining = True
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=grace_seconds)
 

@@ -105,6 +105,16 @@ def test_a_running_call_outlives_the_death_of_the_api_prefect_and_postgres(fragi
         assert (ended["status"], ended["attempt"]) == ("completed", 1), (name, ended)
 
 
+def test_a_worker_that_is_told_to_stop_finishes_its_calls_first(fragile: Hub) -> None:
+    job_id = running_call(fragile, 6)
+    pid: int = fragile.part("worker")["pid"]
+    psutil.Process(pid).terminate()
+    ended = fragile.ended(job_id, seconds=60)
+    assert (ended["status"], ended["attempt"]) == ("completed", 1)
+    assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Completed"
+    back(fragile, "worker", pid)
+
+
 def test_cancelling_reaches_the_call_and_the_flow_run(fragile: Hub) -> None:
     job_id = running_call(fragile, 300)
     with fragile.api() as api:
