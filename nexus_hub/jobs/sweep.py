@@ -59,8 +59,9 @@ class Sweep:
         while True:
             try:
                 await self.round()
-            except HubError as error:
-                logger.warning("a round of the sweep ended early: %s", error.code)
+            except Exception as error:  # its message may hold anything
+                code = error.code if isinstance(error, HubError) else type(error).__name__
+                logger.warning("a round of the sweep ended early: %s", code)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._interval)
             self._wake.clear()
@@ -85,11 +86,14 @@ class Sweep:
     async def _hand_over(self) -> int:
         async with self._database.transaction() as transaction:
             rows = await transaction.all(JOBS["undispatched_jobs"], grace=NEW_JOB_GRACE_SECONDS, limit=BATCH)
-        done = 0
-        for row in rows:
-            if not await hand_over(self._database, self._dispatcher, _handover(row)):
-                break
-            done += 1
+        done, refused = 0, set()
+        for handover in map(_handover, rows):
+            if handover.job_type in refused:
+                continue
+            if await hand_over(self._database, self._dispatcher, handover):
+                done += 1
+            else:  # Prefect is away, or lacks this one flow
+                refused.add(handover.job_type)
         return done
 
     async def _give_up_lost(self) -> int:
@@ -117,12 +121,8 @@ def _is_lost(state: RunState | None) -> bool:
 
 
 def _handover(row: dict[str, Any]) -> Handover:
-    server = row["server"] or "unknown"
-    match row["job_type"]:
-        case "tool_invoke":
-            name = f"{server}__{restore(row['tool_name'] or '')}"
-        case "prompt_execute":
-            name = f"{server}__{restore(row['params'].get('name', ''))}"
-        case _:
-            name = server
+    name = row["server"] or "unknown"
+    if row["job_type"] != "resource_fetch":
+        called = row["tool_name"] or row["params_name"] or ""
+        name += f"__{restore(called) if row['params_escaped'] else called}"
     return Handover(row["id"], row["attempt"], row["job_type"], name)

@@ -104,13 +104,14 @@ WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND dispa
 SELECT pg_try_advisory_xact_lock(hashtextextended('nexus_hub.sweep', 0)) AS taken;
 
 -- name: undispatched_jobs
--- Stored and never handed to Prefect, or due for another attempt.
-SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params, job.params_escaped,
-       state.name AS server
+-- Stored and never handed to Prefect, or due for another attempt. Rows of other types only mirror other flows.
+SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params ->> 'name' AS params_name,
+       job.params_escaped, state.name AS server
 FROM job_results AS job
 LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
 WHERE job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
+  AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
   AND (job.attempt > 0 OR job.created_at < now() - make_interval(secs => %(grace)s))
 ORDER BY job.available_at
 LIMIT %(limit)s;
@@ -120,6 +121,7 @@ LIMIT %(limit)s;
 SELECT id, attempt, flow_run_id
 FROM job_results
 WHERE status = 'pending' AND flow_run_id IS NOT NULL
+  AND job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
   AND greatest(dispatched_at, available_at) < now() - make_interval(secs => %(grace)s)
 ORDER BY dispatched_at
 LIMIT %(limit)s;
@@ -128,7 +130,7 @@ LIMIT %(limit)s;
 -- The flow run of this attempt is gone: the attempt is spent.
 UPDATE job_results
 SET status = CASE WHEN attempt + 1 < max_attempts THEN 'pending' ELSE 'failed' END,
-    attempt = attempt + 1,
+    attempt = least(attempt + 1, max_attempts),
     dispatched_at = NULL,
     flow_run_id = CASE WHEN attempt + 1 < max_attempts THEN NULL ELSE flow_run_id END,
     error_code = 'run-lost',

@@ -1,0 +1,345 @@
+"""The sweep on a real database; only Prefect's side is played."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from nexus_hub.db.pool import Database
+from nexus_hub.dispatch import Dispatcher, RunState
+from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.jobs.sweep import Sweep, Swept
+from tests.fixtures.postgres import HubDatabase
+
+LONG_AGO = timedelta(minutes=5)
+
+
+class PlayedPrefect(Dispatcher):
+    """Knows of runs what it is told; starts a run once for each attempt, as the idempotency key makes Prefect do."""
+
+    def __init__(self) -> None:
+        super().__init__("http://unused.invalid/api", None)
+        self.runs: dict[tuple[UUID, int], UUID] = {}
+        self.known: dict[UUID, RunState] = {}
+        self.started: list[tuple[str, str, UUID, int]] = []
+        self.away = False
+        self.refused_types: set[str] = set()
+        self.gate: asyncio.Event | None = None
+
+    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int) -> UUID:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.away or job_type in self.refused_types:
+            raise PrefectUnavailable("away")
+        self.started.append((job_type, name, job_id, attempt))
+        return self.runs.setdefault((job_id, attempt), uuid4())
+
+    async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
+        if self.away:
+            raise PrefectUnavailable("away")
+        return {run: self.known[run] for run in flow_run_ids if run in self.known}
+
+
+class Table:
+    """`job_results` as its owner sees it."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+    async def add(self, **columns: Any) -> UUID:
+        defaults = {"job_type": "tool_invoke", "server_id": str(uuid4()), "tool_name": "t", "created_at": ago(LONG_AGO)}
+        row = defaults | {"available_at": ago(LONG_AGO)} | columns
+        names, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+        cursor = await self.connection.execute(
+            f"INSERT INTO job_results ({names}) VALUES ({places}) RETURNING id".encode(), row
+        )
+        found = await cursor.fetchone()
+        assert found is not None
+        job_id: UUID = found[0]
+        return job_id
+
+    async def running(self, **columns: Any) -> UUID:
+        leased = {"status": "running", "attempt": 1, "claim_id": uuid4(), "lease_expires_at": ago(timedelta(seconds=1))}
+        return await self.add(**leased | {"flow_run_id": uuid4(), "dispatched_at": ago(LONG_AGO)} | columns)
+
+    async def get(self, job_id: UUID, *columns: str) -> tuple[Any, ...]:
+        cursor = await self.connection.execute(
+            f"SELECT {', '.join(columns)} FROM job_results WHERE id = %s".encode(), [job_id]
+        )
+        found = await cursor.fetchone()
+        assert found is not None
+        return tuple(found)
+
+
+def ago(span: timedelta) -> datetime:
+    return datetime.now(UTC) - span
+
+
+@pytest.fixture
+async def table(database: HubDatabase) -> AsyncIterator[Table]:
+    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
+        yield Table(connection)
+
+
+@pytest.fixture
+def prefect() -> PlayedPrefect:
+    return PlayedPrefect()
+
+
+@pytest.fixture
+def sweep(hub_database: Database, prefect: PlayedPrefect) -> Sweep:
+    return Sweep(hub_database, prefect, lease_seconds=0)
+
+
+async def test_a_job_that_was_never_handed_over_is_handed_over_once(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table
+) -> None:
+    job_id = await table.add()
+    assert await sweep.round() == Swept(handed_over=1)
+    assert await sweep.round() == Swept()
+    assert [(started[2], started[3]) for started in prefect.started] == [(job_id, 1)]
+    run, dispatched = await table.get(job_id, "flow_run_id", "dispatched_at")
+    assert run == prefect.runs[job_id, 1]
+    assert dispatched is not None
+
+
+async def test_a_job_that_was_just_stored_is_left_to_who_stored_it(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table
+) -> None:
+    await table.add(created_at=datetime.now(UTC), available_at=datetime.now(UTC))
+    assert await sweep.round() == Swept()
+    assert prefect.started == []
+
+
+async def test_a_job_that_is_not_due_waits(sweep: Sweep, table: Table) -> None:
+    await table.add(available_at=datetime.now(UTC) + timedelta(hours=1))
+    assert await sweep.round() == Swept()
+
+
+@pytest.mark.parametrize("status", ["running", "completed", "failed", "cancelled"])
+async def test_only_pending_jobs_are_handed_over(sweep: Sweep, table: Table, status: str) -> None:
+    await table.add(status=status)
+    assert await sweep.round() == Swept()
+
+
+async def test_while_prefect_is_away_jobs_stay_and_go_later(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    prefect.away = True
+    jobs = {await table.add() for _ in range(3)}
+    assert await sweep.round() == Swept()
+    assert {await table.get(job, "status", "attempt", "dispatched_at") for job in jobs} == {("pending", 0, None)}
+    prefect.away = False
+    assert await sweep.round() == Swept(handed_over=3)
+    assert {started[2] for started in prefect.started} == jobs
+
+
+async def test_a_flow_that_prefect_lacks_holds_up_no_other(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    prefect.refused_types = {"resource_fetch"}
+    await table.add(job_type="resource_fetch", tool_name=None, available_at=ago(LONG_AGO * 2))
+    other = await table.add()
+    assert (await sweep.round()).handed_over == 1
+    assert [started[2] for started in prefect.started] == [other]
+
+
+@pytest.mark.parametrize("job_type", ["cache_refresh", "key_rotation", "job_cleanup"])
+async def test_rows_that_only_mirror_other_flows_are_left_alone(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table, job_type: str
+) -> None:
+    mirrored = await table.add(job_type=job_type, tool_name=None)
+    lost = await table.add(job_type=job_type, tool_name=None, dispatched_at=ago(LONG_AGO), flow_run_id=uuid4())
+    job = await table.add(available_at=datetime.now(UTC))
+    assert (await sweep.round()).handed_over == 1
+    assert [started[2] for started in prefect.started] == [job]
+    assert await table.get(mirrored, "status", "dispatched_at") == ("pending", None)
+    assert await table.get(lost, "status", "attempt") == ("pending", 0)
+
+
+@pytest.mark.parametrize(
+    ("tool_name", "params"),
+    [
+        ("\x1afoo", {}),
+        ("\x1ad800", {}),
+        ("\x1a0000", {}),
+        ("x" * 5000, {}),
+        (None, {"name": 7}),
+        (None, {"name": {"a": [None]}}),
+        (None, {"name": "\x1af"}),
+    ],
+)
+async def test_a_job_with_an_odd_name_is_handed_over_like_any_other(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table, tool_name: str | None, params: dict[str, Any]
+) -> None:
+    job_type = "tool_invoke" if tool_name else "prompt_execute"
+    columns = {"job_type": job_type, "tool_name": tool_name, "params": psycopg.types.json.Jsonb(params)}
+    odd = [await table.add(**columns, params_escaped=escaped) for escaped in (False, True)]
+    ordinary = await table.add(available_at=datetime.now(UTC))
+    assert (await sweep.round()).handed_over == 3
+    assert {started[2] for started in prefect.started} == {*odd, ordinary}
+
+
+async def test_an_expired_lease_before_the_call_costs_an_attempt(sweep: Sweep, table: Table) -> None:
+    job_id = await table.running()
+    swept = await sweep.round()
+    assert swept.released == 1
+    assert await table.get(job_id, "status", "attempt", "claim_id", "error") == ("pending", 1, None, None)
+
+
+async def test_the_next_attempt_is_handed_over_at_once(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    job_id = await table.running()
+    assert await sweep.round() == Swept(handed_over=1, released=1)
+    assert prefect.started[0][2:] == (job_id, 2)
+
+
+async def test_an_expired_lease_without_an_attempt_left_fails(sweep: Sweep, table: Table) -> None:
+    job_id = await table.running(attempt=3)
+    await sweep.round()
+    status, code, error, ended = await table.get(job_id, "status", "error_code", "error", "completed_at")
+    assert (status, code) == ("failed", "lease-expired")
+    assert "no attempt is left" in error
+    assert ended is not None
+
+
+async def test_a_call_that_may_have_had_its_effect_is_not_repeated(sweep: Sweep, table: Table) -> None:
+    job_id = await table.running(sent_at=ago(LONG_AGO))
+    await sweep.round()
+    assert await table.get(job_id, "status", "error_code") == ("failed", "outcome-unknown")
+
+
+@pytest.mark.parametrize(
+    "columns", [{"retry": "always"}, {"job_type": "resource_fetch", "tool_name": None}, {"job_type": "prompt_execute"}]
+)
+async def test_a_call_that_may_be_repeated_is(sweep: Sweep, table: Table, columns: dict[str, Any]) -> None:
+    job_id = await table.running(sent_at=ago(LONG_AGO), **columns)
+    await sweep.round()
+    assert await table.get(job_id, "status", "attempt") == ("pending", 1)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "status"),
+    [
+        ('{"readOnlyHint": true}', "pending"),
+        ('{"idempotentHint": true}', "pending"),
+        ('{"readOnlyHint": false}', "failed"),
+        ('{"readOnlyHint": "true"}', "failed"),
+        ('{"destructiveHint": false}', "failed"),
+        ("null", "failed"),
+    ],
+)
+async def test_a_tools_own_hints_say_whether_it_may_be_repeated(
+    sweep: Sweep, table: Table, annotations: str, status: str
+) -> None:
+    server = uuid4()
+    await table.connection.execute(
+        "INSERT INTO tool_cache (server_type, server_ref_id, tool_name, namespaced_name, definition)"
+        " VALUES ('system', %s, 't', 'srv__t', jsonb_build_object('annotations', %s::jsonb))",
+        [server, annotations],
+    )
+    job_id = await table.running(sent_at=ago(LONG_AGO), server_id=str(server))
+    await sweep.round()
+    assert (await table.get(job_id, "status"))[0] == status
+
+
+async def test_a_lease_that_has_not_expired_is_kept(sweep: Sweep, table: Table) -> None:
+    job_id = await table.running(lease_expires_at=datetime.now(UTC) + timedelta(minutes=1))
+    assert await sweep.round() == Swept()
+    assert (await table.get(job_id, "status"))[0] == "running"
+
+
+async def test_after_a_start_of_postgresql_leases_have_time_to_be_renewed(
+    hub_database: Database, prefect: PlayedPrefect, table: Table
+) -> None:
+    await table.running()
+    patient = Sweep(hub_database, prefect, lease_seconds=365 * 24 * 3600)
+    assert await patient.round() == Swept()
+
+
+async def handed_over(table: Table, prefect: PlayedPrefect, state: RunState | None, **columns: Any) -> UUID:
+    run = uuid4()
+    if state is not None:
+        prefect.known[run] = state
+    return await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), **columns)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        *(RunState(kind, ago(LONG_AGO)) for kind in ("CRASHED", "COMPLETED", "FAILED")),
+        RunState("PENDING", ago(LONG_AGO)),
+    ],
+)
+async def test_a_lost_run_spends_its_attempt(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table, state: RunState | None
+) -> None:
+    job_id = await handed_over(table, prefect, state)
+    assert await sweep.round() == Swept(given_up=1)
+    assert await table.get(job_id, "status", "attempt", "flow_run_id") == ("pending", 1, None)
+    assert await sweep.round() == Swept(handed_over=1)
+    assert prefect.started[0][2:] == (job_id, 2)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [RunState("SCHEDULED", ago(LONG_AGO)), RunState("RUNNING", ago(LONG_AGO)), RunState("PENDING", ago(timedelta()))],
+)
+async def test_a_run_that_may_still_claim_is_waited_for(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table, state: RunState
+) -> None:
+    job_id = await handed_over(table, prefect, state)
+    assert await sweep.round() == Swept()
+    assert await table.get(job_id, "status", "attempt") == ("pending", 0)
+
+
+async def test_while_prefect_is_away_no_run_counts_as_lost(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    job_id = await handed_over(table, prefect, None)
+    prefect.away = True
+    assert await sweep.round() == Swept()
+    assert (await table.get(job_id, "attempt"))[0] == 0
+
+
+@pytest.mark.parametrize("attempt", [2, 3])
+async def test_a_run_that_was_the_last_one_fails_the_job(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table, attempt: int
+) -> None:
+    job_id = await handed_over(table, prefect, None, attempt=attempt)
+    await sweep.round()
+    status, code, error = await table.get(job_id, "status", "error_code", "error")
+    assert (status, code) == ("failed", "run-lost")
+    assert "lost" in error
+
+
+async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
+    await table.add()
+    prefect.gate = asyncio.Event()
+    first = asyncio.create_task(Sweep(hub_database, prefect).round())
+    cursor = None
+    while not (cursor and await cursor.fetchone()):
+        cursor = await table.connection.execute(
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+    assert await Sweep(hub_database, prefect).round() == Swept()
+    prefect.gate.set()
+    assert (await first).handed_over == 1
+    assert len(prefect.started) == 1
+
+
+async def test_an_error_ends_a_round_and_not_the_loop(hub_database: Database, table: Table) -> None:
+    class Broken(PlayedPrefect):
+        async def start(self, job_type: str, name: str, job_id: UUID, attempt: int) -> UUID:
+            if not self.runs:
+                self.runs[job_id, attempt] = uuid4()
+                raise ValueError("canary")
+            return await super().start(job_type, name, job_id, attempt)
+
+    prefect = Broken()
+    await table.add()
+    loop = asyncio.create_task(Sweep(hub_database, prefect, interval=0.01).run())
+    async with asyncio.timeout(5):
+        while not prefect.started and not loop.done():
+            await asyncio.sleep(0.01)
+    assert prefect.started
+    loop.cancel()
