@@ -45,6 +45,6 @@ async def listen(url: str, tell: Callable[[JobChange | None], None]) -> None:
 def _parsed(payload: str) -> JobChange | None:
     try:
         data = json.loads(payload)
-        return JobChange(UUID(data["id"]), int(data["version"]), str(data["status"]))
-    except (ValueError, KeyError, TypeError):
+        return JobChange(UUID(str(data["id"])), int(data["version"]), str(data["status"]))
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return None

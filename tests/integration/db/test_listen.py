@@ -1,0 +1,59 @@
+"""The listener: it tells of every change, and nothing that is sent to it ends it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from nexus_hub.db.listen import JobChange, listen
+from tests.fixtures.postgres import HubDatabase
+
+Heard = asyncio.Queue[JobChange | None]
+
+
+@pytest.fixture
+async def heard(database: HubDatabase) -> AsyncIterator[Heard]:
+    told: Heard = asyncio.Queue()
+    task = asyncio.create_task(listen(database.app_url, told.put_nowait))
+    assert await next_of(told) is None
+    yield told
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def next_of(told: Heard) -> JobChange | None:
+    async with asyncio.timeout(5):
+        return await told.get()
+
+
+async def say(database: HubDatabase, payload: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
+        await connection.execute("SELECT pg_notify('nexus_jobs', %s)", [payload])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *("", "x", "[]", "7", "null", "{}", "[" * 7000, '{"id": 5, "version": 1, "status": "pending"}'),
+        *('{"id": "x", "version": 1, "status": "y"}', f'{{"id": "{uuid4()}", "version": 1e999, "status": "y"}}'),
+        f'{{"id": "{uuid4()}", "version": null, "status": "y"}}',
+    ],
+)
+async def test_a_notice_of_another_shape_is_left_out(database: HubDatabase, heard: Heard, payload: str) -> None:
+    job_id = uuid4()
+    await say(database, payload)
+    await say(database, f'{{"id": "{job_id}", "version": 3, "status": "running"}}')
+    assert await next_of(heard) == JobChange(job_id, 3, "running")
+
+
+async def test_a_lost_connection_is_made_again_and_told_of(database: HubDatabase, heard: Heard) -> None:
+    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'nexus-hub listen'"
+        )
+    assert await next_of(heard) is None
