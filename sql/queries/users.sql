@@ -13,7 +13,9 @@ RETURNING id, name, created_at;
 
 -- name: list_users
 SELECT users.id, users.name, users.created_at,
-       count(api_tokens.id) FILTER (WHERE api_tokens.revoked_at IS NULL) AS tokens
+       count(api_tokens.id) FILTER (
+           WHERE api_tokens.revoked_at IS NULL AND (api_tokens.expires_at IS NULL OR api_tokens.expires_at > now())
+       ) AS tokens
 FROM users LEFT JOIN api_tokens ON api_tokens.user_id = users.id
 GROUP BY users.id
 ORDER BY users.name;
@@ -26,4 +28,5 @@ INSERT INTO api_tokens (user_id, token_hash)
 SELECT id, %(token_hash)s FROM users WHERE name = %(user)s OR id::text = lower(%(user)s);
 
 -- name: revoke_tokens
-UPDATE api_tokens SET revoked_at = now() WHERE user_id = %(user_id)s AND revoked_at IS NULL;
+UPDATE api_tokens SET revoked_at = now() 
+WHERE user_id = %(user_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
