@@ -1,0 +1,51 @@
+"""Settings: their defaults, and what of the environment counts."""
+
+from pathlib import Path
+
+import pytest
+
+from nexus_hub.settings import Settings
+
+NAMES = ("NEXUS_HOME", "NEXUS_PORT", "NEXUS_DATABASE_URL", "NEXUS_URL", "NEXUS_TOKEN", "NEXUS_HOST", "PREFECT_API_URL")
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*NAMES, "NEXUS_PREFECT_PORT", "NEXUS_SERVICE_KEY", "VAULT_ENCRYPTION_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_by_default_everything_is_embedded_and_local() -> None:
+    settings = Settings()
+    assert (settings.api_url, settings.prefect_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:4200/api")
+    assert settings.embeds_postgres
+    assert settings.embeds_prefect
+    assert not settings.allow_private_upstreams
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    assert Settings() == Settings(home=Settings().home)
+    assert Settings().home.name == "nexus-hub"
+
+
+def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"NEXUS_HOME": str(tmp_path), "NEXUS_PORT": "9", "PREFECT_API_URL": "http://p/api/"}.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.home, settings.port, settings.prefect_url) == (tmp_path, 9, "http://p/api")
+    assert not settings.embeds_prefect
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NEXUS_SERVICE_KEY", "VAULT_ENCRYPTION_KEY", "NEXUS_TOKEN", "NEXUS_DATABASE_URL"):
+        monkeypatch.setenv(name, "canary")
+    assert "canary" not in repr(Settings()) + str(Settings())
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:8080"), ("::", "http://[::1]:8080"), ("hub", "http://hub:8080")]
+)
+def test_an_address_to_listen_on_becomes_one_to_reach(host: str, url: str) -> None:
+    assert Settings(host=host).listen_url == url
