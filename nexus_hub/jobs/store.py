@@ -74,7 +74,9 @@ async def get(database: Database, principal: Principal, job_id: UUID) -> dict[st
 
 
 def readable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with what jsonb refused put back."""
+    """A row with what PostgreSQL refused put back."""
+    if row.get("params_escaped"):
+        row["tool_name"] = restore(row["tool_name"])
     for column in ("params", "result"):
         if row.pop(f"{column}_escaped", False):
             row[column] = restore(row[column])

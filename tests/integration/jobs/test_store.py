@@ -1,0 +1,95 @@
+"""Jobs as rows: pages, filters, and calls of tools with odd names."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from nexus_hub.db.pool import Database
+from nexus_hub.errors import InvalidRequest, JobEnded, NotFound
+from nexus_hub.jobs import store
+from nexus_hub.jobs.execution import Attempt
+from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.models import OPERATOR, Principal, ServerRef
+from nexus_hub.upstream.requests import ToolCall
+from tests.fixtures.library import Library
+from tests.fixtures.postgres import HubDatabase
+
+CALL = JobRequest("tool_invoke", "srv__t", {"a": 1})
+REF = ServerRef("system", uuid4())
+
+
+async def add(database: Database, principal: Principal = OPERATOR, name: str = "t", **more: Any) -> UUID:
+    job_id, _ = await store.add(database, principal, CALL, REF, name, **more)
+    return job_id
+
+
+async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(hub_database: Database) -> None:
+    jobs = [await add(hub_database) for _ in range(7)]
+    found: list[UUID] = []
+    cursor: str | None = None
+    while True:
+        page = await store.listed(hub_database, OPERATOR, limit=3, cursor=cursor)
+        found += [item["id"] for item in page["items"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+        await add(hub_database)
+    assert found == jobs[::-1]
+
+
+async def test_jobs_of_the_same_moment_are_all_listed(hub_database: Database, database: HubDatabase) -> None:
+    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
+        await connection.execute(
+            "INSERT INTO job_results (job_type, server_id, created_at)"
+            " SELECT 'tool_invoke', 'x', '2026-01-01T00:00:00.000001Z' FROM generate_series(1, 5)"
+        )
+    first = await store.listed(hub_database, OPERATOR, limit=3)
+    rest = await store.listed(hub_database, OPERATOR, limit=3, cursor=first["next_cursor"])
+    assert len({item["id"] for item in first["items"] + rest["items"]}) == 5
+    assert rest["next_cursor"] is None
+
+
+async def test_a_list_can_be_narrowed_to_a_state(hub_database: Database) -> None:
+    pending, cancelled = await add(hub_database), await add(hub_database)
+    await store.cancel(hub_database, OPERATOR, cancelled)
+    for status, expected in {"pending": [pending], "cancelled": [cancelled], "running": []}.items():
+        page = await store.listed(hub_database, OPERATOR, status=status)  # type: ignore[arg-type]
+        assert [item["id"] for item in page["items"]] == expected
+
+
+async def test_the_operator_sees_all_jobs_and_a_user_its_own(hub_database: Database) -> None:
+    ann, bob = Principal(uuid4()), Principal(uuid4())
+    hers, his = await add(hub_database, ann), await add(hub_database, bob)
+    assert [item["id"] for item in (await store.listed(hub_database, ann))["items"]] == [hers]
+    assert {item["id"] for item in (await store.listed(hub_database, OPERATOR))["items"]} == {hers, his}
+    with pytest.raises(NotFound):
+        await store.cancel(hub_database, ann, his)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "' OR true --", "../x", "\x00", "é" * 500, f"{uuid4()}0", "\ud800"])
+def test_a_hostile_id_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="uuid"):
+        store.parse_id(text)
+
+
+async def test_what_has_ended_is_not_cancelled_again(hub_database: Database) -> None:
+    job_id = await add(hub_database)
+    await store.cancel(hub_database, OPERATOR, job_id)
+    with pytest.raises(JobEnded, match="cancelled"):
+        await store.cancel(hub_database, OPERATOR, job_id)
+
+
+@pytest.mark.parametrize("name", ["NUL \x00", "half \ud800", "\x1a0000", "é"])
+async def test_a_tool_with_an_odd_name_is_called_by_just_that_name(library: Library, name: str) -> None:
+    job_id = await add(library.database, name=name)
+    assert (await store.get(library.database, OPERATOR, job_id))["tool_name"] == name
+    claimed = await library.execution.claim(job_id, 1, None)
+    assert isinstance(claimed, Attempt)
+    assert claimed.request() == ToolCall(name, {"a": 1})
+
+
+async def test_the_two_large_columns_are_not_listed(hub_database: Database) -> None:
+    await add(hub_database)
+    (item,) = (await store.listed(hub_database, OPERATOR))["items"]
+    assert not {"params", "result", "claim_id", "request_digest", "idempotency_key"} & item.keys()
