@@ -42,7 +42,8 @@ async def listed(
             after_id=after_id,
             limit=limit + 1,
         )
-    return page([restore(row) for row in rows], limit, lambda row: encode(row["name"], row["id"]))
+    found = page(rows, limit, lambda row: encode(row["name"], row["id"]))
+    return found | {"items": [restore(row) for row in found["items"]]}
 
 
 async def find(database: Database, principal: Principal, kind: NamedKind, name: str) -> dict[str, Any]:

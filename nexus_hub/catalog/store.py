@@ -12,15 +12,19 @@ from nexus_hub.servers.names import namespaced
 from nexus_hub.upstream.snapshot import Snapshot
 
 CATALOG = load("catalog")
+LONGEST_KEY_BYTES = 2000
 
 
 async def store(transaction: Transaction, ref: ServerRef, name: str, owner: UUID | None, seen: Snapshot) -> None:
-    """Put what was seen in place of what is stored, and set the server's state to ready."""
+    """Put what was seen in place of what is stored, and set the server's state to ready.
+
+    Of entries with the same name or URI the first is kept; one over 2,000 bytes, too long to be indexed, is left out.
+    """
     where = {"server_type": ref.server_type, "server_ref_id": ref.server_ref_id}
     entries = {
-        "tools": [_named(name, tool) for tool in seen.tools],
-        "resources": [*_resources(seen)],
-        "prompts": [_named(name, prompt) for prompt in seen.prompts],
+        "tools": _distinct(_named(name, tool) for tool in seen.tools),
+        "resources": _distinct(_resources(seen)),
+        "prompts": _distinct(_named(name, prompt) for prompt in seen.prompts),
     }
     for kind, rows in entries.items():
         keys = [row["key"] for row in rows]
@@ -43,6 +47,14 @@ async def mark_failing(transaction: Transaction, ref: ServerRef, error_code: str
         server_ref_id=ref.server_ref_id,
         error_code=error_code,
     )
+
+
+def _distinct(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if len(entry["key"].encode()) <= LONGEST_KEY_BYTES:
+            found.setdefault(entry["key"], entry)
+    return list(found.values())
 
 
 def _named(server: str, definition: dict[str, Any]) -> dict[str, Any]:

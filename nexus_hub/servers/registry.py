@@ -8,7 +8,7 @@ from psycopg.errors import UniqueViolation
 from nexus_hub.catalog import store as catalog
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
-from nexus_hub.errors import InvalidConfig, NameTaken, NotAllowed, NotFound, UpstreamError
+from nexus_hub.errors import Conflict, InvalidConfig, NameTaken, NotAllowed, NotFound, UpstreamError
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 from nexus_hub.servers.names import checked
@@ -20,6 +20,7 @@ from nexus_hub.upstream.snapshot import Snapshot
 from nexus_hub.vault.sealing import Place, Vault
 
 SERVERS = load("servers")
+HIGHEST_LIMIT = 1_000_000
 _TABLES = {"system": "system_servers", "user": "user_servers"}
 
 
@@ -61,11 +62,15 @@ async def find(database: Database, principal: Principal, ref: str) -> dict[str, 
 
     Raises:
         NotFound: the principal sees no such server.
+        Conflict: several users have a server of that name, and the operator did not say which one.
     """
     found: list[dict[str, Any]] = (await listed(database, principal, ref=ref))["items"]
     if not found:
         raise NotFound("server", ref)
-    return min(found, key=lambda server: server["server_type"] != "system")
+    found.sort(key=lambda server: server["server_type"] != "system")
+    if len(found) > 1 and found[0]["server_type"] != "system":
+        raise Conflict(f"Several users have a server {ref!r}; name the one you mean by its id.")
+    return found[0]
 
 
 class Servers:
@@ -147,6 +152,8 @@ class Servers:
             config = CONFIG.validate_python({"transport": "http"} | opened)
         except ValueError:
             raise InvalidConfig(f"The stored configuration of server {row['name']!r} is not one of ours.") from None
+        if ref.server_type == "user":
+            _check_transport(config)
         return Target(ref, row["name"], config, row["revision"], guarded=self._guarded(ref)), row
 
     async def refresh(self, ref: ServerRef) -> Snapshot:
@@ -164,6 +171,8 @@ class Servers:
                 await catalog.mark_failing(transaction, ref, error.code)
             raise
         async with self._database.transaction() as transaction:
+            if not await transaction.one(SERVERS[f"hold_{ref.server_type}_server"], id=ref.server_ref_id):
+                raise NotFound("server", ref)
             await catalog.store(transaction, ref, target.name, row["user_id"], seen)
         return seen
 
@@ -186,6 +195,8 @@ class Servers:
             NotAllowed: a user removes a system server.
         """
         server = await find(self._database, principal, str(ref.server_ref_id))
+        if server["server_type"] != ref.server_type:
+            raise NotFound("server", ref)
         if server["server_type"] == "system" and not principal.is_operator:
             raise NotAllowed(f"Only an operator can remove the system server {server['name']!r}.")
         async with self._database.transaction() as transaction:
@@ -198,7 +209,15 @@ class Servers:
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limit: int | None) -> None:
     checked(name)
-    if owner is not None and config.transport == "stdio":
+    if owner is not None:
+        _check_transport(config)
+    if limit is not None and not 1 <= limit <= HIGHEST_LIMIT:
+        raise InvalidConfig(
+            f"limit_per_minute is {limit}; it must lie within 1 and {HIGHEST_LIMIT}, or be absent for no limit."
+        )
+
+
+def _check_transport(config: HttpConfig | StdioConfig) -> None:
+    """A command would run as the hub's own user."""
+    if config.transport == "stdio":
         raise InvalidConfig("A user's server is reached by HTTP; only operators register servers that run a command.")
-    if limit is not None and limit < 1:
-        raise InvalidConfig(f"limit_per_minute is {limit}; it must be 1 or more, or absent for no limit.")

@@ -1,4 +1,5 @@
 -- The cached tools, resources and prompts. Written in service scope, read by their names.
+-- Rows without a tool_name, uri or prompt_name were put in by others than the hub: the next refresh replaces them.
 
 -- name: server_ready
 UPDATE server_state
@@ -71,6 +72,7 @@ SET namespaced_name = excluded.namespaced_name, title = excluded.title, descript
 SELECT tool.server_type, tool.server_ref_id, tool.tool_name AS name, tool.namespaced_name, tool.definition
 FROM tool_cache AS tool
 WHERE tool.namespaced_name = %(namespaced_name)s
+  AND tool.tool_name IS NOT NULL
   AND (tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
   AND tool.enabled
 ORDER BY tool.user_id NULLS LAST
@@ -80,6 +82,7 @@ LIMIT 1;
 SELECT prompt.server_type, prompt.server_ref_id, prompt.prompt_name AS name, prompt.namespaced_name, prompt.definition
 FROM prompt_cache AS prompt
 WHERE prompt.namespaced_name = %(namespaced_name)s
+  AND prompt.prompt_name IS NOT NULL
   AND (prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
 ORDER BY prompt.user_id NULLS LAST
 LIMIT 1;
@@ -89,7 +92,7 @@ SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool
        tool.tool_name, tool.definition, tool.expires_at, tool.stale
 FROM tool_cache AS tool
 JOIN server_state AS state USING (server_type, server_ref_id)
-WHERE tool.enabled
+WHERE tool.enabled AND tool.tool_name IS NOT NULL
   AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
   AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
   AND (%(query)s::text IS NULL
@@ -104,7 +107,8 @@ SELECT resource.id, resource.uri AS name, resource.name AS resource_name, resour
        resource.definition, resource.expires_at, resource.stale
 FROM resource_cache AS resource
 JOIN server_state AS state USING (server_type, server_ref_id)
-WHERE (%(all_users)s OR resource.user_id IS NULL OR resource.user_id = %(user_id)s::uuid)
+WHERE resource.uri IS NOT NULL
+  AND (%(all_users)s OR resource.user_id IS NULL OR resource.user_id = %(user_id)s::uuid)
   AND (%(server)s::text IS NULL OR state.name = %(server)s OR resource.server_ref_id::text = lower(%(server)s))
   AND (%(query)s::text IS NULL
        OR strpos(lower(concat_ws(' ', resource.uri, resource.title, resource.description)), lower(%(query)s)) > 0)
@@ -117,7 +121,8 @@ SELECT prompt.id, prompt.namespaced_name AS name, prompt.title, prompt.descripti
        prompt.server_ref_id, prompt.prompt_name, prompt.definition, prompt.expires_at, prompt.stale
 FROM prompt_cache AS prompt
 JOIN server_state AS state USING (server_type, server_ref_id)
-WHERE (%(all_users)s OR prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
+WHERE prompt.prompt_name IS NOT NULL
+  AND (%(all_users)s OR prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
   AND (%(server)s::text IS NULL OR state.name = %(server)s OR prompt.server_ref_id::text = lower(%(server)s))
   AND (%(query)s::text IS NULL
        OR strpos(lower(concat_ws(' ', prompt.namespaced_name, prompt.title, prompt.description)), lower(%(query)s)) > 0)

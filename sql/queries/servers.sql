@@ -47,6 +47,13 @@ SELECT 'user', id, user_id, name, config_encrypted, key_id, revision, limit_per_
 FROM user_servers
 WHERE %(server_type)s = 'user' AND id = %(id)s;
 
+-- name: hold_system_server
+-- Keeps a server from being removed until the transaction ends.
+SELECT id FROM system_servers WHERE id = %(id)s FOR KEY SHARE;
+
+-- name: hold_user_server
+SELECT id FROM user_servers WHERE id = %(id)s FOR KEY SHARE;
+
 -- name: remove_system_server
 DELETE FROM system_servers WHERE id = %(id)s;
 
