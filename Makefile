@@ -38,13 +38,13 @@ node: .node/ready  ## the MCP reference servers for tests; without npm their tes
 
 lock: $(READY)  ## resolve the ranges of pyproject.toml anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra dev --output-file requirements.lock pyproject.toml
+		--no-header --no-strip-extras --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv .node dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
