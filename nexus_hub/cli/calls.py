@@ -27,7 +27,7 @@ def call(
     async def command(client: HubClient, output: Output) -> int:
         job = await client.submit({"job_type": "tool_invoke", "name": tool, "arguments": parsed(arguments, pairs)})
         output.line(f"job {job['id']}", style="dim")
-        return await follow(client, output, job, timeout) if wait else shown(output, job)
+        return await follow(client, output, job["id"], timeout) if wait else shown(output, job)
 
     run(as_json, command)
 
@@ -71,13 +71,10 @@ def _refuse(_name: str) -> None:
     raise ValueError
 
 
-async def follow(client: HubClient, output: Output, job: dict[str, Any], timeout: float | None) -> int:
+async def follow(client: HubClient, output: Output, job_id: str, timeout: float | None) -> int:
     """Show each state of a job until it has ended, then its result."""
-    async for now in client.watch(job["id"], timeout=timeout):
-        if not output.as_json and (now["status"], now["attempt"]) != (job.get("status"), job.get("seen_attempt")):
-            output.state(now)
-        job = now | {"seen_attempt": now["attempt"]}
-    job.pop("seen_attempt", None)
+    async for job in client.watch(job_id, timeout=timeout):
+        output.state(job)
     return shown(output, job, waited=True)
 
 

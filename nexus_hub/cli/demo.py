@@ -83,8 +83,7 @@ async def _show(settings: Settings, output: Output, command: list[str]) -> int:
         output.line(f"Calling {TOOL} as a durable job ...", style="bold")
         job = submitted = await client.submit({"name": TOOL, "arguments": {"timezone": "UTC"}})
         async for job in client.watch(submitted["id"], timeout=120):
-            if not output.as_json:
-                output.state(job)
+            output.state(job)
         run = await _flow_run(settings, job)
     return _report(output, job, run)
 

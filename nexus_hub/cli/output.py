@@ -27,6 +27,7 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self._state = ""
         self.console = Console(highlight=False, soft_wrap=True)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -38,6 +39,7 @@ class Output:
         """A line for people; nothing with --json."""
         if not self.as_json:
             self.console.print(_text(text, style)) if self.console.is_terminal else sys.stdout.write(text + "\n")
+            sys.stdout.flush()  # what a child process writes next comes after it
 
     def error(self, text: str) -> None:
         """One line on what went wrong."""
@@ -68,12 +70,15 @@ class Output:
             self.line(text)
 
     def state(self, job: dict[str, Any]) -> None:
-        """One state of a job."""
+        """One state of a job, unless it looks like the one before; nothing with --json."""
         status = job["status"]
         note = f" ({job['error_code']})" if job.get("error_code") else ""
         progress = (job.get("progress") or {}).get("message")
         detail = f"attempt {job['attempt']}{note}{f' · {progress}' if progress else ''}"
-        self.console.print(Text.assemble(("●", STATUS_STYLE[status]), f" {status:<9} ", _text(detail, "dim")))
+        shown = Text.assemble(("●", STATUS_STYLE[status]), f" {status:<9} ", _text(detail, "dim"))
+        if not self.as_json and shown.plain != self._state:
+            self._state = shown.plain
+            self.console.print(shown)
 
 
 def _text(text: str, style: str | None = None) -> Text:
