@@ -106,8 +106,9 @@ def list_jobs(
         if as_json:
             output.data(page)
             return
-        columns = {"id": "job", "status": "status", "job_type": "type", "tool_name": "tool", "created_at": "created"}
-        output.table(page["items"], columns, "There are no jobs yet: nexus-hub call TOOL")
+        columns = {"id": "job", "status": "status", "what": "what", "created_at": "created"}
+        rows = [row | {"what": row["tool_name"] or row["job_type"]} for row in page["items"]]
+        output.table(rows, columns, "There are no jobs yet: nexus-hub call TOOL")
 
     run(as_json, command)
 

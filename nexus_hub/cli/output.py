@@ -18,6 +18,8 @@ STATUS_STYLE = {
     "ready": "green",
     "failing": "red",
 }
+_WHOLE = {"id", "status", "state", "pid", "port"}
+"""Columns that are never cut or wrapped: an id is there to be copied."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that would command the terminal instead of being shown."""
 
@@ -53,7 +55,9 @@ class Output:
             for row in rows:
                 sys.stdout.write("\t".join(_cell(row.get(key)) for key in columns) + "\n")
         else:
-            table = Table(*columns.values(), box=None, header_style="bold", pad_edge=False)
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for key, title in columns.items():
+                table.add_column(title, no_wrap=key in _WHOLE, overflow="fold")
             for row in rows:
                 table.add_row(*(_styled(key, row.get(key)) for key in columns))
             self.console.print(table)
@@ -96,6 +100,8 @@ def _cell(value: Any) -> str:
 
 def _styled(key: str, value: Any) -> Text:
     text = _cell(value)
+    if key.endswith("_at") and value is not None:
+        text = text.replace("T", " ")[:19]
     return _text(text, STATUS_STYLE.get(text) if key in {"status", "state"} else None)
 
 

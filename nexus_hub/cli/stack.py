@@ -85,8 +85,9 @@ def status(settings: Settings, *, as_json: bool = False) -> int:
     if as_json:
         output.data(_document(state))
     elif running:
-        columns = {key: key.capitalize() for key in ("name", "state", "pid", "port", "restarts", "since", "log")}
-        output.table([_row(part) for part in parts], columns, "")
+        columns = {key: key.capitalize() for key in ("name", "state", "pid", "port", "restarts", "started_at")}
+        output.table([_row(part) for part in parts], columns | {"started_at": "Since"}, "")
+        output.line(f"logs: {home.logs}", style="dim")
     else:
         output.line(f"The hub of {home.path} is not running; start it with: nexus-hub up")
     return SUCCESS if running and all(part.healthy for part in parts) else FAILED
@@ -242,6 +243,6 @@ def _document(state: StackState) -> dict[str, object]:
 
 
 def _row(part: PartState) -> dict[str, object]:
-    since = part.started_at.astimezone().isoformat(sep=" ", timespec="seconds") if part.started_at else None
-    shown = part.model_dump(include={"name", "pid", "port", "restarts", "log"})
-    return shown | {"state": "ready" if part.healthy else part.phase, "since": since}
+    since = part.started_at.astimezone().isoformat(timespec="seconds") if part.started_at else None
+    shown = part.model_dump(include={"name", "pid", "port", "restarts"})
+    return shown | {"state": "ready" if part.healthy else part.phase, "started_at": since}
