@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from nexus_hub.db.listen import JobChange, listen
@@ -15,6 +15,7 @@ from nexus_hub.jobs.sweep import Sweep
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
 from nexus_hub.stack.home import Home
+from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.sealing import Vault
@@ -78,15 +79,9 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             sweep=Sweep(database, dispatcher),
         )
         for loop in (runtime.sweep.run(), runtime.watch()):
-            stack.push_async_callback(_stop, asyncio.create_task(loop))
+            stack.push_async_callback(stop, asyncio.create_task(loop))
         stack.push_async_callback(runtime.handovers.drain)
         yield runtime
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def quiet_libraries() -> None:

@@ -20,6 +20,7 @@ from nexus_hub.jobs.store import JOBS, readable
 from nexus_hub.models import JobStatus, ServerRef
 from nexus_hub.rate_limit.limiter import take
 from nexus_hub.servers.registry import Servers
+from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
 
@@ -153,9 +154,7 @@ class Execution:
         try:
             yield
         finally:
-            heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await heartbeat
+            await stop(heartbeat)
             self.held.pop(attempt.id, None)
 
     def lose(self, job_id: UUID) -> None:

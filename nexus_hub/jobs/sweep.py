@@ -63,7 +63,8 @@ class Sweep:
                 code = error.code if isinstance(error, HubError) else type(error).__name__
                 logger.warning("a round of the sweep ended early: %s", code)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
             self._wake.clear()
 
     async def round(self) -> Swept:
