@@ -6,6 +6,7 @@ import math
 import traceback
 from typing import Any
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -73,6 +74,7 @@ def install(app: FastAPI, *, max_body_bytes: int) -> None:
     app.add_exception_handler(HubError, _hub_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(psycopg.DataError, _unstorable)
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, limit=max_body_bytes)
 
@@ -101,6 +103,15 @@ def _safe(problem: dict[str, Any]) -> str:
     """Pydantic's own words, but for those that repeat the input."""
     repeats_input = {"json_invalid", "value_error", "uuid_parsing", "url_parsing"}
     return problem["type"].replace("_", " ") if problem["type"] in repeats_input else str(problem["msg"])
+
+
+async def _unstorable(_request: Request, error: Exception) -> Response:
+    """Text that can't be sent to PostgreSQL; what PostgreSQL itself says (with a SQLSTATE) is a defect of ours."""
+    if isinstance(error, psycopg.DataError) and error.sqlstate is None:
+        return Problem(
+            400, "invalid-request", "The request holds text with U+0000, which can't be stored or looked for."
+        )
+    raise error
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,0 +1,272 @@
+"""The API by ASGI on a real database, with no Prefect there."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from nexus_hub.api.app import create_app
+from nexus_hub.models import ServerRef
+from nexus_hub.settings import Settings
+from nexus_hub.upstream.config import StdioConfig
+from nexus_hub.upstream.connections import Target
+from nexus_hub.upstream.snapshot import Snapshot
+from nexus_hub.vault.keys import VaultKey
+from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.upstreams import own_server
+
+KEY = "the-service-key-of-this-test"
+JOB = {"name": "srv__echo"}
+BAD_TEXT = "\x00"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def app(database: HubDatabase, tmp_path: Path) -> FastAPI:
+    return create_app(
+        Settings(
+            home=tmp_path,
+            database_url=SecretStr(database.app_url),
+            service_key=SecretStr(KEY),
+            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
+            prefect_api_url="http://127.0.0.1:1/api",
+        )
+    )
+
+
+@pytest.fixture
+async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The operator's client."""
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=bearer(KEY)) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+async def server(api: httpx.AsyncClient, app: FastAPI) -> dict[str, Any]:
+    """A system server `srv` with a tool `echo`, stored as if it had been tried."""
+    target = Target(ServerRef("system", uuid4()), "srv", StdioConfig(command="no-such-command"), 1, guarded=False)
+    seen = Snapshot("2026-07-28", None, None, {}, tools=[{"name": "echo", "inputSchema": {"type": "object"}}])
+    await app.state.runtime.servers._store(target, None, None, seen)
+    registered: dict[str, Any] = (await api.get("/v1/servers/srv")).json()
+    return registered
+
+
+async def token(api: httpx.AsyncClient, name: str) -> dict[str, str]:
+    """The headers of a new user."""
+    assert (await api.post("/v1/users", json={"name": name})).status_code == 201
+    answer = await api.post(f"/v1/users/{name}/tokens")
+    assert answer.status_code == 201
+    return bearer(answer.json()["token"])
+
+
+def said(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    return problem
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Bearer", "Bearer ", "Bearer undefined", "Bearer null", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \x7f"],
+)
+async def test_without_a_known_credential_nothing_is_answered(api: httpx.AsyncClient, value: str) -> None:
+    for path in ("/v1/jobs", "/v1/tools", "/v1/servers", "/v1/users"):
+        answer = await api.get(path, headers={"Authorization": value})
+        said(answer, 401, "not-authenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+async def test_the_name_of_the_scheme_is_read_in_any_case(api: httpx.AsyncClient, scheme: str) -> None:
+    assert (await api.get("/v1/jobs", headers={"Authorization": f"{scheme} {KEY}"})).status_code == 200
+
+
+async def test_health_needs_no_credential_and_no_prefect(api: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert (await api.get(path, headers={"Authorization": ""})).status_code == 200
+
+
+async def test_a_job_is_taken_while_prefect_is_away(api: httpx.AsyncClient, server: dict[str, Any]) -> None:
+    answer = await api.post("/v1/jobs", json=JOB | {"arguments": {"a": 1}})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert (job["status"], job["params"], job["server_id"]) == ("pending", {"a": 1}, server["id"])
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (await api.get(answer.headers["location"])).json()["id"] == job["id"]
+    listed = (await api.get("/v1/jobs", params={"status": "pending"})).json()
+    assert [item["id"] for item in listed["items"]] == [job["id"]]
+
+
+async def test_an_idempotency_key_gives_the_same_job_and_refuses_another(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    keyed = JOB | {"idempotency_key": "one"}
+    first, second = (await api.post("/v1/jobs", json=keyed)), (await api.post("/v1/jobs", json=keyed))
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["id"] == second.json()["id"]
+    said(await api.post("/v1/jobs", json=keyed | {"arguments": {"b": 2}}), 409, "conflict")
+    user = await token(api, "ann")
+    other = await api.post("/v1/jobs", json=keyed, headers=user)
+    assert other.json()["id"] != first.json()["id"]
+
+
+async def test_a_cancelled_job_is_not_cancelled_again(api: httpx.AsyncClient, server: dict[str, Any]) -> None:
+    job = (await api.post("/v1/jobs", json=JOB)).json()
+    assert (await api.delete(f"/v1/jobs/{job['id']}")).json()["status"] == "cancelled"
+    said(await api.delete(f"/v1/jobs/{job['id']}"), 409, "job-ended")
+
+
+async def test_what_belongs_to_somebody_else_is_not_there(api: httpx.AsyncClient, server: dict[str, Any]) -> None:
+    ann, bob = await token(api, "ann"), await token(api, "bob")
+    job = (await api.post("/v1/jobs", json=JOB, headers=ann)).json()
+    for method in ("GET", "DELETE"):
+        foreign = await api.request(method, f"/v1/jobs/{job['id']}", headers=bob)
+        unknown = await api.request(method, f"/v1/jobs/{uuid4()}", headers=bob)
+        assert said(foreign, 404, "not-found")["title"] == said(unknown, 404, "not-found")["title"]
+    assert (await api.get("/v1/jobs", headers=bob)).json()["items"] == []
+    for path in (f"/v1/servers/user/{server['id']}", f"/v1/servers/system/{uuid4()}", "/v1/servers/nothing"):
+        said(await api.get(path, headers=bob), 404, "not-found")
+
+
+async def test_only_operators_look_after_users(api: httpx.AsyncClient) -> None:
+    ann = await token(api, "ann")
+    for method, path in (("GET", "/v1/users"), ("POST", "/v1/users/ann/tokens"), ("DELETE", "/v1/users/ann/tokens")):
+        said(await api.request(method, path, headers=ann), 403, "not-allowed")
+    said(await api.post("/v1/users", json={"name": "x"}, headers=ann), 403, "not-allowed")
+    said(await api.post("/v1/users", json={"name": "ann"}), 409, "name-taken")
+    assert (await api.delete("/v1/users/ann/tokens")).json() == {"revoked": 1}
+    said(await api.get("/v1/jobs", headers=ann), 401, "not-authenticated")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"name": "x", "command": "id"}, 400, "invalid-config"),
+        ({"name": "x", "url": "http://127.0.0.1:1/mcp"}, 400, "forbidden-address"),
+        ({"name": "x", "url": "http://169.254.169.254/mcp"}, 400, "forbidden-address"),
+        ({"name": "x", "url": "http://localhost:1/mcp"}, 400, "forbidden-address"),
+        ({"name": "x", "url": "file:///etc/passwd"}, 400, "invalid-config"),
+        ({"name": "x__y", "url": "http://127.0.0.1:1/mcp"}, 400, "invalid-name"),
+        ({"name": "x"}, 400, "invalid-config"),
+        ({"name": "x", "url": "http://a", "command": "id"}, 400, "invalid-config"),
+        ({"name": "x", "url": "http://a", "owner": "bob"}, 403, "not-allowed"),
+        ({"name": "x", "url": "http://a", "limit_per_minute": 10**12}, 400, "invalid-config"),
+        ({"name": "srv", "url": "http://8.8.8.8:1/mcp"}, 409, "name-taken"),
+    ],
+)
+async def test_a_user_registers_nothing_that_could_harm_others(
+    api: httpx.AsyncClient, server: dict[str, Any], body: dict[str, Any], status: int, code: str
+) -> None:
+    ann = await token(api, "ann")
+    said(await api.post("/v1/servers", json=body, headers=ann), status, code)
+    assert [one["name"] for one in (await api.get("/v1/servers", headers=ann)).json()["items"]] == ["srv"]
+
+
+async def test_a_taken_name_is_refused_and_a_removed_server_is_gone(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    said(await api.post("/v1/servers", json={"name": "srv", "command": "no-such"}), 409, "name-taken")
+    ann = await token(api, "ann")
+    path = f"/v1/servers/system/{server['id']}"
+    said(await api.delete(path, headers=ann), 403, "not-allowed")
+    said(await api.delete(f"/v1/servers/user/{server['id']}"), 404, "not-found")
+    assert (await api.delete(path)).status_code == 204
+    said(await api.delete(path), 404, "not-found")
+    said(await api.post("/v1/jobs", json=JOB), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "9" * 30}, {"cursor": "x"}, {"cursor": ""}]
+)
+async def test_a_bad_page_is_refused(api: httpx.AsyncClient, query: dict[str, str]) -> None:
+    for path in ("/v1/jobs", "/v1/tools", "/v1/resources", "/v1/prompts", "/v1/servers"):
+        said(await api.get(path, params=query), 400, "invalid-request")
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/jobs"), ("DELETE", "/v1/tools"), ("POST", "/healthz")])
+async def test_a_wrong_method_is_a_405(api: httpx.AsyncClient, method: str, path: str) -> None:
+    said(await api.request(method, path), 405, "method-not-allowed")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/tools?query=%00", None),
+        ("GET", "/v1/tools?server=%00", None),
+        ("GET", "/v1/servers/%00", None),
+        ("GET", "/v1/jobs/%00", None),
+        ("POST", "/v1/users/%00/tokens", None),
+        ("DELETE", "/v1/users/%00/tokens", None),
+        ("POST", "/v1/users", {"name": BAD_TEXT}),
+        ("POST", "/v1/jobs", {"name": BAD_TEXT}),
+        ("POST", "/v1/jobs", {"job_type": "resource_fetch", "name": {"server": BAD_TEXT, "uri": "x"}}),
+        ("POST", "/v1/jobs", JOB | {"idempotency_key": BAD_TEXT}),
+        ("POST", "/v1/servers", {"name": "x", "url": "http://a", "owner": BAD_TEXT}),
+    ],
+)
+async def test_text_that_the_database_refuses_is_a_bad_request(
+    api: httpx.AsyncClient, server: dict[str, Any], method: str, path: str, body: Any
+) -> None:
+    answer = await api.request(method, path, json=body)
+    assert answer.status_code in {400, 404, 422}, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"name": 7}, 422),
+        ({"name": "srv__echo", "job_type": "cache_refresh"}, 422),
+        ({"name": "srv__echo", "job_type": "resource_fetch"}, 400),
+        ({"name": {"server": "srv", "uri": "x"}}, 400),
+        ({"name": {"server": "srv", "uri": ""}, "job_type": "resource_fetch"}, 400),
+        (JOB | {"timeout_seconds": 0}, 400),
+        (JOB | {"timeout_seconds": 10**30}, 400),
+        (JOB | {"max_attempts": 21}, 400),
+        (JOB | {"user_id": str(uuid4())}, 422),
+        ({"name": "srv__nothing"}, 404),
+    ],
+)
+async def test_a_bad_job_stores_nothing(api: httpx.AsyncClient, server: dict[str, Any], body: Any, status: int) -> None:
+    answer = await api.post("/v1/jobs", json=body)
+    assert answer.status_code == status, answer.text
+    assert (await api.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_odd_characters_in_arguments_come_back_as_they_were(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    answer = await api.post(
+        "/v1/jobs",
+        content=b'{"name": "srv__echo", "arguments": {"a\\u0000": "NUL \\u0000, half \\ud800, mark \\u001a0000"}}',
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["params"] == {"a\x00": "NUL \x00, half \ud800, mark \x1a0000"}
+
+
+async def test_no_secret_of_a_server_is_ever_shown(api: httpx.AsyncClient, database: HubDatabase) -> None:
+    habits = own_server("habits")
+    canary = "canary-7f3a"
+    body = {"name": "srv", "command": habits.command, "args": [*habits.args], "env": {"TOKEN": canary}}
+    answers = [await api.post("/v1/servers", json=body), await api.get("/v1/servers"), await api.get("/v1/servers/srv")]
+    assert all(canary not in answer.text and answer.is_success for answer in answers)
+    async with await psycopg.AsyncConnection.connect(database.admin_url) as connection:
+        rows = await (await connection.execute("SELECT t::text, config_encrypted FROM system_servers AS t")).fetchall()
+    assert len(rows) == 1
+    assert canary.encode() not in rows[0][1]
+    assert canary.encode().hex() not in rows[0][0]
