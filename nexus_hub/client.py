@@ -1,6 +1,7 @@
 """The hub's API as an async client: for the command line and for other programs."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,7 +35,9 @@ class HubClient:
 
     def __init__(self, url: str, token: str | None, *, timeout: float = 60) -> None:
         self.url = url
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {_header(token)}"
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
 
     @classmethod
@@ -56,13 +59,12 @@ class HubClient:
         """One request; its answer's JSON object, empty where there is none."""
         params = {key: str(value) for key, value in query.items() if value is not None}
         try:
-            answer = await self._http.request(method, path, json=body, params=params)
+            answer = await self._http.request(method, path, content=_encoded(body), params=params)
         except httpx.HTTPError as error:
             message = f"The hub at {self.url} does not answer ({type(error).__name__}). Is it running? nexus-hub up"
             raise ApiProblem(0, "hub-unavailable", message) from None
         if answer.is_success:
-            parsed: dict[str, Any] = answer.json() if answer.content else {}
-            return parsed
+            return _object(answer, self.url)
         raise _problem(answer)
 
     async def submit(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +110,27 @@ def _token(settings: Settings) -> str | None:
         return path.read_text(encoding="utf-8").strip()
     except OSError:
         return None
+
+
+def _header(token: str) -> str:
+    if token.isascii() and token.isprintable():
+        return token
+    raise ApiProblem(0, "not-authenticated", "The token holds characters that no token has; see NEXUS_TOKEN.")
+
+
+def _encoded(body: dict[str, Any] | None) -> bytes | None:
+    """JSON in ASCII: an argument may hold a lone surrogate."""
+    return None if body is None else json.dumps(body, allow_nan=False).encode()
+
+
+def _object(answer: httpx.Response, url: str) -> dict[str, Any]:
+    try:
+        parsed = answer.json() if answer.content else {}
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict):
+        return parsed
+    raise ApiProblem(answer.status_code, "http-error", f"What answers at {url} is not the hub's API; see NEXUS_URL.")
 
 
 def _problem(answer: httpx.Response) -> ApiProblem:
