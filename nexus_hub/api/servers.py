@@ -85,15 +85,15 @@ async def remove(server_type: ServerType, server_ref_id: UUID, principal: Asking
 
 @router.post("/{server_type}/{server_ref_id}/sync")
 async def sync(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
-    """Read anew what a server offers, and store it."""
-    await _visible(runtime, principal, server_type, server_ref_id)
+    """Read anew what a server offers, and store it; of a system server for operators only."""
+    await _manageable(runtime, principal, server_type, server_ref_id)
     return _counts(await runtime.servers.refresh(ServerRef(server_type, server_ref_id)))
 
 
 @router.post("/{server_type}/{server_ref_id}/test")
 async def test(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
-    """Connect anew and count what a server offers."""
-    await _visible(runtime, principal, server_type, server_ref_id)
+    """Connect anew and count what a server offers; of a system server for operators only."""
+    await _manageable(runtime, principal, server_type, server_ref_id)
     return _counts(await runtime.servers.test(ServerRef(server_type, server_ref_id)))
 
 
@@ -104,6 +104,12 @@ async def _visible(
     if server["server_type"] != server_type:
         raise NotFound("server", f"{server_type}/{server_ref_id}")
     return server
+
+
+async def _manageable(runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID) -> None:
+    server = await _visible(runtime, principal, server_type, server_ref_id)
+    if server_type == "system" and not principal.is_operator:
+        raise NotAllowed(f"Only an operator may try or refresh the system server {server['name']!r}.")
 
 
 def _counts(seen: Snapshot) -> dict[str, Any]:

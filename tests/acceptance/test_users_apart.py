@@ -68,6 +68,8 @@ def test_users_may_not_do_what_operators_do(hub: Hub, bobs: dict[str, Any]) -> N
         system = api.get("/v1/servers/time").json()
         removed = api.delete(f"/v1/servers/system/{system['id']}")
         assert (removed.status_code, removed.json()["code"]) == (403, "not-allowed")
+        for action in ("sync", "test"):
+            assert api.post(f"/v1/servers/system/{system['id']}/{action}").status_code == 403
         for_bob = api.post("/v1/servers", json={"name": "x", "url": "https://example.org", "owner": "bob"})
         assert for_bob.status_code == 403
 
