@@ -36,6 +36,9 @@ node: .node/ready  ## the MCP reference servers for tests; without npm their tes
 		echo "npm is missing: the tests with Node.js servers will be skipped"; \
 	fi
 
+schema: $(READY)  ## write sql/schema.sql anew from the migrations
+	NEXUS_WRITE_SCHEMA=1 $(BIN)/pytest -q tests/migration/test_schema_file.py
+
 lock: $(READY)  ## resolve the ranges of pyproject.toml anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-strip-extras --extra dev --output-file requirements.lock pyproject.toml
