@@ -52,8 +52,8 @@ def test_the_commands_of_a_page_do_what_it_says(document: Path, place: Hub, tmp_
     for example in examples(adapted(document.read_text(), place)):
         command = _MAKE + example.command if example.command.startswith("make ") else example.command
         code, written = terminal.run(command)
-        assert code == 0, (example.command, code, written)
-        assert example.agrees(written), (example, written)
+        assert code == 0, f"$ {example.command}\n{written}\nexit code {code}"
+        assert example.agrees(written), f"$ {example.command}\n{written}\ninstead of\n" + "\n".join(example.shown)
 
 
 def test_the_readme_and_the_tutorial_have_commands() -> None:
