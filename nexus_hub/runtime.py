@@ -35,10 +35,8 @@ class Runtime:
     sweep: Sweep
 
     def notice(self, change: JobChange | None) -> None:
-        """Act on a change of a job: stop what was cancelled, start what plain SQL stored."""
-        if change is None or change.status == "pending":
-            self.sweep.wake()
-        elif change.status in {"cancelled", "failed"}:
+        """Stop the work on a job that ended elsewhere; one whose notice was missed is found by its heartbeat."""
+        if change is not None and change.status in {"cancelled", "failed"}:
             self.execution.lose(change.job_id)
 
     async def watch(self) -> None:

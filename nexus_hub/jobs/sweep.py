@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,11 +47,6 @@ class Sweep:
         self._dispatcher = dispatcher
         self._interval = interval
         self._lease_seconds = lease_seconds
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Do a round soon."""
-        self._wake.set()
 
     async def run(self) -> None:
         """Do rounds until cancelled; an error ends a round, not the loop."""
@@ -62,10 +56,7 @@ class Sweep:
             except Exception as error:  # its message may hold anything
                 code = error.code if isinstance(error, HubError) else type(error).__name__
                 logger.warning("a round of the sweep ended early: %s", code)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
-                    await self._wake.wait()
-            self._wake.clear()
+            await asyncio.sleep(self._interval)
 
     async def round(self) -> Swept:
         """One round, unless another process is at it."""
