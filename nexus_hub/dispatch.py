@@ -21,7 +21,7 @@ from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
 """Job type -> flow; the deployment of each is `<flow>/nexus`."""
-DEPLOYMENT = "nexus"
+DEPLOYMENT = POOL = "nexus"
 LONGEST_NAME = 150
 _NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
@@ -122,6 +122,57 @@ class Dispatcher:
             return (await self._call("GET", "/health")).is_success
         except PrefectUnavailable:
             return False
+
+    async def version(self) -> str:
+        """The version of Prefect's server, which it tells only to who authenticates.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or not to us.
+        """
+        return str(_accepted(await self._call("GET", "/admin/version")))
+
+    async def refuses_strangers(self) -> bool:
+        """Whether Prefect's API turns away who does not authenticate.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        async with Dispatcher(str(self._http.base_url), None) as stranger:
+            answer = await stranger._call("POST", "/deployments/filter", {"limit": 1})
+        return answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+
+    async def pool_type(self) -> str | None:
+        """The type of the work pool `nexus`; None if there is no such pool.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        answer = await self._call("GET", f"/work_pools/{POOL}")
+        return None if answer.status_code == httpx.codes.NOT_FOUND else _member(_accepted(answer), "type")
+
+    async def missing_deployments(self) -> list[str]:
+        """The deployments of jobs that Prefect does not know.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        missing = []
+        for flow in FLOWS.values():
+            answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                missing.append(f"{flow}/{DEPLOYMENT}")
+            else:
+                _accepted(answer)
+        return missing
+
+    async def workers_seen(self) -> dict[str, datetime]:
+        """The workers of the pool, and when each was last heard of.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or has no such pool.
+        """
+        workers: list[dict[str, Any]] = _accepted(await self._call("POST", f"/work_pools/{POOL}/workers/filter", {}))
+        return {one["name"]: datetime.fromisoformat(one["last_heartbeat_time"]) for one in workers}
 
     async def _deployment(self, flow: str) -> str:
         if flow not in self._deployments:

@@ -57,6 +57,14 @@ def demo(as_json: Json = False) -> None:
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check the installation, the home and all that runs, and say what to do about what is wrong."""
+    from nexus_hub.cli.doctor import doctor as examine
+
+    raise typer.Exit(examine(as_json=as_json))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database's schema up to date; can run twice."""
     raise typer.Exit(stack.migrate(load()))

@@ -17,6 +17,8 @@ STATUS_STYLE = {
     "cancelled": "magenta",
     "ready": "green",
     "failing": "red",
+    "ok": "green",
+    "wrong": "red",
 }
 _WHOLE = {"id", "status", "state", "pid", "port"}
 """Columns that are never cut or wrapped: an id is there to be copied."""

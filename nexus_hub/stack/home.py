@@ -58,6 +58,14 @@ class Home:
         for directory in (self.logs, self.postgres, self.prefect, self.run):
             _private_directory(directory)
 
+    def require_ours(self) -> None:
+        """Refuse a home that is no directory of ours alone; it must exist.
+
+        Raises:
+            UnsafeHome: it belongs to another user, or others can write to it.
+        """
+        _require_ours(self.path)
+
     def create_secrets(self, settings: Settings) -> None:
         """Make the secrets that neither the environment nor the home has yet; needs the lock.
 

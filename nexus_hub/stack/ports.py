@@ -28,10 +28,18 @@ def require_free(host: str, port: int, setting: str) -> None:
             raise StartFailed(setting, f"{host} port {port} can't be listened on: {error.strerror}") from None
 
 
-def _holder(port: int) -> str | None:
+def listener(port: int) -> int | None:
+    """The process that listens on a TCP port; None if there is none, or none that we may know of."""
     try:
         taken = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.laddr[1:] == (port,)]
-        pid = next((connection.pid for connection in taken if connection.pid), None)
+    except psutil.Error:
+        return None
+    return next((connection.pid for connection in taken if connection.pid), None)
+
+
+def _holder(port: int) -> str | None:
+    try:
+        pid = listener(port)
         return f"{psutil.Process(pid).name()} (process {pid})" if pid else None
     except psutil.Error:
         return None

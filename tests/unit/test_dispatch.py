@@ -1,5 +1,9 @@
 """What the dispatcher makes of Prefect's answers."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID, uuid4
 
 import httpx
@@ -14,6 +18,30 @@ def dispatcher(answer: httpx.Response) -> Dispatcher:
     made = Dispatcher("http://prefect/api", None)
     made._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://prefect/api")
     return made
+
+
+@pytest.fixture
+def respond() -> Iterator[Callable[[int], str]]:
+    """Starts a server that answers every request without credentials with this status; its URL."""
+    with ExitStack() as stack:
+
+        def start(status: int) -> str:
+            class Handler(BaseHTTPRequestHandler):
+                def do_POST(self) -> None:
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                    self.send_response(400 if "Authorization" in self.headers else status)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+
+                def log_message(self, *_: object) -> None:
+                    """Be quiet."""
+
+            server = stack.enter_context(HTTPServer(("127.0.0.1", 0), Handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}/api"
+
+        yield start
 
 
 @pytest.mark.parametrize(
@@ -58,3 +86,11 @@ async def test_the_name_of_a_run_is_one_that_prefect_takes(name: str) -> None:
     assert b"\\u0000" not in asked[-1]
     assert b"\\ud800" not in asked[-1]
     assert b"\\n" not in asked[-1]
+
+
+@pytest.mark.parametrize(("status", "refuses"), [(200, False), (401, True), (403, True), (500, False)])
+async def test_an_open_prefect_is_told_from_one_that_authenticates(
+    respond: Callable[[int], str], status: int, refuses: bool
+) -> None:
+    async with Dispatcher(respond(status), "admin:secret") as prefect:
+        assert await prefect.refuses_strangers() is refuses

@@ -1,0 +1,61 @@
+"""What the doctor says of a Prefect that is not as the hub needs it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from nexus_hub.cli import doctor
+from nexus_hub.cli.checks import Check, checked
+from nexus_hub.dispatch import Dispatcher
+
+
+def prefect(answer: httpx.Response) -> Dispatcher:
+    """A Prefect that always gives this answer."""
+    made = Dispatcher("http://prefect/api", None)
+    made._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://prefect/api")
+    return made
+
+
+async def seen(look: Any, answer: httpx.Response) -> Check:
+    """The check that a look at this Prefect makes."""
+    return await checked("x", look(prefect(answer)), "Do something.")
+
+
+async def test_a_pool_of_another_type_is_wrong_and_can_only_be_replaced() -> None:
+    check = await seen(doctor._pool, httpx.Response(200, json={"type": "process"}))
+    assert (check.ok, check.detail) == (False, "The work pool nexus is of type process, not nexus.")
+    assert "delete" in str(check.advice)
+
+
+@pytest.mark.parametrize("look", [doctor._pool, doctor._deployed, doctor._worker])
+async def test_what_prefect_does_not_know_is_wrong(look: Any) -> None:
+    assert not (await seen(look, httpx.Response(404))).ok
+
+
+@pytest.mark.parametrize(
+    ("seconds", "well"), [([], False), ([3600], False), ([91], False), ([5], True), ([3600, 5], True)]
+)
+async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool) -> None:
+    now = datetime.now(UTC)
+    workers = [
+        {"name": f"worker {age}", "last_heartbeat_time": (now - timedelta(seconds=age)).isoformat()} for age in seconds
+    ]
+    assert (await seen(doctor._worker, httpx.Response(200, json=workers))).ok is well
+
+
+@pytest.mark.parametrize(
+    ("server", "well", "says"),
+    [
+        ({"status": "ready", "enabled": True}, True, "ready, 3 tools"),
+        ({"status": "failing", "enabled": True, "last_error_code": "x"}, False, "failing (x)"),
+        ({"status": None, "enabled": True}, False, "never read"),
+        ({"status": "failing", "enabled": False}, True, "disabled"),
+    ],
+)
+def test_a_server_is_well_once_it_was_read(server: dict[str, Any], well: bool, says: str) -> None:
+    row = {"id": 1, "name": "s", "server_type": "system", "transport": "http", "tools": 3, "last_error_code": None}
+    check = doctor._server(row | server)
+    assert (check.name, check.ok) == ("server:s", well)
+    assert says in check.detail
