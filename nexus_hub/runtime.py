@@ -41,7 +41,7 @@ class Runtime:
 
     async def watch(self) -> None:
         """Listen for changes until cancelled."""
-        await listen(self.database.url, self.notice)
+        await listen(self.database.url, self.notice, self.sweep.wake)
 
 
 def database_url(settings: Settings) -> str:

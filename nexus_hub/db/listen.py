@@ -14,30 +14,36 @@ from nexus_hub.db.queries import load
 
 logger = logging.getLogger(__name__)
 SESSION = load("session")
+DISPATCH = "nexus_dispatch"
 RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """A job's new version and status; `None` stands for changes that may have been missed."""
+    """A job's new version and status."""
 
     job_id: UUID
     version: int
     status: str
 
 
-async def listen(url: str, tell: Callable[[JobChange | None], None]) -> None:
-    """Tell of every change until cancelled; after a lost connection tell None, since changes may be missing."""
+async def listen(url: str, changed: Callable[[JobChange | None], None], asked: Callable[[], None]) -> None:
+    """Tell of every change of a job, and of every call of `execute_job_via_pg_net`, until cancelled.
+
+    Each time the connection is made, None is told: changes may have been missed before.
+    """
     while True:
         with suppress(psycopg.Error, OSError):
             async with await psycopg.AsyncConnection.connect(
                 url, autocommit=True, application_name="nexus-hub listen", connect_timeout=10
             ) as connection:
                 await connection.execute(SESSION["listen"])
-                tell(None)
+                changed(None)
                 async for notice in connection.notifies():
-                    if (change := _parsed(notice.payload)) is not None:
-                        tell(change)
+                    if notice.channel == DISPATCH:
+                        asked()
+                    elif (change := _parsed(notice.payload)) is not None:
+                        changed(change)
         logger.warning("the connection that listens for jobs was lost; it is made again")
         await asyncio.sleep(RETRY_SECONDS)
 

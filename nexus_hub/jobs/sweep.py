@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +48,7 @@ class Sweep:
         self._dispatcher = dispatcher
         self._interval = interval
         self._lease_seconds = lease_seconds
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Do rounds until cancelled; an error ends a round, not the loop."""
@@ -56,16 +58,24 @@ class Sweep:
             except Exception as error:  # its message may hold anything
                 code = error.code if isinstance(error, HubError) else type(error).__name__
                 logger.warning("a round of the sweep ended early: %s", code)
-            await asyncio.sleep(self._interval)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+
+    def wake(self) -> None:
+        """Do a round now, which also takes jobs that were stored a moment ago."""
+        self._wake.set()
 
     async def round(self) -> Swept:
         """One round, unless another process is at it."""
+        woken = self._wake.is_set()
+        self._wake.clear()
         async with self._database.transaction() as lock:
             taken = await lock.one(JOBS["sweep_lock"])
             if not taken or not taken["taken"]:
                 return Swept()
             released = await self._release_expired()
-            handed_over = await self._hand_over()
+            handed_over = await self._hand_over(0 if woken else NEW_JOB_GRACE_SECONDS)
             given_up = await self._give_up_lost()
         return Swept(handed_over, released, given_up)
 
@@ -75,9 +85,9 @@ class Sweep:
                 await transaction.all(JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH)
             )
 
-    async def _hand_over(self) -> int:
+    async def _hand_over(self, grace: float) -> int:
         async with self._database.transaction() as transaction:
-            rows = await transaction.all(JOBS["undispatched_jobs"], grace=NEW_JOB_GRACE_SECONDS, limit=BATCH)
+            rows = await transaction.all(JOBS["undispatched_jobs"], grace=grace, limit=BATCH)
         done, refused = 0, set()
         for handover in map(_handover, rows):
             if handover.job_type in refused:

@@ -7,4 +7,5 @@ SELECT set_config('nexus.scope', %(scope)s, true), set_config('nexus.user_id', %
 SELECT 1 AS alive;
 
 -- name: listen
-LISTEN nexus_jobs;
+-- Changes of jobs, and calls of execute_job_via_pg_net.
+LISTEN nexus_jobs; LISTEN nexus_dispatch;

@@ -15,9 +15,14 @@ Heard = asyncio.Queue[JobChange | None]
 
 
 @pytest.fixture
-async def heard(database: HubDatabase) -> AsyncIterator[Heard]:
+def asked() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def heard(database: HubDatabase, asked: asyncio.Event) -> AsyncIterator[Heard]:
     told: Heard = asyncio.Queue()
-    task = asyncio.create_task(listen(database.app_url, told.put_nowait))
+    task = asyncio.create_task(listen(database.app_url, told.put_nowait, asked.set))
     assert await next_of(told) is None
     yield told
     task.cancel()
@@ -57,3 +62,15 @@ async def test_a_lost_connection_is_made_again_and_told_of(database: HubDatabase
             " WHERE datname = current_database() AND application_name = 'nexus-hub listen'"
         )
     assert await next_of(heard) is None
+
+
+async def test_asking_for_a_job_in_sql_is_told_of(database: HubDatabase, heard: Heard, asked: asyncio.Event) -> None:
+    async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
+        cursor = await connection.execute(
+            "INSERT INTO job_results (job_type, server_id) VALUES ('tool_invoke', 'somewhere') RETURNING id"
+        )
+        row = await cursor.fetchone()
+        assert row
+        await connection.execute("SELECT execute_job_via_pg_net(%s)", row)
+    async with asyncio.timeout(5):
+        await asked.wait()
