@@ -36,6 +36,9 @@ node: .node/ready  ## the MCP reference servers for tests; without npm their tes
 		echo "npm is missing: the tests with Node.js servers will be skipped"; \
 	fi
 
+bench: $(READY)  ## measure anew, into benchmarks/results
+	$(BIN)/python -m benchmarks.job_latency
+
 schema: $(READY)  ## write sql/schema.sql anew from the migrations
 	NEXUS_WRITE_SCHEMA=1 $(BIN)/pytest -q tests/migration/test_schema_file.py
 

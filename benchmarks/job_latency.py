@@ -1,0 +1,231 @@
+"""How long does a durable job take, against its own flow without any dispatch, and against Prefect's process worker?
+
+Three ways to run `get_current_time` of mcp-server-time as a job, one at a time, on one hub:
+
+- hub: from `POST /v1/jobs` until the API's watcher (`HubClient.watch`) shows the end;
+- floor: `await invoke_tool(job_id=...)` on a stored job in this process, which is warm, against the same Prefect;
+- process worker: the same flow from a deployment in a pool of type `process`, from creating the run until the watcher
+  shows the end.
+
+Hub and floor take turns, so that what else the machine does meets both. Pauses of random length let the server finish
+the run before, and let submissions meet the worker's poll (once a second) at any point of its round.
+"""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from benchmarks.report import machine, milliseconds, percentile, publish, table
+from deployments.serve import PREFECT_DEFAULTS
+from nexus_hub.client import HubClient
+from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.store import JOBS
+from nexus_hub.jobs.submit import submit
+from nexus_hub.models import OPERATOR
+from nexus_hub.runtime import Runtime, opened
+from nexus_hub.settings import load
+from nexus_hub.stack.home import Home
+from nexus_hub.stack.parts import environment
+from tests.fixtures.hub import TIME_SERVER, Hub, running
+
+WARM_UPS, MEASURED, MEASURED_PROCESS = 5, 30, 5
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.4, 1.4
+POOL = "benchmark-process"
+REQUEST = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"})
+STEPS = (
+    ("stored until its run is created in Prefect", "created_at", "dispatched_at"),
+    ("until the flow claims it: the worker's poll, and Prefect's steps before the flow", "dispatched_at", "started_at"),
+    ("until its end is recorded: limit, credentials, call, record", "started_at", "completed_at"),
+)
+OUTSIDE = "before it is stored, and after its end until the watcher asks again"
+
+
+@dataclass
+class Times:
+    """Seconds of all measured jobs."""
+
+    hub: list[float] = field(default_factory=list)
+    floor: list[float] = field(default_factory=list)
+    process: list[float] = field(default_factory=list)
+    hub_jobs: list[UUID] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the ways to run a job need."""
+
+    hub: Hub
+    client: HubClient
+    runtime: Runtime
+
+
+async def by_hub(bench: Bench) -> tuple[float, UUID]:
+    """Through the API; seconds, and the job."""
+    began = time.perf_counter()
+    job = await bench.client.submit({"name": REQUEST.name, "arguments": REQUEST.arguments})
+    await _ended(bench, job["id"])
+    return time.perf_counter() - began, UUID(job["id"])
+
+
+async def by_floor(bench: Bench) -> float:
+    """The flow alone, in this process; seconds."""
+    from flows.invoke import invoke_tool
+
+    # With a run noted the job counts as handed over, and the hub leaves it alone.
+    job_id, _ = await submit(bench.runtime.database, OPERATOR, REQUEST, flow_run_id=uuid4())
+    began = time.perf_counter()
+    await invoke_tool(job_id=job_id, attempt=1, return_state=True)
+    took = time.perf_counter() - began
+    await _ended(bench, str(job_id))
+    return took
+
+
+async def by_process_worker(bench: Bench, deployment: UUID) -> float:
+    """The flow by Prefect's own worker; seconds."""
+    from prefect.client.orchestration import get_client
+
+    job_id, _ = await submit(bench.runtime.database, OPERATOR, REQUEST)
+    async with get_client() as prefect:
+        began = time.perf_counter()
+        parameters = {"job_id": str(job_id), "attempt": 1}
+        run = await prefect.create_flow_run_from_deployment(deployment, parameters=parameters)
+        async with bench.runtime.database.transaction() as transaction:
+            assert await transaction.run(JOBS["mark_dispatched"], id=job_id, attempt=1, flow_run_id=run.id)
+        await _ended(bench, str(job_id))
+    return time.perf_counter() - began
+
+
+async def _ended(bench: Bench, job_id: str) -> None:
+    *_, last = [job async for job in bench.client.watch(job_id, timeout=120)]
+    assert (last["status"], last["attempt"]) == ("completed", 1), last
+
+
+async def _pause() -> None:
+    await asyncio.sleep(random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+
+
+async def _in_turns(bench: Bench, times: Times) -> None:
+    for number in range(WARM_UPS + MEASURED):
+        await _pause()
+        hub, job_id = await by_hub(bench)
+        await _pause()
+        floor = await by_floor(bench)
+        if number >= WARM_UPS:
+            times.hub.append(hub)
+            times.floor.append(floor)
+            times.hub_jobs.append(job_id)
+
+
+async def _process_worker(bench: Bench, times: Times) -> None:
+    async with _process_pool(bench.hub) as deployment:
+        await by_process_worker(bench, deployment)
+        for _ in range(MEASURED_PROCESS):
+            await _pause()
+            times.process.append(await by_process_worker(bench, deployment))
+
+
+@asynccontextmanager
+async def _process_pool(hub: Hub) -> AsyncIterator[UUID]:
+    """A pool of type `process`, a worker of Prefect's own that polls it every second, and the flow deployed there."""
+    made = hub.prefect_cli("work-pool", "create", POOL, "--type", "process")
+    assert made.code == 0, made.err
+    command = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    with tempfile.TemporaryDirectory() as directory, (Path(directory) / "log").open("wb") as log:
+        worker = await asyncio.create_subprocess_exec(*command, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield await _deployed()
+        finally:
+            worker.terminate()
+            await worker.wait()
+
+
+async def _deployed() -> UUID:
+    from prefect.client.orchestration import get_client
+
+    from flows.invoke import invoke_tool
+
+    async with get_client() as prefect:
+        flow_id = await prefect.create_flow(invoke_tool)
+        return await prefect.create_deployment(
+            flow_id=flow_id, name="benchmark", entrypoint="flows.invoke.invoke_tool", work_pool_name=POOL, pull_steps=[]
+        )
+
+
+async def _steps(bench: Bench, times: Times) -> list[list[str]]:
+    """Where the time of the hub's jobs went, by what their rows say."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    columns = "id, created_at, dispatched_at, started_at, completed_at"
+    async with await psycopg.AsyncConnection.connect(bench.hub.app_url, row_factory=dict_row) as connection:
+        await connection.execute("SELECT set_config('nexus.scope', 'service', true)")
+        cursor = await connection.execute(
+            f"SELECT {columns} FROM job_results WHERE id = ANY (%s)".encode(), (times.hub_jobs,)
+        )
+        rows: list[dict[str, Any]] = await cursor.fetchall()
+    spent = {what: [(row[to] - row[since]).total_seconds() for row in rows] for what, since, to in STEPS}
+    inside = {row["id"]: (row["completed_at"] - row["created_at"]).total_seconds() for row in rows}
+    spent[OUTSIDE] = [took - inside[job_id] for took, job_id in zip(times.hub, times.hub_jobs, strict=True)]
+    return [[what, *(milliseconds(percentile(seconds, p)) for p in (50, 95))] for what, seconds in spent.items()]
+
+
+def _report(times: Times, steps: list[list[str]], on: str) -> str:
+    ways = {"floor: the flow alone": times.floor, "hub": times.hub, "Prefect's process worker": times.process}
+    floor = [percentile(times.floor, p) for p in (50, 95)]
+    rows = [
+        [
+            way,
+            str(len(seconds)),
+            *(milliseconds(percentile(seconds, p)) for p in (50, 95)),
+            *(f"{percentile(seconds, p) / low:.1f}" for p, low in zip((50, 95), floor, strict=True)),
+        ]
+        for way, seconds in ways.items()
+    ]
+    question = (__doc__ or "").strip()
+    head = ["way", "jobs", "p50", "p95", "p50 / floor's", "p95 / floor's"]
+    parts = [
+        f"# {question}",
+        table(head, rows),
+        "Where the hub's jobs spent their time, by their rows and this clock:",
+        table(["step", "p50", "p95"], steps),
+        on,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+async def measured(hub: Hub) -> str:
+    """Measure all three ways; the report."""
+    from tasks.context import use
+
+    on, times = machine(hub.app_url), Times()
+    async with HubClient(hub.url, hub.key) as client, opened(load(), "benchmark") as runtime:
+        use(runtime)
+        bench = Bench(hub, client, runtime)
+        await _in_turns(bench, times)
+        await _process_worker(bench, times)
+        return _report(times, await _steps(bench, times), on)
+
+
+def main() -> None:
+    """Start a hub, measure, and stop it."""
+    with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(Path(directory)) as hub:
+        added = hub.run("server", "add", "time", "--command", *TIME_SERVER)
+        assert added.code == 0, added.err
+        # Before Prefect is imported: this process becomes one of the hub's, as its worker is.
+        os.environ.update(hub.environment)
+        os.environ.update(PREFECT_DEFAULTS | environment(load(), Home(hub.home)))
+        publish("job_latency", asyncio.run(measured(hub)))
+
+
+if __name__ == "__main__":
+    main()
