@@ -88,6 +88,15 @@ class Dispatcher:
         state = {"type": "CANCELLING", "name": "Cancelling", "message": "cancelled through the hub"}
         await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
 
+    async def crash(self, flow_run_id: UUID) -> None:
+        """Tell Prefect that the process of a flow run is gone; one that has ended or is unknown stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        state = {"type": "CRASHED", "name": "Crashed", "message": "the worker that ran it is gone"}
+        await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
+
     async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
         """The states of flow runs, at most 200; a run that Prefect does not know is left out.
 

@@ -60,13 +60,13 @@ async def find(database: Database, principal: Principal, kind: NamedKind, name: 
     return found
 
 
-async def input_schema(database: Database, ref: ServerRef, tool_name: str | None) -> dict[str, Any]:
-    """The input schema of a server's own tool; a tool that is not in the catalog has the empty one."""
+async def tool_definition(database: Database, ref: ServerRef, tool_name: str | None) -> dict[str, Any]:
+    """A server's own tool as on the wire; one that is not in the catalog is empty."""
     async with database.transaction() as transaction:
         row = await transaction.one(
-            CATALOG["input_schema"],
+            CATALOG["tool_definition"],
             server_type=ref.server_type,
             server_ref_id=ref.server_ref_id,
             tool_name=escape(tool_name),
         )
-    return restore(row["input_schema"]) or {} if row else {}
+    return restore(row["definition"]) or {} if row else {}

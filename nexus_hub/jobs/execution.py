@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ import psycopg
 
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter
-from nexus_hub.errors import DatabaseUnavailable, HubError, NotFound, TooLarge, UpstreamUnavailable
+from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, NotFound, TooLarge, UpstreamUnavailable
 from nexus_hub.escape import escape
 from nexus_hub.jobs.arguments import check_tool_arguments
 from nexus_hub.jobs.store import JOBS, readable
-from nexus_hub.models import JobStatus, ServerRef
+from nexus_hub.models import TERMINAL, JobStatus, ServerRef
 from nexus_hub.rate_limit.limiter import take
 from nexus_hub.servers.registry import Servers
 from nexus_hub.stopping import stop
@@ -53,6 +54,7 @@ class Attempt:
         self.result: dict[str, Any] | None = None
         self.failure: HubError | None = None
         self.lost = False
+        self.repeatable = job["retry"] == "always" or job["job_type"] != "tool_invoke"
         self.in_flight: asyncio.Task[dict[str, Any]] | None = None
 
     def __repr__(self) -> str:
@@ -163,15 +165,21 @@ class Execution:
             attempt.lose()
 
     async def _beat(self, attempt: Attempt) -> None:
+        """Renew the lease; once it has run out, somebody else may be repeating the call: end it here."""
+        expires = time.monotonic() + self.lease_seconds
         while not attempt.lost:
             await asyncio.sleep(self.heartbeat_seconds)
-            with suppress(DatabaseUnavailable):
-                async with self.database.transaction() as transaction:
+            began = time.monotonic()
+            with suppress(DatabaseUnavailable, TimeoutError):
+                async with asyncio.timeout(self.heartbeat_seconds), self.database.transaction() as transaction:
                     renewed = await transaction.run(
                         JOBS["renew_lease"], lease_seconds=self.lease_seconds, **attempt.claim
                     )
+                expires = began + self.lease_seconds
                 if not renewed:
                     attempt.lose()
+            if attempt.repeatable and time.monotonic() + self.heartbeat_seconds > expires:
+                attempt.lose()
 
     async def open(self, attempt: Attempt) -> None:
         """Open the server's credentials and check the arguments of a job that plain SQL stored.
@@ -182,11 +190,13 @@ class Execution:
         attempt.target, row = await self.servers.open(attempt.ref)
         attempt.limit_per_minute = row["limit_per_minute"]
         if attempt.job["job_type"] == "tool_invoke":
-            await self._check_arguments(attempt)
+            await self._check_tool(attempt)
 
-    async def _check_arguments(self, attempt: Attempt) -> None:
-        schema = await read.input_schema(self.database, attempt.ref, attempt.job["tool_name"])
-        check_tool_arguments(str(attempt.job["tool_name"]), schema, attempt.job["params"])
+    async def _check_tool(self, attempt: Attempt) -> None:
+        tool = await read.tool_definition(self.database, attempt.ref, attempt.job["tool_name"])
+        hints = tool.get("annotations") or {}
+        attempt.repeatable |= any(hints.get(hint) is True for hint in ("readOnlyHint", "idempotentHint"))
+        check_tool_arguments(str(attempt.job["tool_name"]), tool.get("inputSchema") or {}, attempt.job["params"])
 
     async def admit(self, attempt: Attempt) -> float:
         """Take the call from the server's limit and note that it goes out; seconds to wait, or 0.
@@ -273,7 +283,7 @@ class Execution:
 
     async def _finish(self, attempt: Attempt, failure: HubError | None) -> bool:
         if failure is None:
-            failure = self._oversize(attempt)
+            failure = InternalError() if attempt.result is None else self._oversize(attempt)
         if failure is not None:
             attempt.result = None
         async with self.database.transaction() as transaction:
@@ -295,7 +305,8 @@ class Execution:
     async def _lost(self, attempt: Attempt) -> Outcome:
         async with self.database.transaction() as transaction:
             row = await transaction.one(JOBS["get_job"], id=attempt.id)
-        return "cancelled" if row and row["status"] == "cancelled" else "lost"
+        ours = row is not None and row["attempt"] == attempt.number
+        return row["status"] if row and ours and row["status"] in TERMINAL else "lost"
 
 
 class NotStorable(HubError):

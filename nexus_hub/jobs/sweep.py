@@ -81,9 +81,12 @@ class Sweep:
 
     async def _release_expired(self) -> int:
         async with self._database.transaction() as transaction:
-            return len(
-                await transaction.all(JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH)
-            )
+            rows = await transaction.all(JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH)
+        for row in rows:
+            if row["lost_flow_run_id"] is not None:
+                with suppress(PrefectUnavailable):  # Prefect shows it as running then, and no more than that
+                    await self._dispatcher.crash(row["lost_flow_run_id"])
+        return len(rows)
 
     async def _hand_over(self, grace: float) -> int:
         async with self._database.transaction() as transaction:

@@ -130,7 +130,7 @@ WHERE prompt.prompt_name IS NOT NULL
 ORDER BY prompt.namespaced_name, prompt.id
 LIMIT %(limit)s;
 
--- name: input_schema
-SELECT definition -> 'inputSchema' AS input_schema
+-- name: tool_definition
+SELECT definition
 FROM tool_cache
 WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND tool_name = %(tool_name)s;

@@ -142,6 +142,7 @@ WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s AND flow_run_
 -- The process that ran the job is gone. What may have had its effect is repeated only if that does no harm.
 WITH expired AS (
     SELECT job.id,
+           job.flow_run_id,
            job.attempt < job.max_attempts AS has_attempts,
            job.sent_at IS NULL OR job.retry = 'always' OR job.job_type <> 'tool_invoke'
                OR coalesce(tool.definition -> 'annotations' -> 'readOnlyHint' = 'true'::jsonb, false)
@@ -167,4 +168,4 @@ SET status = CASE WHEN expired.repeatable AND expired.has_attempts THEN 'pending
                  ELSE 'The worker was lost during the call; whether it had its effect is unknown.' END
 FROM expired
 WHERE job.id = expired.id
-RETURNING job.id, job.status;
+RETURNING job.id, job.status, expired.flow_run_id AS lost_flow_run_id;

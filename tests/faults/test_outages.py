@@ -87,6 +87,7 @@ def test_a_call_that_may_have_had_its_effect_is_not_repeated_after_the_worker_di
     back(fragile, "worker", kill(fragile, "worker"))
     ended = fragile.ended(job_id, seconds=120)
     assert (ended["status"], ended["error_code"], ended["attempt"]) == ("failed", "outcome-unknown", 1)
+    assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Crashed"
 
 
 def test_a_call_that_the_caller_lets_repeat_is_another_attempt_after_the_worker_died(fragile: Hub) -> None:

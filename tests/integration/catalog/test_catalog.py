@@ -86,7 +86,8 @@ async def test_odd_names_are_stored_listed_and_found(hub_database: Database) -> 
     assert {item["definition"]["name"] for item in items} == set(ODD)
     for item in items:
         assert (await read.find(hub_database, OPERATOR, "tool", item["name"]))["name"] == item["tool_name"]
-        assert await read.input_schema(hub_database, REF, item["tool_name"]) == {"type": "object"}
+        definition = await read.tool_definition(hub_database, REF, item["tool_name"])
+        assert definition["inputSchema"] == {"type": "object"}
 
 
 async def test_pages_of_odd_names_go_on_to_the_end(hub_database: Database) -> None:

@@ -1,17 +1,23 @@
 """One attempt, step by step, on a real database and real upstream servers."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
 
-from nexus_hub.errors import Conflict, InvalidArguments, JobEnded, NotFound, UpstreamUnavailable
+from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.errors import Conflict, DatabaseUnavailable, InvalidArguments, JobEnded, NotFound, UpstreamUnavailable
 from nexus_hub.jobs import store
-from nexus_hub.jobs.execution import ClaimLost, NotClaimed
+from nexus_hub.jobs.execution import Attempt, ClaimLost, Execution, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.connections import Connections
 from tests.fixtures.library import Library
+from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.upstreams import own_server
 
 TIME = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"})
 
@@ -194,3 +200,41 @@ async def test_a_resource_and_a_prompt_are_jobs_too(library: Library, everything
     assert "Rome" in (await store.get(library.database, OPERATOR, job_id))["result"]["messages"][0]["content"]["text"]
     with pytest.raises(InvalidArguments, match="'city' is required"):
         await library.submitted(JobRequest("prompt_execute", "every__args-prompt"))
+
+
+class CutDatabase(Database):
+    """A database that can be cut off, as by a broken network."""
+
+    cut = False
+
+    @asynccontextmanager
+    async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
+        """A transaction, or the error of a lost connection."""
+        if self.cut:
+            raise DatabaseUnavailable
+        async with super().transaction(principal) as transaction:
+            yield transaction
+
+
+@pytest.mark.parametrize("retry", ["always", "auto"])
+async def test_a_worker_cut_off_from_the_database_ends_only_a_call_that_somebody_may_repeat(
+    library: Library, database: HubDatabase, connections: Connections, retry: str
+) -> None:
+    await library.servers.register("habits", own_server("habits"))
+    wait = JobRequest("tool_invoke", "habits__wait", {"seconds": 3}, retry=retry)
+    job_id = await library.submitted(wait)
+    async with CutDatabase(database.app_url, name="cut") as cut:
+        execution = Execution(cut, library.servers, connections, 1024, lease_seconds=1, heartbeat_seconds=0.2)
+        claimed = await execution.claim(job_id, 1, None)
+        assert isinstance(claimed, Attempt)
+        await execution.open(claimed)
+        async with execution.hold(claimed):
+            cut.cut = True
+            if retry == "always":
+                with pytest.raises(ClaimLost) as lost:
+                    await execution.call(claimed)
+                claimed.failure = lost.value
+            else:
+                await execution.call(claimed)
+            cut.cut = False
+            assert await execution.record(claimed) == ("lost" if retry == "always" else "completed")
