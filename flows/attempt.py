@@ -1,11 +1,13 @@
 """The steps that every job takes, in order, as one flow run: one attempt of one job."""
 
+from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
+from pydantic import Field
 
 from flows.this_run import announce, rename
 from nexus_hub.jobs.execution import Attempt, NotClaimed
@@ -13,6 +15,9 @@ from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
 from tasks.context import available
 from tasks.failures import TaskFailed
+
+NO_ARGUMENTS: Any = Field(default={})
+"""An optional JSON object: a default of None would hide its editor in Prefect's form behind a choice of types."""
 
 
 async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | None, user: str) -> "State[None]":

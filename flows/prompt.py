@@ -5,16 +5,15 @@ from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
-from flows.attempt import run_attempt
+from flows.attempt import NO_ARGUMENTS, run_attempt
 from nexus_hub.jobs.requests import JobRequest
 
 
 @flow(name="execute-prompt", persist_result=False, log_prints=False)
 async def execute_prompt(
     prompt: str = "",
-    arguments: dict[str, Any] = Field(default={}),
+    arguments: dict[str, Any] = NO_ARGUMENTS,
     user: str = "",
     job_id: UUID | None = None,
     attempt: int = 1,
