@@ -1,6 +1,11 @@
 """What is deployed: the flows that the hub's worker may run, each by its dotted entrypoint."""
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 POOL = "nexus"
 WORKER_TYPE = "nexus"
@@ -14,15 +19,11 @@ class Deployed:
     entrypoint: str
     tags: tuple[str, ...]
 
-    @property
-    def module(self) -> str:
-        """The module of the flow."""
-        return self.entrypoint.rpartition(".")[0]
-
-    @property
-    def attribute(self) -> str:
-        """The name of the flow in its module."""
-        return self.entrypoint.rpartition(".")[2]
+    def flow(self) -> "Flow[..., Any]":
+        """The flow itself; it is imported now, since Prefect's server reads this list and runs no flows."""
+        module, _, name = self.entrypoint.rpartition(".")
+        found: Flow[..., Any] = getattr(import_module(module), name)
+        return found
 
 
 DEPLOYED = (

@@ -1,11 +1,9 @@
 """Tell Prefect of the work pool and the deployments. Runs as often as you like."""
 
 import asyncio
-import importlib
 import logging
 from typing import Any
 
-from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -15,12 +13,6 @@ from deployments.catalogue import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deplo
 from deployments.worker import NexusWorker
 
 logger = logging.getLogger("nexus_hub.deploy")
-
-
-def load_flow(deployed: Deployed) -> Flow[..., Any]:
-    """The flow object behind a deployment."""
-    flow: Flow[..., Any] = getattr(importlib.import_module(deployed.module), deployed.attribute)
-    return flow
 
 
 async def deploy() -> None:
@@ -49,7 +41,7 @@ async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
 
     Creating it anew would take away the schedules, tags and limits that people have given it.
     """
-    flow = load_flow(deployed)
+    flow = deployed.flow()
     code: dict[str, Any] = {
         "description": flow.description,
         "entrypoint": deployed.entrypoint,

@@ -135,6 +135,4 @@ def _identifier(flow_run: FlowRun) -> int:
 async def _execute(deployed: Deployed, flow_run: FlowRun) -> None:
     from prefect.flow_engine import run_flow
 
-    from deployments.deploy import load_flow
-
-    await run_flow(load_flow(deployed), flow_run=flow_run, return_type="state")  # type: ignore[misc]
+    await run_flow(deployed.flow(), flow_run=flow_run, return_type="state")  # type: ignore[misc]
