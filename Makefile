@@ -14,7 +14,7 @@ up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
 
 test: $(READY) node  ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: lint types  ## lint, types and import rules
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,8 +73,10 @@ def down(settings: Settings, *, as_json: bool = False) -> int:
 
 def _wait_until_gone(pid: int | None, deadline: float) -> None:
     """Wait for the supervisor's own end, which comes a moment after it lets go of the home."""
-    while pid and psutil.pid_exists(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):
+        supervisor = psutil.Process(pid) if pid else None
+        while supervisor and supervisor.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def status(settings: Settings, *, as_json: bool = False) -> int:

@@ -97,7 +97,7 @@ def test_a_cron_schedule_fires_by_itself(hub: Hub) -> None:
                 ).json()
                 return next((run["id"] for run in runs if run["auto_scheduled"]), None)
 
-            flow_run_id = until(look, 100, "a run of the schedule")
+            flow_run_id = until(look, 180, "a run of the schedule")
         finally:
             prefect.delete(f"/deployments/{deployment['id']}/schedules/{made[0]['id']}").raise_for_status()
     assert job_of_run(hub, flow_run_id)["status"] == "completed"
