@@ -109,7 +109,7 @@ def test_a_value_of_the_seeds_opens_without_a_key_id_with_any_key_of_the_ring() 
     assert open_sealed(Keyring(VaultKey.generate(), (RING.primary,)), HERE, old, None) == b"secret"
 
 
-@pytest.mark.parametrize("key_id", ["", RING.primary.id])
+@pytest.mark.parametrize("key_id", ["", RING.primary.id], ids=["empty", "primary"])
 def test_a_value_of_the_seeds_does_not_open_with_a_key_id(key_id: str) -> None:
     with pytest.raises(CannotOpen):
         open_sealed(RING, HERE, seeds_value(RING.primary, b"secret"), key_id)
