@@ -70,6 +70,8 @@ class NotExecuted(Exception):
 
 def trouble_of_exchange(error: Exception) -> Trouble:
     """Why a request got no response over HTTP."""
+    if isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError):
+        return Trouble("lost")  # whatever lies behind it, such as an ssl.SSLError: something may have been read
     causes = list(_causes(error))
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return Trouble("unresolved")
