@@ -60,6 +60,9 @@ class HubClient:
         params = {key: str(value) for key, value in query.items() if value is not None}
         try:
             answer = await self._http.request(method, path, content=_encoded(body), params=params)
+        except httpx.InvalidURL:
+            message = "The hub's URL, or the name or id that was given, can't be part of a URL."
+            raise ApiProblem(400, "invalid-request", message) from None
         except httpx.HTTPError as error:
             message = f"The hub at {self.url} does not answer ({type(error).__name__}). Is it running? nexus-hub up"
             raise ApiProblem(0, "hub-unavailable", message) from None

@@ -75,6 +75,7 @@ def install(app: FastAPI, *, max_body_bytes: int) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(psycopg.DataError, _unstorable)
+    app.add_exception_handler(UnicodeEncodeError, _no_text)
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, limit=max_body_bytes)
 
@@ -112,6 +113,10 @@ async def _unstorable(_request: Request, error: Exception) -> Response:
             400, "invalid-request", "The request holds text with U+0000, which can't be stored or looked for."
         )
     raise error
+
+
+async def _no_text(_request: Request, _error: Exception) -> Response:
+    return Problem(400, "invalid-request", "The request holds half a surrogate pair, which is no text.")
 
 
 async def _http(request: Request, error: Exception) -> Response:

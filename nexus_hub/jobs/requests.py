@@ -62,7 +62,9 @@ def _size(arguments: dict[str, Any]) -> int:
     if level:
         raise InvalidRequest(f"The arguments are nested more than {DEEPEST_ARGUMENTS} levels deep.")
     try:
-        return len(json.dumps(arguments, allow_nan=False))
+        return len(json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest("The arguments hold half a surrogate pair, which is no text.") from None
     except ValueError:
         raise InvalidRequest("The arguments hold a number that JSON does not know, such as NaN.") from None
 

@@ -38,7 +38,10 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 async def resolve(host: str, port: int) -> list[str]:
     """The addresses of `host`, as the system's resolver gives them, without repeats."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise InvalidConfig("The host of the server's url is no host name.") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

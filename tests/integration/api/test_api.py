@@ -252,11 +252,28 @@ async def test_odd_characters_in_arguments_come_back_as_they_were(
 ) -> None:
     answer = await api.post(
         "/v1/jobs",
-        content=b'{"name": "srv__echo", "arguments": {"a\\u0000": "NUL \\u0000, half \\ud800, mark \\u001a0000"}}',
+        content=b'{"name": "srv__echo", "arguments": {"a\\u0000": "NUL \\u0000, mark \\u001a0000"}}',
         headers={"content-type": "application/json"},
     )
     assert answer.status_code == 202, answer.text
-    assert answer.json()["params"] == {"a\x00": "NUL \x00, half \ud800, mark \x1a0000"}
+    assert answer.json()["params"] == {"a\x00": "NUL \x00, mark \x1a0000"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "srv__echo", "arguments": {"a": "half \\ud800"}}',
+        b'{"name": "srv__echo", "idempotency_key": "\\ud800"}',
+        b'{"name": "\\ud800"}',
+        b'{"job_type": "resource_fetch", "name": {"server": "\\ud800", "uri": "x://y"}}',
+    ],
+)
+async def test_half_a_surrogate_pair_is_refused_wherever_it_stands(
+    api: httpx.AsyncClient, server: dict[str, Any], body: bytes
+) -> None:
+    answer = await api.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert (await api.get("/v1/jobs")).json()["items"] == []
 
 
 async def test_no_secret_of_a_server_is_ever_shown(api: httpx.AsyncClient, database: HubDatabase) -> None:

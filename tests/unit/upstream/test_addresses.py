@@ -128,3 +128,9 @@ async def test_a_host_without_an_address_passes_until_it_is_connected_to() -> No
 async def test_a_bad_url_is_refused_even_where_private_addresses_are_allowed() -> None:
     with pytest.raises(InvalidConfig):
         await check_url("ftp://public.example/", allow_private=True, resolve=answers)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+async def test_a_host_that_is_no_host_name_is_refused(host: str) -> None:
+    with pytest.raises(InvalidConfig, match="no host name"):
+        await check_url(f"http://{host}/mcp", allow_private=False)
