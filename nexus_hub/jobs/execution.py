@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,9 +15,18 @@ import psycopg
 
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter
-from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, NotFound, TooLarge, UpstreamUnavailable
+from nexus_hub.errors import (
+    DatabaseUnavailable,
+    HubError,
+    InternalError,
+    NotFound,
+    OutcomeUnknown,
+    TooLarge,
+    UpstreamUnavailable,
+)
 from nexus_hub.escape import escape
 from nexus_hub.jobs.arguments import check_tool_arguments
+from nexus_hub.jobs.requests import DEFAULT_TIMEOUT_SECONDS
 from nexus_hub.jobs.store import JOBS, readable
 from nexus_hub.models import TERMINAL, JobStatus, ServerRef
 from nexus_hub.rate_limit.limiter import take
@@ -24,6 +34,8 @@ from nexus_hub.servers.registry import Servers
 from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
+
+logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30
 HEARTBEAT_SECONDS = 10
@@ -170,16 +182,20 @@ class Execution:
         while not attempt.lost:
             await asyncio.sleep(self.heartbeat_seconds)
             began = time.monotonic()
-            with suppress(DatabaseUnavailable, TimeoutError):
-                async with asyncio.timeout(self.heartbeat_seconds), self.database.transaction() as transaction:
-                    renewed = await transaction.run(
-                        JOBS["renew_lease"], lease_seconds=self.lease_seconds, **attempt.claim
-                    )
+            try:
+                async with asyncio.timeout(self.heartbeat_seconds):
+                    renewed = await self._renew(attempt)
                 expires = began + self.lease_seconds
                 if not renewed:
                     attempt.lose()
+            except Exception as error:  # whatever it is, the lease goes on running out
+                logger.warning("a lease could not be renewed: %s", type(error).__name__)
             if attempt.repeatable and time.monotonic() + self.heartbeat_seconds > expires:
                 attempt.lose()
+
+    async def _renew(self, attempt: Attempt) -> int:
+        async with self.database.transaction() as transaction:
+            return await transaction.run(JOBS["renew_lease"], lease_seconds=self.lease_seconds, **attempt.claim)
 
     async def open(self, attempt: Attempt) -> None:
         """Open the server's credentials and check the arguments of a job that plain SQL stored.
@@ -188,6 +204,8 @@ class Execution:
             NotFound, CannotOpen, InvalidArguments: the job can't be run.
         """
         attempt.target, row = await self.servers.open(attempt.ref)
+        if attempt.job["user_id"] is not None and row["user_id"] not in (None, attempt.job["user_id"]):
+            raise NotFound("server", attempt.ref)  # plain SQL can store a job for a server of somebody else
         attempt.limit_per_minute = row["limit_per_minute"]
         if attempt.job["job_type"] == "tool_invoke":
             await self._check_tool(attempt)
@@ -230,7 +248,7 @@ class Execution:
             self.connections.request(
                 attempt.target,
                 attempt.request(),
-                timeout=attempt.job["timeout_seconds"],
+                timeout=attempt.job["timeout_seconds"] or DEFAULT_TIMEOUT_SECONDS,
                 on_progress=lambda progress, total, message: self._progress(attempt, progress, total, message),
             )
         )
@@ -261,7 +279,8 @@ class Execution:
             DatabaseUnavailable: nothing was written; call it again.
         """
         failure = attempt.failure
-        if isinstance(failure, NEVER_SENT) and await self._requeue(attempt, failure):
+        again = isinstance(failure, NEVER_SENT) or (attempt.repeatable and isinstance(failure, OutcomeUnknown))
+        if failure is not None and again and await self._requeue(attempt, failure):
             return "requeued"
         if isinstance(failure, ClaimLost):
             return await self._lost(attempt)

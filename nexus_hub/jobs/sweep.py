@@ -21,7 +21,9 @@ BATCH = 100
 INTERVAL_SECONDS = 2.0
 NEW_JOB_GRACE_SECONDS = 2
 UNCLAIMED_GRACE_SECONDS = 30
-STUCK_PENDING = timedelta(seconds=60)
+STUCK = {"PENDING": timedelta(seconds=60), "RUNNING": timedelta(seconds=120), "CANCELLING": timedelta(seconds=120)}
+"""How long a run may be in a state without claiming its job: its worker has died in between, or lost Prefect. If it
+lives after all its claim comes too late, since giving up the run spends the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Sweep:
 def _is_lost(state: RunState | None) -> bool:
     if state is None or state.type in ENDED:
         return True
-    return state.type == "PENDING" and state.since < datetime.now(UTC) - STUCK_PENDING
+    return state.type in STUCK and state.since < datetime.now(UTC) - STUCK[state.type]
 
 
 def _handover(row: dict[str, Any]) -> Handover:

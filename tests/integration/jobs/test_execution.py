@@ -8,7 +8,15 @@ from uuid import uuid4
 import pytest
 
 from nexus_hub.db.pool import Database, Transaction
-from nexus_hub.errors import Conflict, DatabaseUnavailable, InvalidArguments, JobEnded, NotFound, UpstreamUnavailable
+from nexus_hub.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidArguments,
+    JobEnded,
+    NotFound,
+    OutcomeUnknown,
+    UpstreamUnavailable,
+)
 from nexus_hub.jobs import store
 from nexus_hub.jobs.execution import Attempt, ClaimLost, Execution, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
@@ -238,3 +246,24 @@ async def test_a_worker_cut_off_from_the_database_ends_only_a_call_that_somebody
                 await execution.call(claimed)
             cut.cut = False
             assert await execution.record(claimed) == ("lost" if retry == "always" else "completed")
+
+
+async def test_a_job_that_sql_stored_for_a_server_of_somebody_else_does_not_reach_it(
+    time: Library, everything_http: HttpConfig
+) -> None:
+    ann, bob = Principal(uuid4()), Principal(uuid4())
+    await time.servers.register("bobs", everything_http, owner=bob.user_id)
+    bobs = JobRequest("resource_fetch", "bobs", uri="demo://resource/static/document/architecture.md")
+    claimed = await time.claimed(await time.submitted(bobs, bob))
+    await time.execution.open(claimed)
+    claimed.job["user_id"] = ann.user_id
+    with pytest.raises(NotFound):
+        await time.execution.open(claimed)
+
+
+async def test_a_lost_call_that_may_be_repeated_is_another_attempt(time: Library) -> None:
+    for retry, outcome in (("always", "requeued"), ("auto", "failed")):
+        request = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"}, retry=retry)
+        claimed = await time.claimed(await time.submitted(request))
+        claimed.failure = OutcomeUnknown("time")
+        assert await time.execution.record(claimed) == outcome

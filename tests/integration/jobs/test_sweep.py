@@ -267,7 +267,7 @@ async def handed_over(table: Table, prefect: PlayedPrefect, state: RunState | No
     "state",
     [
         None,
-        *(RunState(kind, ago(LONG_AGO)) for kind in ("CRASHED", "COMPLETED", "FAILED")),
+        *(RunState(kind, ago(LONG_AGO)) for kind in ("CRASHED", "COMPLETED", "FAILED", "RUNNING", "CANCELLING")),
         RunState("PENDING", ago(LONG_AGO)),
     ],
 )
@@ -281,7 +281,9 @@ async def test_a_lost_run_spends_its_attempt(
     assert prefect.started[0][2:] == (job_id, 2)
 
 
-@pytest.mark.parametrize(("kind", "since"), [("SCHEDULED", LONG_AGO), ("RUNNING", LONG_AGO), ("PENDING", timedelta())])
+@pytest.mark.parametrize(
+    ("kind", "since"), [("SCHEDULED", LONG_AGO), ("RUNNING", timedelta(seconds=60)), ("PENDING", timedelta())]
+)
 async def test_a_run_that_may_still_claim_is_waited_for(
     sweep: Sweep, prefect: PlayedPrefect, table: Table, kind: str, since: timedelta
 ) -> None:
