@@ -3,10 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
@@ -51,7 +49,9 @@ async def _by_asking(running: Callable[[], Collection[UUID]], cancel: Cancel) ->
             id=FlowRunFilterId(any_=list(running())),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
         )
-        with suppress(httpx.HTTPError):
+        try:
             async with get_client() as client:
                 for run in await client.read_flow_runs(flow_run_filter=cancelling):
                     await cancel(run.id)
+        except Exception as error:  # whatever it is, it is asked again
+            logger.info("Prefect could not be asked for cancellations: %s", type(error).__name__)
