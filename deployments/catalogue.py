@@ -1,6 +1,7 @@
 """What is deployed: the flows that the hub's worker may run, each by its dotted entrypoint."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ class Deployed:
 
     entrypoint: str
     tags: tuple[str, ...]
+    cron: str | None = None
+    """When it runs, in UTC."""
+    every: timedelta | None = None
+    active: bool = True
+    """Whether its schedule is on from the beginning."""
 
     def flow(self) -> "Flow[..., Any]":
         """The flow itself; it is imported now, since Prefect's server reads this list and runs no flows."""
@@ -30,5 +36,6 @@ DEPLOYED = (
     Deployed("flows.invoke.invoke_tool", ("nexus", "job")),
     Deployed("flows.fetch.fetch_resource", ("nexus", "job")),
     Deployed("flows.prompt.execute_prompt", ("nexus", "job")),
+    Deployed("flows.refresh_catalog.refresh_catalog", ("nexus", "upkeep"), every=timedelta(minutes=5)),
 )
 ENTRYPOINTS = frozenset(deployed.entrypoint for deployed in DEPLOYED)

@@ -5,7 +5,8 @@ import logging
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
@@ -54,10 +55,23 @@ async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
         known = await client.read_deployment_by_name(f"{flow.name}/{DEPLOYMENT}")
     except ObjectNotFound:
         flow_id = await client.create_flow(flow)
-        await client.create_deployment(flow_id=flow_id, name=DEPLOYMENT, tags=list(deployed.tags), **code)
+        await client.create_deployment(
+            flow_id=flow_id, name=DEPLOYMENT, tags=list(deployed.tags), schedules=_schedules(deployed), **code
+        )
     else:
         await client.update_deployment(known.id, DeploymentUpdate(tags=known.tags, **code))
     logger.info("deployed %s/%s", flow.name, DEPLOYMENT)
+
+
+def _schedules(deployed: Deployed) -> list[DeploymentScheduleCreate]:
+    schedule: CronSchedule | IntervalSchedule
+    if deployed.cron is not None:
+        schedule = CronSchedule(cron=deployed.cron, timezone="UTC")
+    elif deployed.every is not None:
+        schedule = IntervalSchedule(interval=deployed.every, timezone="UTC")
+    else:
+        return []
+    return [DeploymentScheduleCreate(schedule=schedule, active=deployed.active)]
 
 
 def main() -> None:

@@ -52,11 +52,12 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         self._resources = AsyncExitStack()
         self._runtime: Runtime | None = None
         self._running: dict[UUID, asyncio.Task[Any]] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self._draining = False
 
     async def setup(self) -> None:
         """Open the runtime, which all runs of this worker share, then connect to Prefect."""
+        from nexus_hub.catalog.refresh import LookOut
         from nexus_hub.runtime import opened
         from nexus_hub.settings import load
         from tasks.context import use
@@ -64,13 +65,15 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         self._runtime = await self._resources.enter_async_context(opened(load(), "worker"))
         use(self._runtime)
         await super().setup()
-        self._watching = asyncio.create_task(cancellation.watch(self._running.keys, self._cancel))
+        watching = cancellation.watch(self._running.keys, self._cancel)
+        looking = LookOut(self._runtime.database, self._runtime.dispatcher).run()
+        self._loops = [asyncio.create_task(loop) for loop in (watching, looking)]
 
     async def teardown(self, *exc_info: Any) -> None:
         """Disconnect from Prefect, then close the runtime."""
         try:
-            if self._watching is not None:
-                self._watching.cancel()
+            for loop in self._loops:
+                loop.cancel()
             await super().teardown(*exc_info)
         finally:
             await self._resources.aclose()

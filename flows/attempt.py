@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
 from pydantic import Field
 
+from flows.artifacts import attempt_page, leave
 from flows.this_run import announce, rename
 from nexus_hub.jobs.execution import Attempt, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
@@ -48,8 +49,11 @@ async def _work(attempt: Attempt) -> "State[None]":
         await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
         outcome = await jobs.record_job(attempt)
+        await leave(attempt_page(attempt, outcome, failure.code))
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
-    return _ended(await jobs.record_job(attempt))
+    outcome = await jobs.record_job(attempt)
+    await leave(attempt_page(attempt, outcome, None))
+    return _ended(outcome)
 
 
 def _ended(outcome: str) -> "State[None]":

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRunPolicy, State
 from prefect.runtime import flow_run
 
 
@@ -17,3 +17,16 @@ async def rename(what: str, job_id: UUID) -> None:
     """Name a run that a person or a schedule started as the hub names its own."""
     async with get_client() as client:
         await client.update_flow_run(UUID(flow_run.id), name=f"{flow_run.flow_name} {what} {str(job_id)[:4]}")
+
+
+async def give_up_retries() -> None:
+    """Let this run end as it fails: trying again would not help."""
+    async with get_client() as client:
+        await client.update_flow_run(UUID(flow_run.id), empirical_policy=FlowRunPolicy(retries=0, retry_delay=0))
+
+
+def run_name(*parameters: str, otherwise: str) -> str:
+    """The name of a run: its flow, what its parameters say, and the first digits of the row's id, else of its own."""
+    given = flow_run.parameters
+    said = " ".join(str(given[name]) for name in parameters if given.get(name) not in (None, ""))
+    return f"{flow_run.flow_name} {said[:80] or otherwise} {str(given.get('job_id') or flow_run.id)[:4]}"

@@ -21,6 +21,8 @@ from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
 """Job type -> flow; the deployment of each is `<flow>/nexus`."""
+UPKEEP = {"cache_refresh": "refresh-catalog", "key_rotation": "rotate-vault-key", "job_cleanup": "cleanup-jobs"}
+"""The type of a mirrored row -> the flow that looks after the hub."""
 DEPLOYMENT = POOL = "nexus"
 LONGEST_NAME = 150
 _NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
@@ -65,10 +67,23 @@ class Dispatcher:
             PrefectUnavailable: Prefect does not answer, or knows no such deployment yet.
         """
         flow = FLOWS[job_type]
+        return await self.start_run(
+            flow,
+            f"{flow} {_printable(name)} {str(job_id)[:4]}",
+            {"job_id": str(job_id), "attempt": attempt},
+            idempotency_key=f"{job_id}:{attempt}",
+        )
+
+    async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
+        """Create a flow run of the deployment `<flow>/nexus`, once for each key; its id.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or knows no such deployment yet.
+        """
         body = {
-            "name": f"{flow} {_printable(name)} {str(job_id)[:4]}",
-            "parameters": {"job_id": str(job_id), "attempt": attempt},
-            "idempotency_key": f"{job_id}:{attempt}",
+            "name": name,
+            "parameters": parameters,
+            "idempotency_key": idempotency_key,
             "state": {"type": "SCHEDULED"},
         }
         deployment = await self._deployment(flow)
@@ -160,7 +175,7 @@ class Dispatcher:
         return None if answer.status_code == httpx.codes.NOT_FOUND else _member(_accepted(answer), "type")
 
     async def missing_deployments(self) -> list[str]:
-        """The deployments of jobs that Prefect does not know.
+        """The hub's deployments that Prefect does not know.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.

@@ -13,6 +13,8 @@ HubError
 │   ├── NameTaken             409
 │   ├── PortTaken             409  another program listens on a port that `up` needs
 │   ├── AlreadyRunning        409  another supervisor holds the home
+│   ├── RefreshRunning        409  somebody else reads the server's catalog just now
+│   ├── AtWork                409  another run of the same flow is at it
 │   └── JobEnded              409
 ├── TooLarge                  413
 ├── RateLimited               429  with retry_after seconds
@@ -28,6 +30,7 @@ HubError
 │   ├── UpstreamRejected      502  it answered with a protocol error
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
+├── UpkeepFailed              500  a flow that looks after the hub failed; `reason` is its code
 ├── InternalError             500  something that should not happen
 ├── PrefectUnavailable        503  Prefect's API does not answer
 └── DatabaseUnavailable       503  PostgreSQL does not answer
@@ -179,6 +182,24 @@ class AlreadyRunning(Conflict):
         super().__init__(f"The hub of {home} is already running{by}; stop it with: nexus-hub down")
 
 
+class RefreshRunning(Conflict):
+    """Somebody else reads the server's catalog just now."""
+
+    code = "refresh-running"
+
+    def __init__(self, ref: object) -> None:
+        super().__init__(f"The catalog of server {ref} is being read just now; look at it again in a moment.")
+
+
+class AtWork(Conflict):
+    """Another run of the same flow is at it."""
+
+    code = "at-work"
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(f"Another run of {flow} is at work; wait for its end, or look at it in Prefect.")
+
+
 class TooLarge(HubError):
     """A body, arguments or a result over the limit."""
 
@@ -311,6 +332,16 @@ class UpstreamTimedOut(UpstreamError):
     def __init__(self, server: str, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
+
+
+class UpkeepFailed(HubError):
+    """A flow that looks after the hub failed or was cancelled; `reason` is its code."""
+
+    code = "upkeep-failed"
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class InternalError(HubError):

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from nexus_hub.catalog.refresh import Refresher
 from nexus_hub.db.listen import JobChange, listen
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import Dispatcher, prefect_auth
 from nexus_hub.jobs.execution import Execution
+from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.submit import Handovers
 from nexus_hub.jobs.sweep import Sweep
+from nexus_hub.jobs.upkeep import Upkeep
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
 from nexus_hub.stack.home import Home
@@ -33,6 +36,9 @@ class Runtime:
     execution: Execution
     handovers: Handovers
     sweep: Sweep
+    mirror: Mirror
+    upkeep: Upkeep
+    refresher: Refresher
 
     def notice(self, change: JobChange | None) -> None:
         """Stop the work on a job that ended elsewhere; one whose notice was missed is found by its heartbeat."""
@@ -65,7 +71,14 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             Connections(log_dir=Home(settings.home).logs if settings.log_upstream_stderr else None)
         )
         dispatcher = await stack.enter_async_context(Dispatcher(settings.prefect_url, prefect_auth(settings)))
-        servers = Servers(database, Vault(source), connections, allow_private=settings.allow_private_upstreams)
+        servers = Servers(
+            database,
+            Vault(source),
+            connections,
+            allow_private=settings.allow_private_upstreams,
+            ttl_seconds=settings.catalog_ttl_seconds,
+        )
+        mirror = Mirror(database)
         runtime = Runtime(
             settings=settings,
             database=database,
@@ -74,7 +87,10 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             dispatcher=dispatcher,
             execution=Execution(database, servers, connections, settings.max_result_bytes),
             handovers=Handovers(database, dispatcher),
-            sweep=Sweep(database, dispatcher),
+            sweep=Sweep(database, dispatcher, mirror),
+            mirror=mirror,
+            upkeep=Upkeep(database, mirror, dispatcher),
+            refresher=Refresher(database, servers),
         )
         for loop in (runtime.sweep.run(), runtime.watch()):
             stack.push_async_callback(stop, asyncio.create_task(loop))

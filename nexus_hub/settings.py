@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nexus_hub.errors import InvalidSetting
 
+DAY_SECONDS = 86_400
+
 
 class Settings(BaseSettings):
     """What the environment says; every field names its variable. Unset secrets are looked for in the home."""
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     """VAULT_NEW_KEY: the key a rotation goes to."""
     allow_private_upstreams: bool = False
     """NEXUS_ALLOW_PRIVATE_UPSTREAMS: whether user servers may point at private and loopback addresses."""
+    catalog_ttl_seconds: int = Field(default=DAY_SECONDS, ge=60, le=365 * DAY_SECONDS)
+    """NEXUS_CATALOG_TTL_SECONDS: how long what a server offers counts as fresh, give or take 10%."""
     worker_limit: int = Field(default=32, ge=1, le=1000)
     """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
+from nexus_hub.errors import AtWork, HubError
 from nexus_hub.runtime import Runtime, opened
 from nexus_hub.settings import load
+from tasks.failures import failed
 
 _RUNTIME: ContextVar[Runtime | None] = ContextVar("nexus_hub_runtime", default=None)
 
@@ -40,3 +42,22 @@ async def available() -> AsyncIterator[Runtime]:
             yield own
         finally:
             _RUNTIME.reset(token)
+
+
+@asynccontextmanager
+async def alone(flow: str) -> AsyncIterator[None]:
+    """Be the one run of a flow, in all workers; the lock goes with the process that holds it.
+
+    Raises:
+        TaskFailed: another run is at work, or the database is away.
+    """
+    try:
+        async with current().database.alone(flow) as free:
+            if not free:
+                raise AtWork(flow)
+            yield
+    except HubError as error:
+        failure = failed(error)
+    else:
+        return
+    raise failure

@@ -34,8 +34,8 @@ def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await work(*args, **kwargs)
         except Exception as error:  # no message of any kind may pass
-            failed = _failed(error)
-        raise failed  # outside of the handler, so that it has no context
+            failure = failed(error)
+        raise failure  # outside of the handler, so that it has no context
 
     return guarded
 
@@ -65,7 +65,8 @@ def retried_for(*errors: type[HubError]) -> "Callable[[Task[..., Any], TaskRun, 
     return passing
 
 
-def _failed(error: Exception) -> TaskFailed:
+def failed(error: Exception) -> TaskFailed:
+    """What may be said of an error: its code and the first sentence of its class."""
     if not isinstance(error, HubError):
         return TaskFailed(InternalError.code, f"a {type(error).__name__} that should not happen")
     summary = (type(error).__doc__ or "").partition("\n")[0].partition(";")[0]

@@ -1,26 +1,78 @@
-"""Writing the catalog: what a server offers, as it was last seen."""
+"""Writing the catalog: what a server offers, as it was last seen, and who reads it anew."""
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from nexus_hub.db.pool import Transaction, json_parameter
+from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
+from nexus_hub.errors import NotFound, RefreshRunning
 from nexus_hub.escape import escape
 from nexus_hub.models import ServerRef
 from nexus_hub.servers.names import namespaced
+from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.snapshot import Snapshot
 
 CATALOG = load("catalog")
 LONGEST_KEY_BYTES = 2000
+LEASE_SECONDS = 180
+"""How long a refresher holds a server: longer than reading one may take."""
 
 
-async def store(transaction: Transaction, ref: ServerRef, name: str, owner: UUID | None, seen: Snapshot) -> None:
+async def due(database: Database) -> list[tuple[ServerRef, str]]:
+    """The servers that are to be read anew, with their names; none that rests after a failure or is being read."""
+    async with database.transaction() as transaction:
+        rows = await transaction.all(CATALOG["due_servers"])
+    return [(ServerRef(row["server_type"], row["server_ref_id"]), row["name"]) for row in rows]
+
+
+async def claim_refresh(database: Database, ref: ServerRef) -> UUID:
+    """Become the server's one refresher; its entries count as stale from here on.
+
+    Raises:
+        NotFound: there is no such server.
+        RefreshRunning: somebody else is at it.
+    """
+    claim = uuid4()
+    async with database.transaction() as transaction:
+        if not await transaction.run(CATALOG["claim_refresh"], claim=claim, lease_seconds=LEASE_SECONDS, **_where(ref)):
+            known = await transaction.one(CATALOG["has_state"], **_where(ref))
+            raise RefreshRunning(ref) if known else NotFound("server", ref)
+        await transaction.run(CATALOG["mark_stale"], **_where(ref))
+    return claim
+
+
+async def holds_refresh(transaction: Transaction, ref: ServerRef, claim: UUID) -> bool:
+    """Whether this refresher still is the one; nobody else becomes it until the transaction ends."""
+    return bool(await transaction.one(CATALOG["holds_refresh"], claim=claim, **_where(ref)))
+
+
+async def fail_refresh(database: Database, ref: ServerRef, claim: UUID, error_code: str) -> None:
+    """Note that a server could not be read: what was stored of it stays, and it rests before the next try."""
+    async with database.transaction() as transaction:
+        await transaction.run(CATALOG["server_failing"], claim=claim, error_code=error_code, **_where(ref))
+
+
+async def release_refresh(database: Database, ref: ServerRef, claim: UUID) -> None:
+    """Give a claim back without a verdict on the server."""
+    async with database.transaction() as transaction:
+        await transaction.run(CATALOG["release_refresh"], claim=claim, **_where(ref))
+
+
+async def store(
+    transaction: Transaction,
+    ref: ServerRef,
+    name: str,
+    owner: UUID | None,
+    seen: Snapshot,
+    ttl_seconds: float = DAY_SECONDS,
+) -> None:
     """Put what was seen in place of what is stored, and set the server's state to ready.
 
     Of entries with the same name or URI the first is kept; one over 2,000 bytes, too long to be indexed, is left out.
     """
-    where = {"server_type": ref.server_type, "server_ref_id": ref.server_ref_id}
+    row = await transaction.one(CATALOG["expiry"], ttl_seconds=ttl_seconds)
+    expires_at = row["expires_at"] if row else None
     entries = {
         "tools": _distinct(_named(name, tool) for tool in seen.tools),
         "resources": _distinct(_resources(seen)),
@@ -28,25 +80,22 @@ async def store(transaction: Transaction, ref: ServerRef, name: str, owner: UUID
     }
     for kind, rows in entries.items():
         keys = [row["key"] for row in rows]
-        await transaction.run(CATALOG[f"drop_{kind}"], keys=keys, **where)
-        await transaction.run(CATALOG[f"put_{kind}"], entries=json_parameter(rows), user_id=owner, **where)
+        await transaction.run(CATALOG[f"drop_{kind}"], keys=keys, **_where(ref))
+        await transaction.run(
+            CATALOG[f"put_{kind}"], entries=json_parameter(rows), user_id=owner, expires_at=expires_at, **_where(ref)
+        )
     await transaction.run(
         CATALOG["server_ready"],
+        expires_at=expires_at,
         protocol_version=seen.protocol_version,
         server_info=json_parameter(escape(seen.server_info)),
         instructions=escape(seen.instructions),
-        **where,
+        **_where(ref),
     )
 
 
-async def mark_failing(transaction: Transaction, ref: ServerRef, error_code: str) -> None:
-    """Note that a server could not be read; what was stored of it stays."""
-    await transaction.run(
-        CATALOG["server_failing"],
-        server_type=ref.server_type,
-        server_ref_id=ref.server_ref_id,
-        error_code=error_code,
-    )
+def _where(ref: ServerRef) -> dict[str, Any]:
+    return {"server_type": ref.server_type, "server_ref_id": ref.server_ref_id}
 
 
 def _distinct(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

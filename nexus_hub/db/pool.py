@@ -1,7 +1,7 @@
 """Connections to the hub's database: every transaction says for whom it acts."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,6 +93,26 @@ class Database:
                 yield Transaction(connection)
         except TOO_LARGE:
             raise
+        except UNREACHABLE:
+            raise DatabaseUnavailable from None
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[bool]:
+        """Whether nobody else is within a block of this name; the lock goes with the connection that holds it.
+
+        Raises:
+            DatabaseUnavailable: no connection can be had.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                await connection.set_autocommit(True)
+                row = await (await connection.execute(SESSION["try_lock"], {"name": name})).fetchone()
+                try:
+                    yield bool(row and row["taken"])
+                finally:
+                    with suppress(*UNREACHABLE):
+                        await connection.execute(SESSION["unlock_all"])
+                        await connection.set_autocommit(False)
         except UNREACHABLE:
             raise DatabaseUnavailable from None
 

@@ -68,6 +68,7 @@ class Attempt:
         self.lost = False
         self.repeatable = job["retry"] == "always" or job["job_type"] != "tool_invoke"
         self.in_flight: asyncio.Task[dict[str, Any]] | None = None
+        self._began = time.monotonic()
 
     def __repr__(self) -> str:
         return f"Attempt({self.id}, {self.number})"
@@ -83,6 +84,11 @@ class Attempt:
         """Which attempt this is, from 1."""
         number: int = self.job["attempt"]
         return number
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it was claimed."""
+        return time.monotonic() - self._began
 
     @property
     def claim(self) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import ENDED, Dispatcher, RunState
 from nexus_hub.errors import HubError, PrefectUnavailable
 from nexus_hub.escape import restore
 from nexus_hub.jobs.execution import LEASE_SECONDS
+from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.store import JOBS, cancel_flow_run
 from nexus_hub.jobs.submit import Handover, hand_over
 
@@ -21,6 +23,7 @@ BATCH = 100
 INTERVAL_SECONDS = 2.0
 NEW_JOB_GRACE_SECONDS = 2
 UNCLAIMED_GRACE_SECONDS = 30
+SILENT_SECONDS = 120
 STUCK = {"PENDING": timedelta(seconds=60), "RUNNING": timedelta(seconds=120), "CANCELLING": timedelta(seconds=120)}
 """How long a run may be in a state without claiming its job: its worker has died in between, or lost Prefect. If it
 lives after all its claim comes too late, since giving up the run spends the attempt."""
@@ -42,14 +45,18 @@ class Sweep:
         self,
         database: Database,
         dispatcher: Dispatcher,
+        mirror: Mirror,
         *,
         interval: float = INTERVAL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
+        self._mirror = mirror
         self._interval = interval
         self._lease_seconds = lease_seconds
+        self._silent_seconds = silent_seconds
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -79,6 +86,7 @@ class Sweep:
             released = await self._release_expired()
             handed_over = await self._hand_over(0 if woken else NEW_JOB_GRACE_SECONDS)
             given_up = await self._give_up_lost()
+            await self._close_mirrors()
         return Swept(handed_over, released, given_up)
 
     async def _release_expired(self) -> int:
@@ -119,6 +127,30 @@ class Sweep:
         lost = [row for row in rows if _is_lost(states.get(row["flow_run_id"]))]
         async with self._database.transaction() as transaction:
             return sum([await transaction.run(JOBS["give_up_run"], **row) for row in lost])
+
+    async def _close_mirrors(self) -> None:
+        """Rows of other flows' runs whose process died: only a run that Prefect has yet to start is left waiting."""
+        silent = list(await self._mirror.silent(self._silent_seconds, BATCH))
+        if not silent:
+            return
+        try:
+            states = await self._dispatcher.states(silent)
+            for run in silent:
+                state = states.get(run)
+                if state and state.type == "CANCELLED":
+                    await self._mirror.abandon(run, "cancelled", "cancelled", "The flow run was cancelled.")
+                elif state is None or state.type != "SCHEDULED":
+                    await self._mirror.abandon(run, "failed", "run-lost", "The process of the flow run is gone.")
+                    await self._dispatcher.crash(run)
+        except PrefectUnavailable:
+            return
+
+
+async def hand_over_now(database: Database, dispatcher: Dispatcher, job_id: UUID) -> bool:
+    """Hand one job to Prefect that nobody has yet; False if there is nothing to hand over, or the sweep has to."""
+    async with database.transaction() as transaction:
+        row = await transaction.one(JOBS["undispatched_job"], id=job_id)
+    return row is not None and await hand_over(database, dispatcher, _handover(row))
 
 
 def _is_lost(state: RunState | None) -> bool:

@@ -1,5 +1,6 @@
 """The upstream servers: registering, listing, trying and removing them."""
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,10 +9,21 @@ from psycopg.errors import UniqueViolation
 from nexus_hub.catalog import store as catalog
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
-from nexus_hub.errors import Conflict, InvalidConfig, NameTaken, NotAllowed, NotFound, UpstreamError
+from nexus_hub.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    HubError,
+    InternalError,
+    InvalidConfig,
+    NameTaken,
+    NotAllowed,
+    NotFound,
+    RefreshRunning,
+)
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 from nexus_hub.servers.names import checked
+from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
 from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
 from nexus_hub.upstream.connections import Connections, Target
@@ -21,6 +33,7 @@ from nexus_hub.vault.sealing import Place, Vault
 
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
+LONGEST_READ_SECONDS = 60.0
 _TABLES = {"system": "system_servers", "user": "user_servers"}
 
 
@@ -76,8 +89,19 @@ async def find(database: Database, principal: Principal, ref: str) -> dict[str, 
 class Servers:
     """What is done to servers needs the vault and connections beside the database."""
 
-    def __init__(self, database: Database, vault: Vault, connections: Connections, *, allow_private: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        connections: Connections,
+        *,
+        allow_private: bool,
+        ttl_seconds: float = DAY_SECONDS,
+        read_seconds: float = LONGEST_READ_SECONDS,
+    ) -> None:
         self._database = database
+        self._read_seconds = read_seconds
+        self._ttl_seconds = ttl_seconds
         self._vault = vault
         self._connections = connections
         self._allow_private = allow_private
@@ -132,7 +156,7 @@ class Servers:
                     endpoint=endpoint(target.config),
                     limit_per_minute=limit,
                 )
-                await catalog.store(transaction, ref, target.name, owner, seen)
+                await catalog.store(transaction, ref, target.name, owner, seen, self._ttl_seconds)
         except UniqueViolation:
             raise NameTaken("server", target.name) from None
 
@@ -157,23 +181,37 @@ class Servers:
         return Target(ref, row["name"], config, row["revision"], guarded=self._guarded(ref)), row
 
     async def refresh(self, ref: ServerRef) -> Snapshot:
-        """Read anew what a server offers and store it; what was stored stays if it can't be read.
+        """Read anew what a server offers and store it; what was stored stays, as stale, if it can't be read.
 
         Raises:
             NotFound, CannotOpen: see `open`.
+            RefreshRunning: somebody else is at it.
             UpstreamError: it does not answer as an MCP server.
         """
-        target, row = await self.open(ref)
+        claim = await catalog.claim_refresh(self._database, ref)
         try:
-            seen = await self._connections.inspect(target)
-        except UpstreamError as error:
-            async with self._database.transaction() as transaction:
-                await catalog.mark_failing(transaction, ref, error.code)
+            return await self._refresh(ref, claim)
+        except (NotFound, DatabaseUnavailable):
             raise
+        except HubError as error:
+            await catalog.fail_refresh(self._database, ref, claim, error.code)
+            raise
+        except Exception:
+            await catalog.fail_refresh(self._database, ref, claim, InternalError.code)
+            raise
+        finally:
+            with suppress(DatabaseUnavailable):  # the lease runs out
+                await catalog.release_refresh(self._database, ref, claim)
+
+    async def _refresh(self, ref: ServerRef, claim: UUID) -> Snapshot:
+        target, row = await self.open(ref)
+        seen = await self._connections.inspect(target, timeout=self._read_seconds)
         async with self._database.transaction() as transaction:
             if not await transaction.one(SERVERS[f"hold_{ref.server_type}_server"], id=ref.server_ref_id):
                 raise NotFound("server", ref)
-            await catalog.store(transaction, ref, target.name, row["user_id"], seen)
+            if not await catalog.holds_refresh(transaction, ref, claim):
+                raise RefreshRunning(ref)
+            await catalog.store(transaction, ref, target.name, row["user_id"], seen, self._ttl_seconds)
         return seen
 
     async def test(self, ref: ServerRef) -> Snapshot:

@@ -1,10 +1,54 @@
 -- The cached tools, resources and prompts. Written in service scope, read by their names.
 -- Rows without a tool_name, uri or prompt_name were put in by others than the hub: the next refresh replaces them.
 
+-- name: due_servers
+SELECT due.server_type, due.server_ref_id, state.name
+FROM refresh_expired_cache_entries() AS due
+JOIN server_state AS state ON state.server_type = due.server_type AND state.server_ref_id = due.server_ref_id
+ORDER BY state.next_refresh_at, due.server_ref_id;
+
+-- name: claim_refresh
+-- One refresher per server; one that died gives it back when its lease runs out.
+UPDATE server_state
+SET refresh_claim = %(claim)s, refresh_lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
+  AND (refresh_lease_expires_at IS NULL OR refresh_lease_expires_at < now());
+
+-- name: has_state
+SELECT server_ref_id FROM server_state WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
+
+-- name: release_refresh
+UPDATE server_state
+SET refresh_claim = NULL, refresh_lease_expires_at = NULL
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND refresh_claim = %(claim)s;
+
+-- name: holds_refresh
+-- Locked until the transaction ends, so that nobody else takes the server in between.
+SELECT refresh_claim
+FROM server_state
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND refresh_claim = %(claim)s
+FOR UPDATE;
+
+-- name: mark_stale
+-- The last good entries stay while a refresh runs, and after one that failed.
+WITH tools AS (
+    UPDATE tool_cache SET stale = true
+    WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND NOT stale
+), resources AS (
+    UPDATE resource_cache SET stale = true
+    WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND NOT stale
+)
+UPDATE prompt_cache SET stale = true
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND NOT stale;
+
+-- name: expiry
+-- One time for a server and all its entries, within 10%% of the time to live: servers do not come due together.
+SELECT now() + make_interval(secs => %(ttl_seconds)s * (0.9 + 0.2 * random())) AS expires_at;
+
 -- name: server_ready
 UPDATE server_state
 SET status = 'ready', failures = 0, last_error_code = NULL, last_attempt_at = now(), last_refresh_at = now(),
-    next_refresh_at = now() + interval '24 hours' * (0.9 + 0.2 * random()),
+    next_refresh_at = %(expires_at)s, refresh_claim = NULL, refresh_lease_expires_at = NULL,
     protocol_version = %(protocol_version)s, server_info = %(server_info)s, instructions = %(instructions)s
 WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
 
@@ -12,8 +56,9 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
 UPDATE server_state
 SET status = 'failing', failures = failures + 1, last_error_code = %(error_code)s, last_attempt_at = now(),
     next_refresh_at = now() + least(interval '1 hour', interval '30 seconds' * power(2, least(failures, 10)))
-                              * (0.9 + 0.2 * random())
-WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
+                              * (0.9 + 0.2 * random()),
+    refresh_claim = NULL, refresh_lease_expires_at = NULL
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND refresh_claim = %(claim)s;
 
 -- name: drop_tools
 DELETE FROM tool_cache
@@ -24,7 +69,7 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
 INSERT INTO tool_cache (server_type, server_ref_id, user_id, tool_name, namespaced_name, title, description,
                         definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
-       entry.description, entry.definition, now() + interval '24 hours' * (0.9 + 0.2 * random()), now(), false
+       entry.description, entry.definition, %(expires_at)s, now(), false
 FROM jsonb_to_recordset(%(entries)s)
      AS entry (key text, namespaced_name text, title text, description text, definition jsonb)
 ON CONFLICT (server_type, server_ref_id, tool_name) DO UPDATE
@@ -42,7 +87,7 @@ INSERT INTO resource_cache (server_type, server_ref_id, user_id, uri, name, titl
                             is_template, definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.name, entry.title, entry.description,
        entry.mime_type, entry.is_template, entry.definition,
-       now() + interval '24 hours' * (0.9 + 0.2 * random()), now(), false
+       %(expires_at)s, now(), false
 FROM jsonb_to_recordset(%(entries)s)
      AS entry (key text, name text, title text, description text, mime_type text, is_template boolean,
                definition jsonb)
@@ -60,7 +105,7 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
 INSERT INTO prompt_cache (server_type, server_ref_id, user_id, prompt_name, namespaced_name, title, description,
                           definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
-       entry.description, entry.definition, now() + interval '24 hours' * (0.9 + 0.2 * random()), now(), false
+       entry.description, entry.definition, %(expires_at)s, now(), false
 FROM jsonb_to_recordset(%(entries)s)
      AS entry (key text, namespaced_name text, title text, description text, definition jsonb)
 ON CONFLICT (server_type, server_ref_id, prompt_name) DO UPDATE

@@ -116,6 +116,15 @@ WHERE job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at 
 ORDER BY job.available_at
 LIMIT %(limit)s;
 
+-- name: undispatched_job
+SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params ->> 'name' AS params_name,
+       job.params_escaped, state.name AS server
+FROM job_results AS job
+LEFT JOIN server_state AS state
+       ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
+WHERE job.id = %(id)s AND job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
+  AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute');
+
 -- name: unclaimed_jobs
 -- Handed to Prefect a while ago, and not claimed since: what does Prefect say of the run?
 SELECT id, attempt, flow_run_id

@@ -211,7 +211,7 @@ async def test_a_server_that_was_removed_during_a_refresh_does_not_come_back(
     server = await library.servers.register("srv", habits)
     ref = ServerRef("system", server["id"])
 
-    async def removed_meanwhile(_target: object) -> Snapshot:
+    async def removed_meanwhile(_target: object, timeout: float) -> Snapshot:
         await library.servers.remove(OPERATOR, ref)
         return offering("ghost")
 

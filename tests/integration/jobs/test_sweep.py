@@ -12,6 +12,7 @@ import pytest
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import Dispatcher, RunState
 from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.sweep import Sweep, Swept
 from tests.fixtures.postgres import HubDatabase
 
@@ -25,6 +26,7 @@ class PlayedPrefect(Dispatcher):
         super().__init__("http://unused.invalid/api", None)
         self.runs: dict[tuple[UUID, int], UUID] = {}
         self.known: dict[UUID, RunState] = {}
+        self.crashed: list[UUID] = []
         self.started: list[tuple[str, str, UUID, int]] = []
         self.away = False
         self.refused_types: set[str] = set()
@@ -37,6 +39,9 @@ class PlayedPrefect(Dispatcher):
             raise PrefectUnavailable("away")
         self.started.append((job_type, name, job_id, attempt))
         return self.runs.setdefault((job_id, attempt), uuid4())
+
+    async def crash(self, flow_run_id: UUID) -> None:
+        self.crashed.append(flow_run_id)
 
     async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
         if self.away:
@@ -92,7 +97,7 @@ def prefect() -> PlayedPrefect:
 
 @pytest.fixture
 def sweep(hub_database: Database, prefect: PlayedPrefect) -> Sweep:
-    return Sweep(hub_database, prefect, lease_seconds=0)
+    return Sweep(hub_database, prefect, Mirror(hub_database), lease_seconds=0)
 
 
 async def test_a_job_that_was_never_handed_over_is_handed_over_once(
@@ -145,16 +150,42 @@ async def test_a_flow_that_prefect_lacks_holds_up_no_other(sweep: Sweep, prefect
 
 
 @pytest.mark.parametrize("job_type", ["cache_refresh", "key_rotation", "job_cleanup"])
-async def test_rows_that_only_mirror_other_flows_are_left_alone(
+async def test_rows_that_only_mirror_other_flows_are_never_started(
     sweep: Sweep, prefect: PlayedPrefect, table: Table, job_type: str
 ) -> None:
     mirrored = await table.add(job_type=job_type, tool_name=None)
-    lost = await table.add(job_type=job_type, tool_name=None, dispatched_at=ago(LONG_AGO), flow_run_id=uuid4())
+    handed_over = await table.add(job_type=job_type, tool_name=None, dispatched_at=ago(LONG_AGO), flow_run_id=uuid4())
     job = await table.add(available_at=datetime.now(UTC))
     assert (await sweep.round()).handed_over == 1
     assert [started[2] for started in prefect.started] == [job]
     assert await table.get(mirrored, "status", "dispatched_at") == ("pending", None)
-    assert await table.get(lost, "status", "attempt") == ("pending", 0)
+    assert await table.get(handed_over, "status", "attempt") == ("pending", 0)
+
+
+@pytest.mark.parametrize("job_type", ["cache_refresh", "key_rotation", "job_cleanup"])
+async def test_a_mirrored_row_ends_once_its_process_is_gone(
+    hub_database: Database, prefect: PlayedPrefect, table: Table, job_type: str
+) -> None:
+    runs = {state: uuid4() for state in ("RUNNING", "SCHEDULED", "CANCELLED", "CRASHED", "unknown")}
+    silent = {"job_type": job_type, "tool_name": None, "status": "running", "attempt": 1, "heartbeat_at": ago(LONG_AGO)}
+    rows = {state: await table.add(**silent, flow_run_id=run) for state, run in runs.items()}
+    alive = await table.add(**silent | {"heartbeat_at": datetime.now(UTC)}, flow_run_id=uuid4())
+    prefect.known = {run: RunState(state, ago(LONG_AGO)) for state, run in runs.items() if state != "unknown"}
+    sweep = Sweep(hub_database, prefect, Mirror(hub_database), lease_seconds=0, silent_seconds=0)
+    prefect.away = True
+    await sweep.round()
+    assert {await table.get(row, "status") for row in rows.values()} == {("running",)}
+    prefect.away = False
+    await table.connection.execute(
+        "UPDATE job_results SET heartbeat_at = now() + interval '1 hour' WHERE id = %s", [alive]
+    )
+    await sweep.round()
+    assert await table.get(alive, "status") == ("running",)
+    assert await table.get(rows["SCHEDULED"], "status") == ("running",)
+    assert await table.get(rows["CANCELLED"], "status", "error_code") == ("cancelled", "cancelled")
+    for state in ("RUNNING", "CRASHED", "unknown"):
+        assert await table.get(rows[state], "status", "error_code") == ("failed", "run-lost")
+    assert set(prefect.crashed) == {runs["RUNNING"], runs["CRASHED"], runs["unknown"]}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +283,7 @@ async def test_after_a_start_of_postgresql_leases_have_time_to_be_renewed(
     hub_database: Database, prefect: PlayedPrefect, table: Table
 ) -> None:
     await table.running()
-    patient = Sweep(hub_database, prefect, lease_seconds=365 * 24 * 3600)
+    patient = Sweep(hub_database, prefect, Mirror(hub_database), lease_seconds=365 * 24 * 3600)
     assert await patient.round() == Swept()
 
 
@@ -313,14 +344,14 @@ async def test_a_run_that_was_the_last_one_fails_the_job(
 async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
     await table.add()
     prefect.gate = asyncio.Event()
-    first = asyncio.create_task(Sweep(hub_database, prefect).round())
+    first = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database)).round())
     cursor = None
     while not (cursor and await cursor.fetchone()):
         cursor = await table.connection.execute(
             "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
-    assert await Sweep(hub_database, prefect).round() == Swept()
+    assert await Sweep(hub_database, prefect, Mirror(hub_database)).round() == Swept()
     prefect.gate.set()
     assert (await first).handed_over == 1
     assert len(prefect.started) == 1
@@ -336,7 +367,7 @@ async def test_an_error_ends_a_round_and_not_the_loop(hub_database: Database, ta
 
     prefect = Broken()
     await table.add()
-    loop = asyncio.create_task(Sweep(hub_database, prefect, interval=0.01).run())
+    loop = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database), interval=0.01).run())
     async with asyncio.timeout(5):
         while not prefect.started and not loop.done():
             await asyncio.sleep(0.01)

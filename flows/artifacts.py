@@ -1,0 +1,41 @@
+"""What a flow run leaves for people to read in Prefect: names, codes, counts and times, nothing of a call itself."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prefect.artifacts import acreate_markdown_artifact
+
+from nexus_hub.jobs.execution import Attempt
+
+
+async def leave(markdown: str, *, key: str | None = None) -> None:
+    """Attach a page to this flow run; with a key it is on Prefect's page of artifacts too, with its history."""
+    await acreate_markdown_artifact(markdown, key=key)
+
+
+def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
+    """One attempt of a job: what was asked of which server, how it ended and how long it took."""
+    server = attempt.target.name if attempt.target else str(attempt.job["server_ref_id"])
+    facts = {
+        "job": attempt.id,
+        "server": server,
+        "tool": attempt.job["tool_name"],
+        "attempt": f"{attempt.number} of {attempt.job['max_attempts']}",
+        "error": code,
+        "seconds": f"{attempt.seconds:.3f}",
+    }
+    rows = [{"what": name, "value": value} for name, value in facts.items() if value is not None]
+    where = f"Arguments and result are in the hub: `nexus-hub job show {attempt.id}`"
+    return f"# {outcome}\n\n{table(rows, {'what': 'what', 'value': 'value'})}\n\n{where}\n"
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """Rows as a Markdown table, the columns by their titles."""
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(key)) for key in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text.replace("|", "\\|").replace("`", "'").replace("<", "&lt;").replace("\n", " ")

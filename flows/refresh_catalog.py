@@ -1,0 +1,91 @@
+"""Flow `refresh-catalog`: read anew what upstream servers offer."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.artifacts import table
+from flows.this_run import run_name
+from flows.upkeep import HOOKS, Upkeep, run_upkeep
+from nexus_hub.catalog.refresh import Due, Refreshed
+from tasks import catalog
+
+COLUMNS = {
+    "server": "server",
+    "tools": "tools",
+    "resources": "resources",
+    "prompts": "prompts",
+    "seconds": "seconds",
+    "error_code": "error",
+}
+
+
+@flow(
+    name="refresh-catalog",
+    flow_run_name=lambda: run_name("server", otherwise="due"),
+    persist_result=False,
+    log_prints=False,
+    retries=2,
+    retry_delay_seconds=30,
+    timeout_seconds=1800,
+    **HOOKS,
+)
+async def refresh_catalog(server: str = "", job_id: UUID | None = None) -> "State[None]":
+    """Read anew what upstream servers offer: those that are due, or the one that is named.
+
+    What was stored stays, marked stale, while a server is read and when it can't be read.
+
+    Args:
+        server: The server's name or id; empty means all that are due.
+        job_id: Filled by the hub: the stored row that this run carries out.
+    """
+
+    async def steps(run: Upkeep) -> "CatalogReport | None":
+        began = time.monotonic()
+        due = await catalog.find_due_servers(server)
+        if not due:
+            return None
+        await run.begin({"servers": [one.name for one in due]}, due[0].ref if server else None)
+        return CatalogReport(await _refresh_all(run, due), time.monotonic() - began)
+
+    return await run_upkeep("cache_refresh", job_id, steps)
+
+
+async def _refresh_all(run: Upkeep, due: list[Due]) -> list[Refreshed]:
+    tasks = [asyncio.ensure_future(catalog.refresh_server(one)) for one in due]
+    refreshed: list[Refreshed] = []
+    try:
+        for task in asyncio.as_completed(tasks):
+            refreshed.append(await task)
+            await run.told({"done": len(refreshed), "total": len(due)})
+    finally:
+        for task in tasks:
+            task.cancel()
+    return sorted(refreshed, key=lambda one: one.name)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogReport:
+    """Which servers were read, and how that went."""
+
+    servers: list[Refreshed]
+    seconds: float
+
+    def as_result(self) -> dict[str, Any]:
+        """The row's result."""
+        return {"servers": [one.as_row() for one in self.servers]}
+
+    def as_markdown(self) -> str:
+        """The artifact."""
+        rows = table([one.as_row() for one in self.servers], COLUMNS)
+        return f"# Catalog\n\n{self.summary()}, in {self.seconds:.1f} s.\n\n{rows}\n"
+
+    def summary(self) -> str:
+        """The message of the run's state."""
+        failing = sum(one.error_code is not None for one in self.servers)
+        return f"{len(self.servers) - failing} of {len(self.servers)} servers refreshed, {failing} failing"

@@ -1,0 +1,93 @@
+"""Tasks that mirror a flow run into `job_results`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.jobs.mirror import Kind, Mirror
+from nexus_hub.models import ServerRef
+from nexus_hub.stopping import stop
+from tasks.context import available, current
+from tasks.failures import codes_only, retried_for
+
+HEARTBEAT_SECONDS = 20
+
+
+@task(
+    name="begin-mirror",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[0.5, 2],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
+async def begin_mirror(
+    kind: Kind, flow_run_id: UUID, params: dict[str, Any], job_id: UUID | None, ref: ServerRef | None
+) -> UUID:
+    """Show the run in `job_results`; its row's id."""
+    return await current().mirror.begin(kind, flow_run_id, params, job_id=job_id, ref=ref)
+
+
+@task(
+    name="complete-mirror",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=5,
+    retry_delay_seconds=[0.5, 1, 2, 4, 8],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
+async def complete_mirror(job_id: UUID, result: dict[str, Any]) -> None:
+    """Write down that the run ended well."""
+    await current().mirror.complete(job_id, result)
+
+
+@task(
+    name="fail-mirror",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=5,
+    retry_delay_seconds=[0.5, 1, 2, 4, 8],
+    retry_condition_fn=retried_for(DatabaseUnavailable),
+)
+@codes_only
+async def fail_mirror(job_id: UUID, code: str, error: str) -> None:
+    """Write down that the run failed."""
+    await current().mirror.fail(job_id, code, error)
+
+
+@codes_only
+async def note_mirror(job_id: UUID, progress: dict[str, Any]) -> None:
+    """A sign of life; too small for a task run of its own."""
+    await current().mirror.note(job_id, progress)
+
+
+@asynccontextmanager
+async def beating(job_id: UUID) -> AsyncIterator[None]:
+    """Signs of life as long as the block runs, however long one of its steps takes."""
+    beats = asyncio.create_task(_beat(current().mirror, job_id))
+    try:
+        yield
+    finally:
+        await stop(beats)
+
+
+async def _beat(mirror: Mirror, job_id: UUID) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        with suppress(DatabaseUnavailable):
+            await mirror.beat(job_id)
+
+
+@codes_only
+async def abandon_mirror(flow_run_id: UUID, status: Literal["failed", "cancelled"], code: str, error: str) -> None:
+    """End what a run left open, from a hook."""
+    async with available() as runtime:
+        await runtime.mirror.abandon(flow_run_id, status, code, error)
