@@ -9,6 +9,7 @@ HubError
 ├── NotAuthenticated          401  no credential, or a wrong one
 ├── NotAllowed                403  a credential that may not do this
 ├── NotFound                  404  nothing of that kind is visible to the caller
+│   └── UnknownServer         404
 ├── Conflict                  409  the state of things forbids it
 │   ├── NameTaken             409
 │   ├── PortTaken             409  another program listens on a port that `up` needs
@@ -130,6 +131,13 @@ class NotFound(HubError):
         self.kind = kind
         self.ref = ref
         super().__init__(f"There is no {kind} {str(ref)[:200]!r}.")
+
+
+class UnknownServer(NotFound):
+    """There is no server of that name or id: nexus-hub server list shows those there are."""
+
+    def __init__(self, ref: object) -> None:
+        super().__init__("server", ref)
 
 
 class Conflict(HubError):

@@ -19,6 +19,7 @@ from nexus_hub.errors import (
     NotAllowed,
     NotFound,
     RefreshRunning,
+    UnknownServer,
 )
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
@@ -79,7 +80,7 @@ async def find(database: Database, principal: Principal, ref: str) -> dict[str, 
     """
     found: list[dict[str, Any]] = (await listed(database, principal, ref=ref))["items"]
     if not found:
-        raise NotFound("server", ref)
+        raise UnknownServer(ref)
     found.sort(key=lambda server: server["server_type"] != "system")
     if len(found) > 1 and found[0]["server_type"] != "system":
         raise Conflict(f"Several users have a server {ref!r}; name the one you mean by its id.")
