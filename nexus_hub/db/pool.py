@@ -96,6 +96,28 @@ class Database:
         except UNREACHABLE:
             raise DatabaseUnavailable from None
 
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[bool]:
+        """Whether the block runs alone among all processes; if so no other block of that name does until it ends.
+
+        The lock is its connection's: should that be lost on the way, another block may begin.
+
+        Raises:
+            DatabaseUnavailable: no connection can be had.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                await connection.set_autocommit(True)
+                try:
+                    row = await (await connection.execute(SESSION["lock_alone"], {"name": name})).fetchone()
+                    yield row is not None and row["taken"]
+                finally:
+                    await _let_go(connection)
+        except TOO_LARGE:
+            raise
+        except UNREACHABLE:
+            raise DatabaseUnavailable from None
+
     async def ping(self) -> None:
         """Ask the database for a sign of life.
 
@@ -104,6 +126,15 @@ class Database:
         """
         async with self.transaction() as transaction:
             await transaction.one(SESSION["ping"])
+
+
+async def _let_go(connection: AsyncConnection[DictRow]) -> None:
+    """Give a connection back to the pool as it was; one that can't be is closed, which ends its locks too."""
+    try:
+        await connection.execute(SESSION["unlock_all"])
+        await connection.set_autocommit(False)
+    except psycopg.Error:
+        await connection.close()
 
 
 def json_parameter(value: Any) -> Jsonb | None:
