@@ -18,6 +18,7 @@ from nexus_hub.stack.home import Home
 from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
+from nexus_hub.vault.rotation import Rotation
 from nexus_hub.vault.sealing import Vault
 
 
@@ -33,6 +34,7 @@ class Runtime:
     execution: Execution
     handovers: Handovers
     sweep: Sweep
+    rotation: Rotation
 
     def notice(self, change: JobChange | None) -> None:
         """Stop the work on a job that ended elsewhere; one whose notice was missed is found by its heartbeat."""
@@ -75,6 +77,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             execution=Execution(database, servers, connections, settings.max_result_bytes),
             handovers=Handovers(database, dispatcher),
             sweep=Sweep(database, dispatcher),
+            rotation=Rotation(database, source),
         )
         for loop in (runtime.sweep.run(), runtime.watch()):
             stack.push_async_callback(stop, asyncio.create_task(loop))
