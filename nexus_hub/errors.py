@@ -16,11 +16,14 @@ HubError
 │   ├── AlreadyRunning        409  another supervisor holds the home
 │   ├── RefreshRunning        409  somebody else reads the server's catalog just now
 │   ├── AtWork                409  another run of the same flow is at it
+│   ├── RotationRunning       409  another rotation of the vault's keys is under way
+│   ├── NoSecondKey           409  there is no key to rotate to
 │   └── JobEnded              409
 ├── TooLarge                  413
 ├── RateLimited               429  with retry_after seconds
 ├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
+│   └── UnboundValue          500  sealed bytes without a key id, after a rotation
 ├── NotConfigured             500  a setting is missing
 ├── InvalidSetting            500  a setting holds what it can't
 ├── UnsafeHome                500  a data directory that others could change
@@ -208,6 +211,24 @@ class AtWork(Conflict):
         super().__init__(f"Another run of {flow} is at work; wait for its end, or look at it in Prefect.")
 
 
+class RotationRunning(Conflict):
+    """Another rotation of the vault's keys, or a restore, is under way."""
+
+    code = "rotation-running"
+
+    def __init__(self) -> None:
+        super().__init__("A rotation of the vault's keys is under way; see how it ends with: nexus-hub vault status")
+
+
+class NoSecondKey(Conflict):
+    """There is no key to rotate to."""
+
+    code = "no-second-key"
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(f"There is no second key to rotate to: {remedy}")
+
+
 class TooLarge(HubError):
     """A body, arguments or a result over the limit."""
 
@@ -247,6 +268,19 @@ class CannotOpen(HubError):
         self.key_id = key_id
         key = f"the key {key_id}" if key_id else "any key of the ring"
         super().__init__(f"The sealed value of {what} can't be opened with {key}.")
+
+
+class UnboundValue(CannotOpen):
+    """A value without a key id, which a rotation should have taken over: only one written since can be like that."""
+
+    code = "unbound-value"
+
+    def __init__(self, what: str) -> None:
+        self.key_id = None
+        super(CannotOpen, self).__init__(
+            f"The sealed value of {what} has no key id and is not bound to its row. Such values are not opened since "
+            "the vault's key was rotated; if it belongs there, take it over with: nexus-hub vault rotate --to KEY_ID"
+        )
 
 
 class CannotMigrate(HubError):

@@ -21,6 +21,7 @@ from nexus_hub.stack.home import Home
 from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
+from nexus_hub.vault.rotation import Rotation
 from nexus_hub.vault.sealing import Vault
 
 
@@ -39,6 +40,7 @@ class Runtime:
     mirror: Mirror
     upkeep: Upkeep
     refresher: Refresher
+    rotation: Rotation
 
     def notice(self, change: JobChange | None) -> None:
         """Stop the work on a job that ended elsewhere; one whose notice was missed is found by its heartbeat."""
@@ -91,6 +93,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             mirror=mirror,
             upkeep=Upkeep(database, mirror, dispatcher),
             refresher=Refresher(database, servers),
+            rotation=Rotation(database, source),
         )
         for loop in (runtime.sweep.run(), runtime.watch()):
             stack.push_async_callback(stop, asyncio.create_task(loop))

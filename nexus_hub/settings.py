@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     vault_old_key: SecretStr | None = Field(default=None, validation_alias="VAULT_OLD_KEY")
     """VAULT_OLD_KEY: a key that only opens."""
     vault_new_key: SecretStr | None = Field(default=None, validation_alias="VAULT_NEW_KEY")
-    """VAULT_NEW_KEY: the key a rotation goes to."""
+    """VAULT_NEW_KEY: the key that a rotation goes to."""
     allow_private_upstreams: bool = False
     """NEXUS_ALLOW_PRIVATE_UPSTREAMS: whether user servers may point at private and loopback addresses."""
     catalog_ttl_seconds: int = Field(default=DAY_SECONDS, ge=60, le=365 * DAY_SECONDS)

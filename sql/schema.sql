@@ -214,15 +214,19 @@ CREATE FUNCTION public.nexus_server_before_write() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $$
+DECLARE
+    v_is_hub boolean := pg_has_role(current_user, 'nexus_app', 'MEMBER');
 BEGIN
     NEW.name := coalesce(NEW.name, 'server-' || left(NEW.id::text, 8));
     IF TG_OP = 'UPDATE' THEN
-        NEW.updated_at := now();
-        NEW.revision := greatest(NEW.revision, OLD.revision + 1);
+        IF NOT (v_is_hub AND coalesce(current_setting('nexus.reseal', true), '') = 'on') THEN
+            NEW.updated_at := now();
+            NEW.revision := greatest(NEW.revision, OLD.revision + 1);
+        END IF;
         -- Who is not the hub seals without a key id and without associated data, and leaves the old id behind.
         IF NEW.config_encrypted IS DISTINCT FROM OLD.config_encrypted
             AND NEW.key_id IS NOT DISTINCT FROM OLD.key_id
-            AND NOT pg_has_role(current_user, 'nexus_app', 'MEMBER')
+            AND NOT v_is_hub
         THEN
             NEW.key_id := NULL;
         END IF;
@@ -265,6 +269,7 @@ DECLARE
 BEGIN
     IF TG_OP = 'DELETE' THEN
         DELETE FROM server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = OLD.id;
+        DELETE FROM vault_backups b WHERE b.server_type = TG_ARGV[0] AND b.server_ref_id = OLD.id;
         RETURN NULL;
     END IF;
     IF TG_ARGV[0] = 'user' THEN
@@ -316,7 +321,14 @@ DECLARE
     v_primary text := nullif(current_setting('nexus.vault_primary_key_id', true), '');
 BEGIN
     IF v_primary IS NULL THEN
-        RAISE EXCEPTION 'The setting nexus.vault_primary_key_id is not set.'
+        SELECT r.new_key_id INTO v_primary
+        FROM vault_rotations r
+        WHERE r.finished_at IS NOT NULL AND r.restored_at IS NULL
+        ORDER BY r.finished_at DESC
+        LIMIT 1;
+    END IF;
+    IF v_primary IS NULL THEN
+        RAISE EXCEPTION 'The setting nexus.vault_primary_key_id is not set, and no rotation has ended yet.'
             USING ERRCODE = '55000', HINT = 'Set it to the id of the primary key, as nexus-hub vault status shows it.';
     END IF;
     RETURN QUERY
@@ -600,6 +612,36 @@ CREATE TABLE public.users (
     CONSTRAINT users_name_rule CHECK (((name ~ '^[A-Za-z0-9][A-Za-z0-9._@-]*$'::text) AND (length(name) <= 64)))
 );
 
+-- Name: vault_backups; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.vault_backups (
+    server_type text NOT NULL,
+    server_ref_id uuid NOT NULL,
+    new_key_id text NOT NULL,
+    rotation_id uuid NOT NULL,
+    key_id text,
+    config_encrypted bytea NOT NULL,
+    resealed_digest bytea NOT NULL,
+    taken_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT vault_backups_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
+);
+
+-- Name: vault_rotations; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.vault_rotations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    old_key_id text,
+    new_key_id text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    restored_at timestamp with time zone,
+    updated integer DEFAULT 0 NOT NULL,
+    errors text[] DEFAULT '{}'::text[] NOT NULL,
+    flow_run_id uuid,
+    CONSTRAINT vault_rotations_new_key_id CHECK ((new_key_id ~ '^[0-9a-f]{8}$'::text)),
+    CONSTRAINT vault_rotations_old_key_id CHECK ((old_key_id ~ '^[0-9a-f]{8}$'::text))
+);
+
 -- Name: api_tokens api_tokens_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 
 ALTER TABLE ONLY public.api_tokens
@@ -665,6 +707,16 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 
+-- Name: vault_backups vault_backups_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.vault_backups
+    ADD CONSTRAINT vault_backups_pkey PRIMARY KEY (server_type, server_ref_id, new_key_id);
+
+-- Name: vault_rotations vault_rotations_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.vault_rotations
+    ADD CONSTRAINT vault_rotations_pkey PRIMARY KEY (id);
+
 -- Name: idx_api_tokens_user; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_api_tokens_user ON public.api_tokens USING btree (user_id);
@@ -724,6 +776,10 @@ CREATE INDEX idx_tool_cache_expires ON public.tool_cache USING btree (expires_at
 -- Name: idx_user_servers_name; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_user_servers_name ON public.user_servers USING btree (name);
+
+-- Name: idx_vault_backups_rotation; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_vault_backups_rotation ON public.vault_backups USING btree (rotation_id);
 
 -- Name: job_results_idempotency_key; Type: INDEX; Schema: public; Owner: -
 
@@ -825,6 +881,11 @@ ALTER TABLE ONLY public.resource_cache
 ALTER TABLE ONLY public.tool_cache
     ADD CONSTRAINT tool_cache_server FOREIGN KEY (server_type, server_ref_id) REFERENCES public.server_state(server_type, server_ref_id) ON DELETE CASCADE;
 
+-- Name: vault_backups vault_backups_rotation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+
+ALTER TABLE ONLY public.vault_backups
+    ADD CONSTRAINT vault_backups_rotation_id_fkey FOREIGN KEY (rotation_id) REFERENCES public.vault_rotations(id);
+
 -- Name: api_tokens; Type: ROW SECURITY; Schema: public; Owner: -
 
 ALTER TABLE public.api_tokens ENABLE ROW LEVEL SECURITY;
@@ -909,6 +970,14 @@ CREATE POLICY nexus_service ON public.user_servers TO nexus_app USING (( SELECT 
 
 CREATE POLICY nexus_service ON public.users TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
+-- Name: vault_backups nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.vault_backups TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
+-- Name: vault_rotations nexus_service; Type: POLICY; Schema: public; Owner: -
+
+CREATE POLICY nexus_service ON public.vault_rotations TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+
 -- Name: prompt_cache; Type: ROW SECURITY; Schema: public; Owner: -
 
 ALTER TABLE public.prompt_cache ENABLE ROW LEVEL SECURITY;
@@ -944,6 +1013,14 @@ ALTER TABLE public.user_servers ENABLE ROW LEVEL SECURITY;
 -- Name: users; Type: ROW SECURITY; Schema: public; Owner: -
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+-- Name: vault_backups; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.vault_backups ENABLE ROW LEVEL SECURITY;
+
+-- Name: vault_rotations; Type: ROW SECURITY; Schema: public; Owner: -
+
+ALTER TABLE public.vault_rotations ENABLE ROW LEVEL SECURITY;
 
 -- Name: SCHEMA public; Type: ACL; Schema: -; Owner: -
 
@@ -1071,3 +1148,11 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.user_servers TO nexus_app;
 -- Name: TABLE users; Type: ACL; Schema: public; Owner: -
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.users TO nexus_app;
+
+-- Name: TABLE vault_backups; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.vault_backups TO nexus_app;
+
+-- Name: TABLE vault_rotations; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.vault_rotations TO nexus_app;

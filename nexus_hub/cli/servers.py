@@ -1,4 +1,4 @@
-"""`server`, `user`, `vault`, `sync`: what operators do, and users with their own servers."""
+"""`server`, `user`, `sync`: what operators do, and users with their own servers."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,9 @@ from nexus_hub.client import ApiProblem, HubClient
 from nexus_hub.errors import InvalidConfig
 from nexus_hub.upstream.config import exposed
 from nexus_hub.upstream.mcp_json import parse
-from nexus_hub.vault.keys import VaultKey
 
 servers = typer.Typer(no_args_is_help=True, help="Upstream MCP servers: add, list, show, test, remove, import.")
 users = typer.Typer(no_args_is_help=True, help="Users and their tokens: add, list, token, revoke.")
-vault = typer.Typer(no_args_is_help=True, help="The vault: keygen.")
 
 COLUMNS = {
     "name": "server",
@@ -234,11 +232,3 @@ def revoke(name: str, as_json: Json = False) -> None:
         output.data(done) if as_json else output.line(f"{done['revoked']} tokens of {name} are revoked.")
 
     run(as_json, command)
-
-
-@vault.command("keygen")
-def keygen(as_json: Json = False) -> None:
-    """Make a new vault key: 64 hexadecimal digits for VAULT_ENCRYPTION_KEY. Keep it secret."""
-    key = VaultKey.generate()
-    output = Output(as_json=as_json)
-    output.data({"key": key.reveal(), "key_id": key.id}) if as_json else output.line(key.reveal())

@@ -1,7 +1,7 @@
 """Connections to the hub's database: every transaction says for whom it acts."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -98,7 +98,9 @@ class Database:
 
     @asynccontextmanager
     async def alone(self, name: str) -> AsyncIterator[bool]:
-        """Whether nobody else is within a block of this name; the lock goes with the connection that holds it.
+        """Whether the block runs alone among all processes; if so no other block of that name does until it ends.
+
+        The lock is its connection's: should that be lost on the way, another block may begin.
 
         Raises:
             DatabaseUnavailable: no connection can be had.
@@ -106,13 +108,13 @@ class Database:
         try:
             async with self._pool.connection() as connection:
                 await connection.set_autocommit(True)
-                row = await (await connection.execute(SESSION["try_lock"], {"name": name})).fetchone()
                 try:
-                    yield bool(row and row["taken"])
+                    row = await (await connection.execute(SESSION["lock_alone"], {"name": name})).fetchone()
+                    yield row is not None and row["taken"]
                 finally:
-                    with suppress(*UNREACHABLE):
-                        await connection.execute(SESSION["unlock_all"])
-                        await connection.set_autocommit(False)
+                    await _let_go(connection)
+        except TOO_LARGE:
+            raise
         except UNREACHABLE:
             raise DatabaseUnavailable from None
 
@@ -124,6 +126,15 @@ class Database:
         """
         async with self.transaction() as transaction:
             await transaction.one(SESSION["ping"])
+
+
+async def _let_go(connection: AsyncConnection[DictRow]) -> None:
+    """Give a connection back to the pool as it was; one that can't be is closed, which ends its locks too."""
+    try:
+        await connection.execute(SESSION["unlock_all"])
+        await connection.set_autocommit(False)
+    except psycopg.Error:
+        await connection.close()
 
 
 def json_parameter(value: Any) -> Jsonb | None:

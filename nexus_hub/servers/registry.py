@@ -35,12 +35,6 @@ from nexus_hub.vault.sealing import Place, Vault
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
 LONGEST_READ_SECONDS = 60.0
-_TABLES = {"system": "system_servers", "user": "user_servers"}
-
-
-def place(ref: ServerRef) -> Place:
-    """Where a server's sealed configuration lies."""
-    return Place(_TABLES[ref.server_type], "config_encrypted", ref.server_ref_id)
 
 
 async def listed(
@@ -143,7 +137,7 @@ class Servers:
 
     async def _store(self, target: Target, owner: UUID | None, limit: int | None, seen: Snapshot) -> None:
         ref = target.ref
-        sealed = self._vault.seal_config(place(ref), exposed(target.config))
+        sealed = self._vault.seal_config(Place.of_server(ref), exposed(target.config))
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
@@ -167,12 +161,15 @@ class Servers:
         Raises:
             NotFound: it was removed.
             CannotOpen: its configuration can't be opened.
+            UnboundValue: it was written without a key id after a rotation had taken all such values over.
         """
         async with self._database.transaction() as transaction:
             row = await transaction.one(SERVERS["sealed_server"], server_type=ref.server_type, id=ref.server_ref_id)
         if row is None or not row["enabled"] or row["config_encrypted"] is None:
             raise NotFound("server", ref)
-        opened = self._vault.open_config(place(ref), row["config_encrypted"], row["key_id"])
+        opened = self._vault.open_config(
+            Place.of_server(ref), row["config_encrypted"], row["key_id"], unbound=row["opens_unbound"]
+        )
         try:
             config = CONFIG.validate_python({"transport": "http"} | opened)
         except ValueError:

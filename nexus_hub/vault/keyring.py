@@ -1,13 +1,17 @@
 """The keys a process holds: one primary, which seals, and older ones, which only open."""
 
+import fcntl
 import json
 import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from nexus_hub.errors import InvalidKey, NotConfigured
+from nexus_hub.errors import InvalidKey, NotConfigured, NotFound
 from nexus_hub.settings import Settings
+from nexus_hub.stack.files import write_private
 from nexus_hub.vault.keys import VaultKey
 
 
@@ -25,6 +29,32 @@ class Keyring:
     def get(self, key_id: str) -> VaultKey | None:
         """The key of that id, if the ring holds it."""
         return next((key for key in self.keys() if key.id == key_id), None)
+
+    def promoted(self, key_id: str) -> "Keyring":
+        """The same keys with that one as the primary.
+
+        Raises:
+            NotFound: the ring lacks it.
+        """
+        key = self.get(key_id)
+        if key is None:
+            raise NotFound("vault key", key_id)
+        return Keyring(key, tuple(other for other in self.keys() if other != key))
+
+    def with_other(self, key: VaultKey) -> "Keyring":
+        """The same keys and one more, which only opens."""
+        return Keyring(self.primary, (*self.others, key))
+
+    def without(self, key_id: str) -> "Keyring":
+        """The same keys but for that one, which must not be the primary.
+
+        Raises:
+            NotFound: none of the others has that id.
+        """
+        kept = tuple(key for key in self.others if key.id != key_id)
+        if len(kept) == len(self.others):
+            raise NotFound("vault key beside the primary", key_id)
+        return Keyring(self.primary, kept)
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:
@@ -55,16 +85,42 @@ class KeyringSource(Protocol):
     def current(self) -> Keyring:
         """The keyring as it is now."""
 
+    def waiting(self, used: Collection[str]) -> list[str]:
+        """The ids of the keys that a rotation may go to unasked; `used` are those of keys that were primary before."""
+
+    def promote(self, key_id: str) -> bool:
+        """Make that key the primary of all who share this source; False where only the operator can do that."""
+
+    def remedy(self) -> str:
+        """How a second key is had."""
+
 
 @dataclass(frozen=True, slots=True)
 class FixedKeyring:
-    """A keyring that comes from the environment and stays as it is."""
+    """A keyring that comes from the environment and stays as it is; `new` is the key that a rotation goes to."""
 
     keyring: Keyring
+    new: VaultKey | None = None
 
     def current(self) -> Keyring:
         """The keyring."""
         return self.keyring
+
+    def waiting(self, used: Collection[str]) -> list[str]:
+        """The new key's id, whether it was used before or not: who sets it says so."""
+        _ = used
+        return [] if self.new is None or self.new == self.keyring.primary else [self.new.id]
+
+    def promote(self, key_id: str) -> bool:
+        """Whether it is the primary already: an environment can't be changed from here."""
+        return self.keyring.primary.id == key_id
+
+    def remedy(self) -> str:
+        """What to set."""
+        return (
+            "VAULT_NEW_KEY is not set, or it is the same key as VAULT_ENCRYPTION_KEY. Set it for every process of the "
+            "hub; nexus-hub vault keygen makes one."
+        )
 
 
 class KeyringFile:
@@ -97,6 +153,49 @@ class KeyringFile:
             raise NotConfigured("VAULT_ENCRYPTION_KEY", why) from None
         return self._keyring
 
+    def waiting(self, used: Collection[str]) -> list[str]:
+        """The ids of the keys beside the primary that never were one."""
+        _, *others = self.current().keys()
+        return [key.id for key in others if key.id not in used]
+
+    def promote(self, key_id: str) -> bool:
+        """Make that key the primary, for this process and for all others that read the file; whether it could be.
+
+        Raises:
+            NotFound: the file has no such key.
+        """
+        if self.current().primary.id == key_id:
+            return True
+        try:
+            self.change(lambda ring: ring.promoted(key_id))
+        except OSError:  # a file that somebody else looks after, such as a mounted secret
+            return False
+        return True
+
+    def remedy(self) -> str:
+        """What to add."""
+        return f"`others` in {self.path} holds no key that is not used yet. Add one: nexus-hub vault keygen --add"
+
+    def change(self, new: Callable[[Keyring], Keyring]) -> None:
+        """Put another keyring in the file's place in one step, mode 0600; one change at a time.
+
+        Raises:
+            NotConfigured, InvalidKey: see `current`.
+            OSError: it can't be written.
+        """
+        self.current()
+        with self._held():
+            write_private(self.path, new(self.current()).render())
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        while True:
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                    yield
+                    return
+
 
 def create(path: Path) -> None:
     """Write a keyring file with one new key, mode 0600; an existing file stays as it is."""
@@ -121,7 +220,10 @@ def keyring_source(settings: Settings) -> KeyringSource:
         "VAULT_OLD_KEY": settings.vault_old_key,
         "VAULT_NEW_KEY": settings.vault_new_key,
     }
-    primary, *others = (
-        VaultKey.parse(value.get_secret_value(), source=name) for name, value in named.items() if value is not None
-    )
-    return FixedKeyring(Keyring(primary, tuple(others)))
+    keys = {
+        name: VaultKey.parse(value.get_secret_value(), source=name)
+        for name, value in named.items()
+        if value is not None
+    }
+    primary, *others = keys.values()
+    return FixedKeyring(Keyring(primary, tuple(others)), keys.get("VAULT_NEW_KEY"))

@@ -6,10 +6,12 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Self
 
-from nexus_hub.errors import InvalidKey
+from nexus_hub.errors import InvalidKey, InvalidRequest
 
 KEY_BYTES = 32
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
+_ID = re.compile(r"[0-9a-f]{8}")
+_TOO_LONG_FOR_A_SLIP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +50,21 @@ class VaultKey:
     def reveal(self) -> str:
         """The key as 64 hexadecimal digits: for its file and for `vault keygen` only."""
         return self.material.hex()
+
+
+def checked_key_id(text: str, *, what: str) -> str:
+    """A key's id in the form that the database has; `what` names the place where it was sent.
+
+    Raises:
+        InvalidRequest: it is none. What looks like a key is not repeated.
+    """
+    if _ID.fullmatch(key_id := text.strip().lower()):
+        return key_id
+    if len(key_id) >= _TOO_LONG_FOR_A_SLIP:
+        raise InvalidRequest(
+            f"{what} is too long for the id of a key. Keys themselves are never sent, only their ids: the 8 "
+            "hexadecimal digits that `nexus-hub vault status` shows. If that was a key, make another one."
+        )
+    raise InvalidRequest(
+        f"{what} must be the id of a key: the 8 hexadecimal digits that `nexus-hub vault status` shows."
+    )

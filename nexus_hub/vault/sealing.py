@@ -4,18 +4,20 @@ import json
 import secrets
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from nexus_hub.errors import CannotOpen
+from nexus_hub.errors import CannotOpen, UnboundValue
+from nexus_hub.models import ServerRef
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import VaultKey
 
 IV_BYTES = 12
 TAG_BYTES = 16
+_TABLES = {"system": "system_servers", "user": "user_servers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Place:
     table: str
     column: str
     row_id: UUID
+
+    @classmethod
+    def of_server(cls, ref: ServerRef) -> Self:
+        """Where a server's sealed configuration lies."""
+        return cls(_TABLES[ref.server_type], "config_encrypted", ref.server_ref_id)
 
     def associated_data(self, key_id: str) -> bytes:
         """What GCM authenticates beside the ciphertext: each part led by its length as 4 bytes, big-endian."""
@@ -83,12 +90,15 @@ class Vault:
         """Seal a JSON object."""
         return seal(self.source.current(), place, json.dumps(config, separators=(",", ":")).encode())
 
-    def open_config(self, place: Place, data: bytes, key_id: str | None) -> dict[str, Any]:
-        """Open a JSON object.
+    def open_config(self, place: Place, data: bytes, key_id: str | None, *, unbound: bool = True) -> dict[str, Any]:
+        """Open a JSON object; `unbound` says whether one without a key id, which no row is bound to, may be opened.
 
         Raises:
             CannotOpen: it can't be opened, or is no JSON object.
+            UnboundValue: it has no key id, and such values are not opened any more.
         """
+        if key_id is None and not unbound:
+            raise UnboundValue(str(place))
         try:
             config = json.loads(open_sealed(self.source.current(), place, data, key_id))
         except ValueError:

@@ -38,14 +38,24 @@ ORDER BY server.name, server.id
 LIMIT %(limit)s;
 
 -- name: sealed_server
-SELECT 'system' AS server_type, id, NULL::uuid AS user_id, name, config_encrypted, key_id, revision, limit_per_minute,
-       enabled
-FROM system_servers
-WHERE %(server_type)s = 'system' AND id = %(id)s
-UNION ALL
-SELECT 'user', id, user_id, name, config_encrypted, key_id, revision, limit_per_minute, enabled
-FROM user_servers
-WHERE %(server_type)s = 'user' AND id = %(id)s;
+-- Values without a key id are opened until a rotation has taken them over.
+WITH server AS (
+    SELECT 'system' AS server_type, id, NULL::uuid AS user_id, name, config_encrypted, key_id, revision,
+           limit_per_minute, enabled
+    FROM system_servers
+    WHERE %(server_type)s = 'system' AND id = %(id)s
+    UNION ALL
+    SELECT 'user', id, user_id, name, config_encrypted, key_id, revision, limit_per_minute, enabled
+    FROM user_servers
+    WHERE %(server_type)s = 'user' AND id = %(id)s
+)
+SELECT server.server_type, server.id, server.user_id, server.name, server.config_encrypted, server.key_id,
+       server.revision, server.limit_per_minute, server.enabled,
+       NOT EXISTS (
+           SELECT FROM vault_rotations AS rotation
+           WHERE rotation.finished_at IS NOT NULL AND rotation.restored_at IS NULL AND rotation.errors = '{}'
+       ) AS opens_unbound
+FROM server;
 
 -- name: hold_system_server
 -- Keeps a server from being removed until the transaction ends.

@@ -10,9 +10,12 @@ SELECT 1 AS alive;
 -- Changes of jobs, and calls of execute_job_via_pg_net.
 LISTEN nexus_jobs; LISTEN nexus_dispatch;
 
--- name: try_lock
--- Held by the session until it is given back, or the session ends.
-SELECT pg_try_advisory_lock(hashtextextended('nexus_hub.alone:' || %(name)s, 0)) AS taken;
+-- name: lock_alone
+-- Held by the session until it is given back or ends. Keepalives let the server see within half a minute that the
+-- holder's machine is gone; on a Unix socket it sees that at once.
+SELECT pg_try_advisory_lock(hashtextextended('nexus.alone:' || %(name)s, 0)) AS taken,
+       set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
+       set_config('tcp_keepalives_count', '3', false);
 
 -- name: unlock_all
 SELECT pg_advisory_unlock_all();

@@ -98,7 +98,7 @@ def gateway(request: pytest.FixtureRequest, postgres_admin_url: str, migrated_te
 def _empty(gateway: Gateway) -> None:
     gateway.connection.execute(
         "TRUNCATE job_results, user_servers, system_servers, server_state, tool_cache, resource_cache, prompt_cache, "
-        "rate_limit_tracking"
+        "rate_limit_tracking, vault_rotations, vault_backups"
     )
 
 
@@ -239,6 +239,38 @@ def test_rotate_vault_key_reports(gateway: Gateway) -> None:
     assert (row["servers_updated"], len(row["errors"])) == (0, 1)
 
 
+def test_rotate_vault_key_reports_on_the_last_rotation_of_the_hub(gateway: Gateway) -> None:
+    gateway.connection.execute(
+        "INSERT INTO vault_rotations (new_key_id, finished_at) VALUES ('0123abcd', now()), ('89abcdef', NULL)"
+    )
+    gateway.connection.execute(
+        "INSERT INTO user_servers (user_id, config_encrypted, key_id) VALUES (%s, %s, '0123abcd')", (ALICE, b"x" * 60)
+    )
+    with gateway.request("service_role") as connection:
+        rows = connection.execute("SELECT * FROM public.rotate_vault_key()").fetchall()
+    assert rows == [{"servers_updated": 1, "errors": []}]
+
+
+def test_only_the_hub_seals_anew_without_a_new_revision(gateway: Gateway) -> None:
+    gateway.connection.execute(
+        "INSERT INTO user_servers (user_id, config_encrypted, key_id) VALUES (%s, %s, '0123abcd')", (ALICE, b"x" * 60)
+    )
+    with gateway.request("service_role") as connection:
+        connection.execute("SELECT set_config('nexus.reseal', 'on', true)")
+        connection.execute("UPDATE public.user_servers SET config_encrypted = %s", (b"y" * 60,))
+        after = connection.execute("SELECT revision, key_id FROM public.user_servers").fetchall()
+    assert after == [{"revision": 2, "key_id": None}]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_but_the_hub_sees_what_a_rotation_replaced(gateway: Gateway, role: str) -> None:
+    for table in ("vault_backups", "vault_rotations"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), gateway.request(role) as connection:
+            connection.execute(f"SELECT * FROM public.{table}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), gateway.request(role) as connection:
+            connection.execute(f"DELETE FROM public.{table}".encode())
+
+
 def test_clean_up_deletes_old_jobs(gateway: Gateway) -> None:
     with gateway.request("service_role") as connection:
         connection.execute(
@@ -355,7 +387,7 @@ def test_anon_may_do_nothing(gateway: Gateway) -> None:
         "UNION ALL SELECT 'SELECT check_rate_limit(''a'', NULL, 1)' "
         "UNION ALL SELECT 'SELECT execute_job_via_pg_net(gen_random_uuid())'"
     ).fetchall()
-    assert len(names) == 13
+    assert len(names) >= 15
     for row in names:
         with pytest.raises(psycopg.errors.InsufficientPrivilege), gateway.request("anon", None) as connection:
             connection.execute(row["statement"].encode())

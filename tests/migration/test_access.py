@@ -22,6 +22,8 @@ TABLES = [
     "rate_limit_tracking",
     "users",
     "api_tokens",
+    "vault_rotations",
+    "vault_backups",
 ]
 INSERT_JOB = b"INSERT INTO job_results (user_id, job_type, server_id) VALUES (%s, 'tool_invoke', 'hub')"
 
@@ -38,6 +40,13 @@ def app(database: HubDatabase) -> Iterator[psycopg.Connection[Any]]:
         owner.execute("INSERT INTO users (id, name) VALUES (%s, 'alice')", (ALICE,))
         owner.execute("INSERT INTO api_tokens (user_id, token_hash) VALUES (%s, %s)", (ALICE, b"x" * 32))
         owner.execute("INSERT INTO rate_limit_tracking (server_id, window_start) VALUES ('a', now())")
+        owner.execute("INSERT INTO vault_rotations (new_key_id) VALUES ('0123abcd')")
+        owner.execute(
+            "INSERT INTO vault_backups "
+            "(server_type, server_ref_id, new_key_id, rotation_id, config_encrypted, resealed_digest) "
+            "SELECT 'system', s.id, r.new_key_id, r.id, s.config_encrypted, 'x' "
+            "FROM system_servers s, vault_rotations r"
+        )
         owner.execute(INSERT_JOB, (None,))
         for user_id in (ALICE, BOB):
             owner.execute(INSERT_JOB, (user_id,))
@@ -94,6 +103,8 @@ def test_the_service_sees_everything(app: psycopg.Connection[Any]) -> None:
             "rate_limit_tracking": 1,
             "users": 1,
             "api_tokens": 1,
+            "vault_rotations": 1,
+            "vault_backups": 1,
         }
 
 
@@ -128,6 +139,8 @@ def test_a_user_sees_own_things_and_the_systems_catalog(app: psycopg.Connection[
         "DELETE FROM tool_cache",
         "DELETE FROM rate_limit_tracking",
         "DELETE FROM users",
+        "DELETE FROM vault_backups",
+        "UPDATE vault_rotations SET errors = '{}'",
         "UPDATE api_tokens SET revoked_at = NULL",
     ],
 )

@@ -287,3 +287,15 @@ async def test_no_secret_of_a_server_is_ever_shown(api: httpx.AsyncClient, datab
     assert len(rows) == 1
     assert canary.encode() not in rows[0][1]
     assert canary.encode().hex() not in rows[0][0]
+
+
+async def test_the_vaults_keys_are_shown_by_their_ids_to_operators_only(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    _ = server
+    answer = await api.get("/v1/vault")
+    assert answer.status_code == 200
+    (key,) = answer.json()["keys"]
+    assert key == {"key_id": answer.json()["primary_key_id"], "primary": True, "rows": 1}
+    assert len(key["key_id"]) == 8
+    said(await api.get("/v1/vault", headers=await token(api, "ann")), 403, "not-allowed")

@@ -3,13 +3,16 @@
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from nexus_hub.errors import HubError, InvalidKey, NotConfigured
+from nexus_hub.errors import HubError, InvalidKey, NotConfigured, NotFound
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keyring import FixedKeyring, Keyring, KeyringFile, create, keyring_source
 from nexus_hub.vault.keys import VaultKey
@@ -129,3 +132,100 @@ def test_without_a_primary_key_in_the_environment_the_file_counts(tmp_path: Path
 def test_a_bad_key_of_the_environment_is_named_by_its_variable(tmp_path: Path) -> None:
     with pytest.raises(InvalidKey, match="VAULT_OLD_KEY"):
         keyring_source(settings(tmp_path, vault_encryption_key=key(), vault_old_key="short"))
+
+
+KEYS = st.lists(st.binary(min_size=32, max_size=32).filter(any).map(VaultKey), min_size=1, max_size=5, unique=True)
+
+
+@given(KEYS, st.data())
+def test_another_primary_loses_no_key(keys: list[VaultKey], data: st.DataObject) -> None:
+    chosen = data.draw(st.sampled_from(keys))
+    ring = Keyring(keys[0], tuple(keys[1:])).promoted(chosen.id)
+    assert ring.primary == chosen
+    assert sorted(ring.keys(), key=keys.index) == keys
+
+
+@given(KEYS)
+def test_a_key_that_was_added_can_be_taken_out_again(keys: list[VaultKey]) -> None:
+    *others, new = keys
+    ring = Keyring(VaultKey.generate(), tuple(others))
+    assert ring.with_other(new).without(new.id) == ring
+
+
+@pytest.mark.parametrize("change", [Keyring.promoted, Keyring.without])
+def test_a_key_that_is_not_there_is_named(change: Any) -> None:
+    with pytest.raises(NotFound, match="00000000"):
+        change(Keyring(VaultKey.generate()), "00000000")
+
+
+def test_the_primary_is_not_taken_out() -> None:
+    ring = Keyring(VaultKey.generate(), (VaultKey.generate(),))
+    with pytest.raises(NotFound, match=ring.primary.id):
+        ring.without(ring.primary.id)
+
+
+def test_a_promotion_is_seen_by_all_who_read_the_file_and_keeps_it_private(path: Path) -> None:
+    old, new = VaultKey.generate(), VaultKey.generate()
+    path.write_text(Keyring(old, (new,)).render())
+    path.chmod(0o600)
+    other = KeyringFile(path)
+    assert other.current().primary == old
+    before = os.umask(0)
+    try:
+        assert KeyringFile(path).promote(new.id)
+    finally:
+        os.umask(before)
+    assert other.current() == Keyring(new, (old,))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_promotion_that_can_not_be_written_whole_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = VaultKey.generate(), VaultKey.generate()
+    text = Keyring(old, (new,)).render()
+    path.write_text(text)
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert not KeyringFile(path).promote(new.id)
+    assert path.read_text() == text
+
+
+def test_the_primary_needs_no_promotion(path: Path) -> None:
+    create(path)
+    before = path.stat()
+    assert KeyringFile(path).promote(KeyringFile(path).current().primary.id)
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_keys_that_are_added_at_the_same_time_are_all_there(path: Path) -> None:
+    create(path)
+    keys = [VaultKey.generate() for _ in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda new: KeyringFile(path).change(lambda ring: ring.with_other(new)), keys))
+    assert set(KeyringFile(path).current().others) == set(keys)
+
+
+def test_an_environment_is_not_promoted(tmp_path: Path) -> None:
+    primary, new = key(), key()
+    source = keyring_source(settings(tmp_path, vault_encryption_key=primary, vault_new_key=new))
+    assert source.promote(VaultKey.parse(primary).id)
+    assert not source.promote(VaultKey.parse(new).id)
+    assert source.current().primary.reveal() == primary
+
+
+def test_a_rotation_goes_to_the_new_key_of_the_environment_and_not_to_its_old_one(tmp_path: Path) -> None:
+    primary, old, new = key(), key(), key()
+    named = {"vault_encryption_key": primary, "vault_old_key": old}
+    assert keyring_source(settings(tmp_path, **named)).waiting(set()) == []
+    source = keyring_source(settings(tmp_path, **named, vault_new_key=new))
+    assert source.waiting({VaultKey.parse(new).id}) == [VaultKey.parse(new).id]
+    assert keyring_source(settings(tmp_path, **named, vault_new_key=primary)).waiting(set()) == []
+
+
+def test_a_rotation_goes_to_the_keys_of_a_file_that_were_never_primary(path: Path) -> None:
+    primary, used, new = VaultKey.generate(), VaultKey.generate(), VaultKey.generate()
+    path.write_text(Keyring(primary, (used, new, primary, new)).render())
+    assert KeyringFile(path).waiting({used.id}) == [new.id]

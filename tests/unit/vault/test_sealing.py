@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_hub.errors import CannotOpen
+from nexus_hub.errors import CannotOpen, UnboundValue
 from nexus_hub.vault.keyring import FixedKeyring, Keyring
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.sealing import Place, Vault, open_sealed, seal
@@ -113,6 +113,15 @@ def test_a_value_of_the_seeds_opens_without_a_key_id_with_any_key_of_the_ring() 
 def test_a_value_of_the_seeds_does_not_open_with_a_key_id(key_id: str) -> None:
     with pytest.raises(CannotOpen):
         open_sealed(RING, HERE, seeds_value(RING.primary, b"secret"), key_id)
+
+
+def test_a_value_without_a_key_id_is_refused_where_unbound_ones_are() -> None:
+    vault, value = Vault(FixedKeyring(RING)), seeds_value(RING.primary, b"{}")
+    assert vault.open_config(HERE, value, None) == {}
+    with pytest.raises(UnboundValue, match="vault rotate"):
+        vault.open_config(HERE, value, None, unbound=False)
+    bound = vault.seal_config(HERE, {})
+    assert vault.open_config(HERE, bound.data, bound.key_id, unbound=False) == {}
 
 
 def test_dropping_the_key_id_does_not_lift_the_binding_to_the_row() -> None:

@@ -1,0 +1,167 @@
+"""Sealing values anew under another key: row by row, in short transactions, each with its backup."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.db.queries import load
+from nexus_hub.errors import CannotOpen
+from nexus_hub.models import ServerRef, ServerType
+from nexus_hub.vault.keyring import Keyring, KeyringSource
+from nexus_hub.vault.sealing import Place, open_sealed, seal
+
+VAULT = load("vault")
+SERVER_TYPES: tuple[ServerType, ...] = ("system", "user")
+FIRST = UUID(int=0)
+PAUSE_SECONDS = 0.25
+
+Told = Callable[[dict[str, Any]], Awaitable[None]]
+"""Is told of each batch: `{"done", "total"}`. What it raises stops the rotation, which can be resumed then."""
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPlan:
+    """Which values go under which key. Without `old_key_id` all that are not under the new key, else only that key's;
+    values without a key id always."""
+
+    new_key_id: str
+    old_key_id: str | None = None
+
+    def takes(self, key_id: str | None) -> bool:
+        """Whether a value under that key is to be sealed anew."""
+        if key_id is None or self.old_key_id is None:
+            return key_id != self.new_key_id
+        return key_id == self.old_key_id
+
+    @property
+    def parameters(self) -> dict[str, str | None]:
+        """The plan as parameters of the queries."""
+        return {"new_key_id": self.new_key_id, "old_key_id": self.old_key_id}
+
+
+def opened(ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> bytes | None:
+    """What a row has sealed, or None if it can't be opened."""
+    try:
+        return open_sealed(ring, Place.of_server(ref), row["config_encrypted"], row["key_id"])
+    except CannotOpen:
+        return None
+
+
+def cannot_open(ref: ServerRef, key_id: str | None) -> str:
+    """The line on a value that does not open."""
+    key = f"key {key_id}" if key_id else "any key of the ring"
+    return f"Server {ref}: can't be opened with {key}"
+
+
+@dataclass
+class Resealing:
+    """The work of one rotation."""
+
+    database: Database
+    source: KeyringSource
+    plan: RotationPlan
+    rotation_id: UUID
+    batch: int
+    patience: float
+    failed: dict[ServerRef, str] = field(default_factory=dict)
+    done: int = 0
+
+    async def run(self, told: Told) -> list[str]:
+        """Seal anew until nothing is left but what fails; a line for each of those.
+
+        Raises:
+            NotFound: the new key has left the ring.
+        """
+        self.done = await self._done_before()
+        waits = 0
+        while left := await self._left():
+            seen, total = self.done + len(self.failed), self.done + len(left)
+            for server_type in SERVER_TYPES:
+                await self._pass(server_type, told, total)
+            waits = waits + 1 if self.done + len(self.failed) == seen else 0
+            if waits * PAUSE_SECONDS > self.patience:
+                return [*self.failed.values(), *(f"Server {ref}: is held by another transaction" for ref in left)]
+            if waits:
+                await asyncio.sleep(PAUSE_SECONDS)
+        return list(self.failed.values())
+
+    async def _done_before(self) -> int:
+        async with self.database.transaction() as transaction:
+            row = await transaction.one(VAULT["count_rotated"], rotation_id=self.rotation_id)
+        return row["rows"] if row else 0
+
+    async def _left(self) -> list[ServerRef]:
+        async with self.database.transaction() as transaction:
+            rows = await transaction.all(VAULT["due"], failed=self._failed_ids(), **self.plan.parameters)
+        return [ServerRef(**row) for row in rows]
+
+    async def _pass(self, server_type: ServerType, told: Told, total: int) -> None:
+        """Once over all rows of a table, in the order of their ids."""
+        after: UUID | None = FIRST
+        while after is not None:
+            after, resealed = await self._next(server_type, after)
+            self.done += resealed
+            if resealed:
+                await told({"done": self.done, "total": max(total, self.done)})
+
+    async def _next(self, server_type: ServerType, after: UUID) -> tuple[UUID | None, int]:
+        """One batch, in one transaction: the last id that it looked at, and how many values it sealed anew."""
+        async with self.database.transaction() as transaction:
+            rows = await transaction.all(
+                VAULT[f"take_due_{server_type}"],
+                after=after,
+                failed=self._failed_ids(),
+                limit=self.batch,
+                **self.plan.parameters,
+            )
+            ring = self.source.current().promoted(self.plan.new_key_id)
+            sealed = [one for row in rows if (one := self._sealed(ring, ServerRef(server_type, row["id"]), row))]
+            resealed = await self._store(transaction, server_type, sealed) if sealed else 0
+        return (rows[-1]["id"] if rows else None), resealed
+
+    def _sealed(self, ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> tuple[UUID, bytes, bytes] | None:
+        """A row's id, its bytes, and those to put in their place, which were opened again and compared."""
+        plaintext = opened(ring, ref, row)
+        if plaintext is None:
+            self.failed[ref] = cannot_open(ref, row["key_id"])
+            return None
+        sealed = seal(ring, Place.of_server(ref), plaintext)
+        if open_sealed(ring, Place.of_server(ref), sealed.data, sealed.key_id) != plaintext:
+            raise CannotOpen(str(Place.of_server(ref)), sealed.key_id)
+        return row["id"], row["config_encrypted"], sealed.data
+
+    async def _store(
+        self, transaction: Transaction, server_type: ServerType, sealed: list[tuple[UUID, bytes, bytes]]
+    ) -> int:
+        ids, old, new = (list(column) for column in zip(*sealed, strict=True))
+        await transaction.run(VAULT["no_new_revision"])
+        return await transaction.run(
+            VAULT[f"reseal_{server_type}"],
+            ids=ids,
+            old=old,
+            new=new,
+            new_key_id=self.plan.new_key_id,
+            rotation_id=self.rotation_id,
+        )
+
+    def _failed_ids(self) -> list[UUID]:
+        return [ref.server_ref_id for ref in self.failed]
+
+
+async def sealed_values(
+    database: Database, rotation_id: UUID | None = None, *, limit: int = 500
+) -> AsyncIterator[tuple[ServerRef, dict[str, Any]]]:
+    """Every sealed value, page by page: `id`, `key_id`, `config_encrypted`, and whether the rotation sealed it anew."""
+    for server_type in SERVER_TYPES:
+        after: UUID | None = FIRST
+        while after is not None:
+            async with database.transaction() as transaction:
+                rows = await transaction.all(
+                    VAULT[f"sealed_{server_type}"], after=after, rotation_id=rotation_id, limit=limit
+                )
+            for row in rows:
+                yield ServerRef(server_type, row["id"]), row
+            after = rows[-1]["id"] if rows else None

@@ -1,0 +1,232 @@
+"""The rotation of the vault's keys: every sealed value goes under a new key while all of them stay readable.
+
+begin -> promote -> reseal -> verify -> finish. What is sealed under which key is the only cursor: a rotation that was
+killed is resumed by starting it again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+from uuid import UUID
+
+from nexus_hub.db.pool import Database
+from nexus_hub.errors import InternalError, InvalidRequest, NoSecondKey, NotFound, RotationRunning
+from nexus_hub.vault import backups
+from nexus_hub.vault.keyring import Keyring, KeyringSource
+from nexus_hub.vault.keys import checked_key_id
+from nexus_hub.vault.resealing import VAULT, Resealing, RotationPlan, Told, cannot_open, opened, sealed_values
+
+__all__ = ["Rotation", "RotationPlan", "RotationReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class RotationReport:
+    """How a rotation ended: `updated` values were sealed anew by it and opened afterwards, `errors` has a line for
+    each that was not; `seconds` since it was first started."""
+
+    rotation_id: UUID
+    old_key_id: str | None
+    new_key_id: str
+    updated: int
+    errors: list[str]
+    seconds: float
+    promoted: bool
+
+    @property
+    def advice(self) -> str | None:
+        """What is left to the operator to do."""
+        if self.promoted:
+            return None
+        return (
+            f"New values are still sealed under the old key: make the key {self.new_key_id} the primary for every "
+            "process (VAULT_ENCRYPTION_KEY, and the old one as VAULT_OLD_KEY), start them anew, then rotate once more."
+        )
+
+
+class Rotation:
+    """Rotates the keys of one hub; `batch` values to a transaction, `patience` seconds for rows that others hold."""
+
+    def __init__(self, database: Database, source: KeyringSource, *, batch: int = 50, patience: float = 30) -> None:
+        self._database = database
+        self._source = source
+        self._batch = batch
+        self._patience = patience
+
+    async def plan(self, old_key_id: str | None = None, new_key_id: str | None = None) -> RotationPlan:
+        """What a rotation would do. Without `new_key_id`: go on with the last one if it was interrupted, else go to
+        the one key of the ring that is new.
+
+        Raises:
+            InvalidRequest: these are no ids of keys, both are the same, or several keys are new.
+            NotFound: the ring lacks the key.
+            NoSecondKey: it has no new one.
+        """
+        ring = self._source.current()
+        old = None if old_key_id is None else _known(ring, old_key_id, "old_key_id")
+        new = await self._next_key_id() if new_key_id is None else _known(ring, new_key_id, "new_key_id")
+        if old == new:
+            raise InvalidRequest(f"old_key_id and new_key_id are both {new}; name two keys, or only the new one.")
+        return RotationPlan(new, old)
+
+    async def _next_key_id(self) -> str:
+        async with self._database.transaction() as transaction:
+            last = await transaction.one(VAULT["last_rotation"])
+            used = {row["key_id"] for row in await transaction.all(VAULT["used_key_ids"])}
+        if _interrupted(last) and self._source.current().get(last["new_key_id"]):
+            return str(last["new_key_id"])
+        waiting = self._source.waiting(used)
+        if not waiting:
+            raise NoSecondKey(self._source.remedy())
+        if len(waiting) > 1:
+            raise InvalidRequest(f"Several keys are new: {', '.join(waiting)}. Name one of them as new_key_id.")
+        return waiting[0]
+
+    async def dry_run(self, plan: RotationPlan) -> dict[str, Any]:
+        """What would be sealed anew, `{"would_update", "errors"}`; every value is opened and none is changed."""
+        would_update, errors = 0, []
+        async for ref, row in sealed_values(self._database):
+            if plan.takes(row["key_id"]):
+                if opened(self._source.current(), ref, row) is None:
+                    errors.append(cannot_open(ref, row["key_id"]))
+                else:
+                    would_update += 1
+        return {"would_update": would_update, "errors": errors}
+
+    async def run(self, plan: RotationPlan, told: Told, flow_run_id: UUID | None = None) -> RotationReport:
+        """All steps of a rotation, or of what is left of one.
+
+        Raises:
+            RotationRunning: another one is under way.
+            NotFound: the new key has left the ring.
+        """
+        async with self.alone():
+            rotation_id = await self.begin(plan, flow_run_id)
+            promoted = await self.promote(plan)
+            errors = await self.reseal(rotation_id, plan, told)
+            updated, unverified = await self.verify(rotation_id, plan)
+            return await self.finish(rotation_id, updated, errors + unverified, promoted=promoted)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Keep all other rotations and restores out; the steps below belong into this block.
+
+        Raises:
+            RotationRunning: another one is under way.
+        """
+        async with self._database.alone("vault-rotation") as alone:
+            if not alone:
+                raise RotationRunning
+            yield
+
+    async def begin(self, plan: RotationPlan, flow_run_id: UUID | None = None) -> UUID:
+        """Note the rotation's start; the last one is gone on with if it was interrupted on the way to the same key."""
+        primary = self._source.current().primary.id
+        old_key_id = plan.old_key_id or (primary if primary != plan.new_key_id else None)
+        async with self._database.transaction() as transaction:
+            last = await transaction.one(VAULT["last_rotation"])
+            if _interrupted(last) and last["new_key_id"] == plan.new_key_id:
+                row = await transaction.one(VAULT["resume_rotation"], id=last["id"], flow_run_id=flow_run_id)
+            else:
+                row = await transaction.one(
+                    VAULT["begin_rotation"],
+                    old_key_id=old_key_id,
+                    new_key_id=plan.new_key_id,
+                    flow_run_id=flow_run_id,
+                )
+        return _id(row)
+
+    async def promote(self, plan: RotationPlan) -> bool:
+        """Let all who share the keyring seal under the new key; False where only the operator can do that.
+
+        Raises:
+            NotFound: the new key has left the ring.
+        """
+        return await asyncio.to_thread(self._source.promote, plan.new_key_id)
+
+    async def reseal(self, rotation_id: UUID, plan: RotationPlan, told: Told) -> list[str]:
+        """Seal all values anew, and tell of each batch; a line for each that can't be, which stays as it is.
+
+        Raises:
+            NotFound: the new key has left the ring.
+        """
+        work = Resealing(self._database, self._source, plan, rotation_id, self._batch, self._patience)
+        return await work.run(told)
+
+    async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str]]:
+        """Open every value under the new key: how many of the rotation's do, and a line for each that does not."""
+        updated, errors = 0, []
+        async for ref, row in sealed_values(self._database, rotation_id):
+            if row["key_id"] == plan.new_key_id:
+                if opened(self._source.current(), ref, row) is None:
+                    errors.append(cannot_open(ref, row["key_id"]))
+                else:
+                    updated += row["rotated"]
+        return updated, errors
+
+    async def finish(self, rotation_id: UUID, updated: int, errors: list[str], *, promoted: bool) -> RotationReport:
+        """Note the rotation's end, and report."""
+        async with self._database.transaction() as transaction:
+            row = await transaction.one(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
+        if row is None:
+            raise InternalError
+        return RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+
+    async def status(self) -> dict[str, Any]:
+        """The ring's keys by their ids with the rows under each, the rows under other keys or none, the last rotation
+        and the number of backups."""
+        held = self._source.current().keys()
+        async with self._database.transaction() as transaction:
+            found = await transaction.all(VAULT["rows_per_key"])
+            last = await transaction.one(VAULT["last_rotation"])
+            kept = await transaction.one(VAULT["count_backups"])
+        rows = {row["key_id"]: row["rows"] for row in found}
+        keys = [{"key_id": key.id, "primary": key == held[0], "rows": rows.pop(key.id, 0)} for key in held]
+        return {
+            "primary_key_id": held[0].id,
+            "keys": keys,
+            "unbound": rows.pop(None, 0),
+            "missing_keys": [{"key_id": key_id, "rows": count} for key_id, count in rows.items()],
+            "last_rotation": last,
+            "backups": kept["rows"] if kept else 0,
+        }
+
+    async def restore(self, new_key_id: str) -> dict[str, Any]:
+        """Put back what rotations to that key replaced: `{"restored", "left"}`, the latter a line for each value that
+        was changed since or whose backup can't be opened.
+
+        Raises:
+            InvalidRequest: that is no id of a key.
+            NotFound: no rotation went to that key.
+            RotationRunning: a rotation is under way.
+        """
+        key_id = checked_key_id(new_key_id, what="key_id")
+        async with self.alone():
+            return await backups.restore(self._database, self._source.current(), key_id, batch=self._batch)
+
+    async def purge_backups(self, days: int = 30) -> int:
+        """Throw away backups that are older than so many days; how many there were.
+
+        Raises:
+            InvalidRequest: days outside 0..3650.
+        """
+        return await backups.purge(self._database, days)
+
+
+def _known(ring: Keyring, key_id: str, what: str) -> str:
+    checked = checked_key_id(key_id, what=what)
+    if ring.get(checked) is None:
+        raise NotFound("vault key", checked)
+    return checked
+
+
+def _interrupted(last: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    return last is not None and last["finished_at"] is None and last["restored_at"] is None
+
+
+def _id(row: dict[str, Any] | None) -> UUID:
+    if row is None:
+        raise InternalError
+    found: UUID = row["id"]
+    return found
