@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nexus_hub.db.listen import JobChange, listen
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import Dispatcher, prefect_auth
+from nexus_hub.jobs.changes import Changes
 from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.submit import Handovers
 from nexus_hub.jobs.sweep import Sweep
@@ -33,9 +34,14 @@ class Runtime:
     execution: Execution
     handovers: Handovers
     sweep: Sweep
+    changes: Changes
 
     def notice(self, change: JobChange | None) -> None:
-        """Stop the work on a job that ended elsewhere; one whose notice was missed is found by its heartbeat."""
+        """Hand a change on, and stop the work on a job that ended elsewhere.
+
+        A job whose notice was missed is found by its heartbeat.
+        """
+        self.changes.notice(change)
         if change is not None and change.status in {"cancelled", "failed"}:
             self.execution.lose(change.job_id)
 
@@ -75,8 +81,9 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             execution=Execution(database, servers, connections, settings.max_result_bytes),
             handovers=Handovers(database, dispatcher),
             sweep=Sweep(database, dispatcher),
+            changes=Changes(database),
         )
-        for loop in (runtime.sweep.run(), runtime.watch()):
+        for loop in (runtime.sweep.run(), runtime.watch(), runtime.changes.run()):
             stack.push_async_callback(stop, asyncio.create_task(loop))
         stack.push_async_callback(runtime.handovers.drain)
         yield runtime
