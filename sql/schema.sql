@@ -123,9 +123,19 @@ CREATE FUNCTION public.nexus_job_after_write() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $$
+DECLARE
+    v_event text := 'state';
 BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.progress IS DISTINCT FROM NEW.progress
+        AND (OLD.status, OLD.attempt, OLD.available_at, OLD.flow_run_id, OLD.cancel_requested_at)
+            IS NOT DISTINCT FROM (NEW.status, NEW.attempt, NEW.available_at, NEW.flow_run_id, NEW.cancel_requested_at)
+    THEN
+        v_event := 'progress';
+    END IF;
     PERFORM pg_notify('nexus_jobs', json_build_object(
-        'id', NEW.id, 'version', NEW.version, 'status', NEW.status, 'user_id', NEW.user_id)::text);
+        'id', NEW.id, 'version', NEW.version, 'status', NEW.status, 'user_id', NEW.user_id,
+        'job_type', NEW.job_type, 'attempt', NEW.attempt, 'error_code', left(NEW.error_code, 100),
+        'event', v_event)::text);
     RETURN NULL;
 END
 $$;
@@ -136,13 +146,20 @@ CREATE FUNCTION public.nexus_job_before_write() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $_$
+DECLARE
+    v_beat job_results;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF OLD.status IN ('completed', 'failed', 'cancelled') THEN
             RAISE EXCEPTION 'Job % has ended as %; what has ended does not change.', OLD.id, OLD.status
                 USING ERRCODE = 'NX001';
         END IF;
-        NEW.version := OLD.version + 1;
+        v_beat := OLD;
+        v_beat.heartbeat_at := NEW.heartbeat_at;
+        v_beat.lease_expires_at := NEW.lease_expires_at;
+        v_beat.sent_at := NEW.sent_at;
+        -- *= compares images: it also takes columns of types without an equality.
+        NEW.version := CASE WHEN NEW *= v_beat THEN OLD.version ELSE OLD.version + 1 END;
     END IF;
 
     IF NEW.server_ref_id IS NOT NULL AND NEW.server_ref_id IS DISTINCT FROM OLD.server_ref_id THEN
@@ -728,6 +745,10 @@ CREATE INDEX idx_job_results_by_user ON public.job_results USING btree (user_id,
 -- Name: idx_job_results_cleanup; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_job_results_cleanup ON public.job_results USING btree (status, completed_at) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+
+-- Name: idx_job_results_ended; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_ended ON public.job_results USING btree (completed_at, id) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
 
 -- Name: idx_job_results_flow_run; Type: INDEX; Schema: public; Owner: -
 
