@@ -11,6 +11,7 @@ from nexus_hub.db.listen import JobChange, listen
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import Dispatcher, prefect_auth
 from nexus_hub.jobs.changes import Changes
+from nexus_hub.jobs.cleanup import Cleanup
 from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.submit import Handovers
@@ -43,6 +44,7 @@ class Runtime:
     refresher: Refresher
     rotation: Rotation
     changes: Changes
+    cleanup: Cleanup
 
     def notice(self, change: JobChange | None) -> None:
         """Hand a change on, and stop the work on a job that ended elsewhere.
@@ -101,6 +103,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             refresher=Refresher(database, servers),
             rotation=Rotation(database, source),
             changes=Changes(database),
+            cleanup=Cleanup(database, dispatcher),
         )
         for loop in (runtime.sweep.run(), runtime.watch(), runtime.changes.run()):
             stack.push_async_callback(stop, asyncio.create_task(loop))

@@ -209,3 +209,6 @@ SELECT job.id, job.version, job.status, job.user_id, job.job_type, job.attempt, 
 FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS known (id, version)
 JOIN job_results AS job ON job.id = known.id
 WHERE job.version > known.version;
+
+-- name: purge_rate_limits
+DELETE FROM rate_limit_tracking WHERE window_start < clock_timestamp() - interval '2 minutes';
