@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from nexus_hub.db.queries import blocks
 
@@ -21,3 +22,12 @@ def one(connection: Connection, query: str, *params: object) -> dict[str, Any]:
 def count(connection: Connection, query: str, *params: object) -> int:
     """How many rows a statement touches or gives."""
     return connection.execute(query.encode(), params or None).rowcount
+
+
+def contents(url: str) -> str:
+    """All rows of all tables of a database, as text."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        query = sql.SQL("SELECT t::text FROM {} AS t")
+        rows = (connection.execute(query.format(sql.Identifier(name))).fetchall() for (name,) in names)
+        return "\n".join(f"{name}\n{found}" for (name,), found in zip(names, rows, strict=True))

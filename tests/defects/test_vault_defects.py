@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 import pytest_asyncio
@@ -36,7 +37,7 @@ from tests.defects import seed_code
 from tests.defects.replay import SEED, Connection, one
 from tests.faults.test_rotation_kills import rotated
 from tests.fixtures.postgres import HubDatabase
-from tests.fixtures.sealed import SealedRow, corrupt_row, insert, sealed_row, stored, unbound_row
+from tests.fixtures.sealed import SealedRow, corrupt_row, forms, insert, sealed_row, stored, unbound_row
 
 OLD, NEW = VaultKey.generate(), VaultKey.generate()
 PLAN = RotationPlan(NEW.id)
@@ -346,3 +347,30 @@ async def test_defect_09_a_rotation_with_errors_fails_and_has_a_backup_and_a_ver
     assert capsys.readouterr().err.splitlines() == named
     assert await rotation.restore(NEW.id) == {"restored": 1, "left": []}
     assert stored(database.owner_url) == before
+
+
+async def test_defect_10_a_request_with_a_key_is_refused_and_the_key_is_not_repeated(
+    database: HubDatabase, keyring: KeyringFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The seed's script sends both keys in a body; its function reads them from settings of the database.
+
+    What Prefect and the logs hold of keys is asked in tests/flows, where a Prefect server runs.
+    """
+    settings = settings_of(database, tmp_path)
+    settings.vault_encryption_key, settings.service_key = None, SecretStr("the-service-key-of-this-test")
+    app, path = create_app(settings), "/internal/vault-rotate"
+    headers = {"Authorization": "Bearer the-service-key-of-this-test"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=headers) as client,
+    ):
+        for body in (
+            {"action": "rotate_vault_key", "old_key_hex": OLD.reveal(), "new_key_hex": NEW.reveal()},
+            {"old_key_id": OLD.reveal(), "new_key_id": NEW.id},
+            {"new_key_id": NEW.reveal()},
+        ):
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 400
+            assert not any(form in answer.content + caplog.text.encode() for key in (OLD, NEW) for form in forms(key))
+        tried = await client.post(path, json={"new_key_id": NEW.id, "dry_run": True})
+        assert tried.json() == {"would_update": 0, "errors": []}, "ids are all it needs"
