@@ -15,6 +15,12 @@ from nexus_hub.jobs import store
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.models import OPERATOR
 from nexus_hub.runtime import Runtime
+from nexus_hub.vault.keyring import FixedKeyring, Keyring
+from nexus_hub.vault.keys import VaultKey
+from nexus_hub.vault.rotation import Rotation
+from tests.defects.replay import contents
+from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.sealed import forms, insert, sealed_row, unbound_row
 
 SECRET = "s3cret-in-a-message"
 
@@ -200,3 +206,29 @@ async def test_a_crash_closes_the_row(hub_database: Database, mirror: Mirror) ->
     with pytest.raises(KeyboardInterrupt):
         await ended(steps, retries=0)
     assert [row[:2] for row in await rows(hub_database)] == [("failed", "run-lost")]
+
+
+async def test_defect_10_prefect_and_the_logs_hold_ids_of_keys_only(
+    mirror: Mirror,
+    prefect_server: Path,
+    database: HubDatabase,
+    hub_database: Database,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The seed sends the keys themselves, which Prefect would store as parameters of the flow."""
+    from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
+
+    from flows.rotate_vault_key import rotate_vault_key
+    from tasks import context
+
+    old, new = VaultKey.generate(), VaultKey.generate()
+    insert(database.owner_url, sealed_row(old), unbound_row(old))
+    rotation = Rotation(hub_database, FixedKeyring(Keyring(old, (new,)), new))
+    context.use(cast("Runtime", SimpleNamespace(database=hub_database, mirror=mirror, rotation=rotation)))
+    state = await rotate_vault_key(new_key_id=new.id, return_state=True)
+    assert (state.name, state.message) == ("Completed", f"2 values under key {new.id}, 0 left")
+    file = Path(PREFECT_SERVER_DATABASE_CONNECTION_URL.value().split(":///")[1])
+    kept = [*file.parent.glob(f"{file.name}*"), *(one for one in prefect_server.rglob("*") if one.is_file())]
+    found = b"".join(one.read_bytes() for one in kept) + (caplog.text + contents(database.admin_url)).encode()
+    assert new.id.encode() in found
+    assert not [key.id for key in (old, new) for form in forms(key) if form in found]

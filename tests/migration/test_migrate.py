@@ -1,6 +1,4 @@
 import asyncio
-import secrets
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -11,16 +9,6 @@ from nexus_hub.errors import CannotMigrate, DatabaseUnavailable
 from tests.fixtures.postgres import OWNER, HubDatabase, created_database, ensure_role, url_as
 
 NAMES = [migration.name for migration in known_migrations()]
-
-
-@pytest.fixture
-def stranger(postgres_admin_url: str) -> Iterator[str]:
-    """The name of a login role that nothing was granted to."""
-    name = f"nexus_test_{secrets.token_hex(6)}"
-    with psycopg.connect(postgres_admin_url, autocommit=True) as connection:
-        ensure_role(connection, name, "LOGIN PASSWORD 'nexus-test'")
-        yield name
-        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
 async def test_an_empty_database_gets_every_migration_once(empty_database: HubDatabase) -> None:

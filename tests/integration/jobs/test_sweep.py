@@ -1,7 +1,7 @@
 """The sweep on a real database; only Prefect's side is played."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,78 +10,11 @@ import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database
-from nexus_hub.dispatch import Dispatcher, RunState
-from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.dispatch import RunState
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.sweep import Sweep, Swept
+from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
 from tests.fixtures.postgres import HubDatabase
-
-LONG_AGO = timedelta(minutes=5)
-
-
-class PlayedPrefect(Dispatcher):
-    """Knows of runs what it is told; starts a run once for each attempt, as the idempotency key makes Prefect do."""
-
-    def __init__(self) -> None:
-        super().__init__("http://unused.invalid/api", None)
-        self.runs: dict[tuple[UUID, int], UUID] = {}
-        self.known: dict[UUID, RunState] = {}
-        self.crashed: list[UUID] = []
-        self.started: list[tuple[str, str, UUID, int]] = []
-        self.away = False
-        self.refused_types: set[str] = set()
-        self.gate: asyncio.Event | None = None
-
-    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int) -> UUID:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.away or job_type in self.refused_types:
-            raise PrefectUnavailable("away")
-        self.started.append((job_type, name, job_id, attempt))
-        return self.runs.setdefault((job_id, attempt), uuid4())
-
-    async def crash(self, flow_run_id: UUID) -> None:
-        self.crashed.append(flow_run_id)
-
-    async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
-        if self.away:
-            raise PrefectUnavailable("away")
-        return {run: self.known[run] for run in flow_run_ids if run in self.known}
-
-
-class Table:
-    """`job_results` as its owner sees it."""
-
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self.connection = connection
-
-    async def add(self, **columns: Any) -> UUID:
-        defaults = {"job_type": "tool_invoke", "server_id": str(uuid4()), "tool_name": "t", "created_at": ago(LONG_AGO)}
-        row = defaults | {"available_at": ago(LONG_AGO)} | columns
-        names, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
-        cursor = await self.connection.execute(
-            f"INSERT INTO job_results ({names}) VALUES ({places}) RETURNING id".encode(), row
-        )
-        found = await cursor.fetchone()
-        assert found is not None
-        job_id: UUID = found[0]
-        return job_id
-
-    async def running(self, **columns: Any) -> UUID:
-        leased = {"status": "running", "attempt": 1, "claim_id": uuid4(), "lease_expires_at": ago(timedelta(seconds=1))}
-        return await self.add(**leased | {"flow_run_id": uuid4(), "dispatched_at": ago(LONG_AGO)} | columns)
-
-    async def get(self, job_id: UUID, *columns: str) -> tuple[Any, ...]:
-        cursor = await self.connection.execute(
-            f"SELECT {', '.join(columns)} FROM job_results WHERE id = %s".encode(), [job_id]
-        )
-        found = await cursor.fetchone()
-        assert found is not None
-        return tuple(found)
-
-
-def ago(span: timedelta) -> datetime:
-    return datetime.now(UTC) - span
 
 
 @pytest.fixture
