@@ -8,9 +8,12 @@ from prefect.artifacts import acreate_markdown_artifact
 from nexus_hub.jobs.execution import Attempt
 
 
-async def leave(markdown: str, *, key: str | None = None) -> None:
-    """Attach a page to this flow run; with a key it is on Prefect's page of artifacts too, with its history."""
-    await acreate_markdown_artifact(markdown, key=key)
+async def leave(markdown: str, summary: str, *, key: str | None = None) -> None:
+    """Attach a page to this flow run; with a key it is on Prefect's page of artifacts too, with its history.
+
+    A key is a row that every such run writes to: flows that run often go without one.
+    """
+    await acreate_markdown_artifact(markdown, key=key, description=summary)
 
 
 def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
@@ -24,9 +27,8 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
         "error": code,
         "seconds": f"{attempt.seconds:.3f}",
     }
-    rows = [{"what": name, "value": value} for name, value in facts.items() if value is not None]
     where = f"Arguments and result are in the hub: `nexus-hub job show {attempt.id}`"
-    return f"# {outcome}\n\n{table(rows, {'what': 'what', 'value': 'value'})}\n\n{where}\n"
+    return f"# {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
@@ -34,6 +36,12 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(key)) for key in columns) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def facts_table(facts: Mapping[str, Any]) -> str:
+    """Facts by their names; those that are None are left out."""
+    rows = [{"what": name, "value": value} for name, value in facts.items() if value is not None]
+    return table(rows, {"what": "what", "value": "value"})
 
 
 def _cell(value: Any) -> str:

@@ -49,10 +49,10 @@ async def _work(attempt: Attempt) -> "State[None]":
         await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
         outcome = await jobs.record_job(attempt)
-        await leave(attempt_page(attempt, outcome, failure.code))
+        await leave(attempt_page(attempt, outcome, failure.code), outcome)
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
     outcome = await jobs.record_job(attempt)
-    await leave(attempt_page(attempt, outcome, None))
+    await leave(attempt_page(attempt, outcome, None), outcome)
     return _ended(outcome)
 
 

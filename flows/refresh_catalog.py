@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 
 from flows.artifacts import table
 from flows.this_run import run_name
-from flows.upkeep import HOOKS, Upkeep, run_upkeep
+from flows.upkeep import HOOKS, Problem, Upkeep, run_upkeep
 from nexus_hub.catalog.refresh import Due, Refreshed
 from tasks import catalog
 
@@ -89,3 +89,7 @@ class CatalogReport:
         """The message of the run's state."""
         failing = sum(one.error_code is not None for one in self.servers)
         return f"{len(self.servers) - failing} of {len(self.servers)} servers refreshed, {failing} failing"
+
+    def problem(self) -> Problem | None:
+        """None: a server that can't be read rests, and is tried again."""
+        return None

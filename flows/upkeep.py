@@ -24,6 +24,14 @@ PASSING = {DatabaseUnavailable.code}
 """What a later try of the same flow run may find mended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a run counts as failed though it came to its end."""
+
+    code: str
+    error: str
+
+
 class Report(Protocol):
     """What a flow has done: for the row, for people, and in a few words."""
 
@@ -35,6 +43,9 @@ class Report(Protocol):
 
     def summary(self) -> str:
         """The message of the run's state."""
+
+    def problem(self) -> Problem | None:
+        """What makes it a failure all the same."""
 
 
 @dataclass
@@ -60,12 +71,12 @@ class Upkeep:
 Steps = Callable[[Upkeep], Awaitable[Report | None]]
 
 
-async def run_upkeep(kind: Kind, job_id: UUID | None, steps: Steps) -> "State[None]":
+async def run_upkeep(kind: Kind, job_id: UUID | None, steps: Steps, *, lock: str | None = None) -> "State[None]":
     """Take the steps, unless another run of this flow is at it; a report of None: there was nothing to do."""
     async with available(), AsyncExitStack() as signs:
         run = Upkeep(kind, job_id, signs)
         try:
-            async with alone(flow_run.flow_name):
+            async with alone(flow_run.flow_name, lock or flow_run.flow_name):
                 report = await steps(run)
             return await _ended(run, report)
         except TaskFailed as failure:
@@ -73,14 +84,20 @@ async def run_upkeep(kind: Kind, job_id: UUID | None, steps: Steps) -> "State[No
 
 
 async def _ended(run: Upkeep, report: Report | None) -> "State[None]":
-    if report is None and run.job_id is not None:
-        await run.begin({})
-    if run.row is not None:
-        await mirror.complete_mirror(run.row, report.as_result() if report else {})
     if report is None:
+        if run.job_id is not None:
+            await run.begin({})
+            await mirror.complete_mirror(run.row or run.job_id, {}, None, None)
         return Completed(message="nothing to do")
-    await leave(report.as_markdown(), key=flow_run.flow_name)
-    return Completed(message=report.summary())
+    problem = report.problem()
+    if run.row is not None:
+        code, error = (problem.code, problem.error) if problem else (None, None)
+        await mirror.complete_mirror(run.row, report.as_result(), code, error)
+    await leave(report.as_markdown(), report.summary(), key=flow_run.flow_name)
+    if problem is None:
+        return Completed(message=report.summary())
+    await give_up_retries()
+    return Failed(message=f"{problem.code}: {problem.error}")
 
 
 async def _failed(run: Upkeep, failure: TaskFailed) -> "State[None]":

@@ -23,6 +23,8 @@ FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prom
 """Job type -> flow; the deployment of each is `<flow>/nexus`."""
 UPKEEP = {"cache_refresh": "refresh-catalog", "key_rotation": "rotate-vault-key", "job_cleanup": "cleanup-jobs"}
 """The type of a mirrored row -> the flow that looks after the hub."""
+CHECKS = ("check-jobs",)
+"""Flows that only look."""
 DEPLOYMENT = POOL = "nexus"
 LONGEST_NAME = 150
 _NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
@@ -181,7 +183,7 @@ class Dispatcher:
             PrefectUnavailable: Prefect does not answer.
         """
         missing = []
-        for flow in FLOWS.values():
+        for flow in (*FLOWS.values(), *UPKEEP.values(), *CHECKS):
             answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
             if answer.status_code == httpx.codes.NOT_FOUND:
                 missing.append(f"{flow}/{DEPLOYMENT}")

@@ -51,6 +51,8 @@ class HubError(Exception):
 
     code: ClassVar[str] = "hub-error"
     status: ClassVar[int] = 500
+    public: ClassVar[bool] = False
+    """Whether the message may be stored by Prefect: it is made of our own words, ids and numbers alone."""
 
     @property
     def message(self) -> str:
@@ -206,6 +208,7 @@ class AtWork(Conflict):
     """Another run of the same flow is at it."""
 
     code = "at-work"
+    public = True
 
     def __init__(self, flow: str) -> None:
         super().__init__(f"Another run of {flow} is at work; wait for its end, or look at it in Prefect.")
@@ -215,6 +218,7 @@ class RotationRunning(Conflict):
     """Another rotation of the vault's keys, or a restore, is under way."""
 
     code = "rotation-running"
+    public = True
 
     def __init__(self) -> None:
         super().__init__("A rotation of the vault's keys is under way; see how it ends with: nexus-hub vault status")
@@ -224,6 +228,7 @@ class NoSecondKey(Conflict):
     """There is no key to rotate to."""
 
     code = "no-second-key"
+    public = True
 
     def __init__(self, remedy: str) -> None:
         super().__init__(f"There is no second key to rotate to: {remedy}")

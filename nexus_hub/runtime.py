@@ -10,6 +10,8 @@ from nexus_hub.catalog.refresh import Refresher
 from nexus_hub.db.listen import JobChange, listen
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import Dispatcher, prefect_auth
+from nexus_hub.jobs.changes import Changes
+from nexus_hub.jobs.cleanup import Cleanup
 from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.submit import Handovers
@@ -41,9 +43,15 @@ class Runtime:
     upkeep: Upkeep
     refresher: Refresher
     rotation: Rotation
+    changes: Changes
+    cleanup: Cleanup
 
     def notice(self, change: JobChange | None) -> None:
-        """Stop the work on a job that ended elsewhere; one whose notice was missed is found by its heartbeat."""
+        """Hand a change on, and stop the work on a job that ended elsewhere.
+
+        A job whose notice was missed is found by its heartbeat.
+        """
+        self.changes.notice(change)
         if change is not None and change.status in {"cancelled", "failed"}:
             self.execution.lose(change.job_id)
 
@@ -94,8 +102,10 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             upkeep=Upkeep(database, mirror, dispatcher),
             refresher=Refresher(database, servers),
             rotation=Rotation(database, source),
+            changes=Changes(database),
+            cleanup=Cleanup(database, dispatcher),
         )
-        for loop in (runtime.sweep.run(), runtime.watch()):
+        for loop in (runtime.sweep.run(), runtime.watch(), runtime.changes.run()):
             stack.push_async_callback(stop, asyncio.create_task(loop))
         stack.push_async_callback(runtime.handovers.drain)
         yield runtime

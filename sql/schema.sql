@@ -123,9 +123,19 @@ CREATE FUNCTION public.nexus_job_after_write() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $$
+DECLARE
+    v_event text := 'state';
 BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.progress IS DISTINCT FROM NEW.progress
+        AND (OLD.status, OLD.attempt, OLD.available_at, OLD.flow_run_id, OLD.cancel_requested_at)
+            IS NOT DISTINCT FROM (NEW.status, NEW.attempt, NEW.available_at, NEW.flow_run_id, NEW.cancel_requested_at)
+    THEN
+        v_event := 'progress';
+    END IF;
     PERFORM pg_notify('nexus_jobs', json_build_object(
-        'id', NEW.id, 'version', NEW.version, 'status', NEW.status, 'user_id', NEW.user_id)::text);
+        'id', NEW.id, 'version', NEW.version, 'status', NEW.status, 'user_id', NEW.user_id,
+        'job_type', NEW.job_type, 'attempt', NEW.attempt, 'error_code', left(NEW.error_code, 100),
+        'event', v_event)::text);
     RETURN NULL;
 END
 $$;
@@ -136,13 +146,20 @@ CREATE FUNCTION public.nexus_job_before_write() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $_$
+DECLARE
+    v_beat job_results;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF OLD.status IN ('completed', 'failed', 'cancelled') THEN
             RAISE EXCEPTION 'Job % has ended as %; what has ended does not change.', OLD.id, OLD.status
                 USING ERRCODE = 'NX001';
         END IF;
-        NEW.version := OLD.version + 1;
+        v_beat := OLD;
+        v_beat.heartbeat_at := NEW.heartbeat_at;
+        v_beat.lease_expires_at := NEW.lease_expires_at;
+        v_beat.sent_at := NEW.sent_at;
+        -- *= compares images: it also takes columns of types without an equality.
+        NEW.version := CASE WHEN NEW *= v_beat THEN OLD.version ELSE OLD.version + 1 END;
     END IF;
 
     IF NEW.server_ref_id IS NOT NULL AND NEW.server_ref_id IS DISTINCT FROM OLD.server_ref_id THEN
@@ -173,6 +190,47 @@ BEGIN
     RETURN NEW;
 END
 $_$;
+
+-- Name: nexus_job_counts(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_job_counts() RETURNS TABLE(total_jobs bigint, completed bigint, failed bigint, pending bigint, running bigint, older_than_7_days bigint)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_condition text;
+    v_plan      json;
+    v_rows      bigint[];
+BEGIN
+    FOREACH v_condition IN ARRAY ARRAY[
+        'true', 'status = ''completed''', 'status = ''failed''', 'created_at < now() - interval ''7 days'''
+    ] LOOP
+        EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM job_results WHERE ' || v_condition INTO v_plan;
+        v_rows := v_rows || (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
+    END LOOP;
+    IF v_rows[1] < 10000 OR NOT EXISTS (
+        SELECT FROM pg_stats s
+        WHERE s.schemaname = 'public' AND s.tablename = 'job_results' AND s.attname = 'status'
+    ) THEN
+        RETURN QUERY
+        SELECT count(*),
+            count(*) FILTER (WHERE j.status = 'completed'),
+            count(*) FILTER (WHERE j.status = 'failed'),
+            count(*) FILTER (WHERE j.status = 'pending'),
+            count(*) FILTER (WHERE j.status = 'running'),
+            count(*) FILTER (WHERE j.created_at < now() - interval '7 days')
+        FROM job_results j;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT v_rows[1], v_rows[2], v_rows[3],
+        count(*) FILTER (WHERE j.status = 'pending'),
+        count(*) FILTER (WHERE j.status = 'running'),
+        v_rows[4]
+    FROM job_results j
+    WHERE j.status IN ('pending', 'running');
+END
+$$;
 
 -- Name: nexus_rate_limit_usage(text, uuid, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
 
@@ -456,6 +514,29 @@ CREATE TABLE public.job_results (
     CONSTRAINT job_results_timeout CHECK ((timeout_seconds > 0))
 );
 
+-- Name: job_results_alert; Type: VIEW; Schema: public; Owner: -
+
+CREATE VIEW public.job_results_alert WITH (security_invoker='true') AS
+ SELECT
+        CASE
+            WHEN (total_jobs > 1000000) THEN 'ALERT: job_results table exceeds 1M rows'::text
+            ELSE 'OK'::text
+        END AS status,
+    total_jobs AS row_count
+   FROM public.nexus_job_counts() c(total_jobs, completed, failed, pending, running, older_than_7_days);
+
+-- Name: job_results_stats; Type: VIEW; Schema: public; Owner: -
+
+CREATE VIEW public.job_results_stats WITH (security_invoker='true') AS
+ SELECT total_jobs,
+    completed,
+    failed,
+    pending,
+    running,
+    older_than_7_days,
+    pg_size_pretty(pg_total_relation_size('public.job_results'::regclass)) AS table_size
+   FROM public.nexus_job_counts() c(total_jobs, completed, failed, pending, running, older_than_7_days);
+
 -- Name: prompt_cache; Type: TABLE; Schema: public; Owner: -
 
 CREATE TABLE public.prompt_cache (
@@ -728,6 +809,14 @@ CREATE INDEX idx_job_results_by_user ON public.job_results USING btree (user_id,
 -- Name: idx_job_results_cleanup; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_job_results_cleanup ON public.job_results USING btree (status, completed_at) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+
+-- Name: idx_job_results_ended; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_ended ON public.job_results USING btree (completed_at, id) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+
+-- Name: idx_job_results_failed_orphans; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_failed_orphans ON public.job_results USING btree (completed_at, id) WHERE ((status = 'failed'::text) AND (error_code = 'orphaned'::text));
 
 -- Name: idx_job_results_flow_run; Type: INDEX; Schema: public; Owner: -
 
@@ -1068,6 +1157,11 @@ REVOKE ALL ON FUNCTION public.nexus_job_after_write() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.nexus_job_before_write() FROM PUBLIC;
 
+-- Name: FUNCTION nexus_job_counts(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_job_counts() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_job_counts() TO nexus_app;
+
 -- Name: FUNCTION nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) FROM PUBLIC;
@@ -1112,6 +1206,14 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.api_tokens TO nexus_app;
 -- Name: TABLE job_results; Type: ACL; Schema: public; Owner: -
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.job_results TO nexus_app;
+
+-- Name: TABLE job_results_alert; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT ON TABLE public.job_results_alert TO nexus_app;
+
+-- Name: TABLE job_results_stats; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT ON TABLE public.job_results_stats TO nexus_app;
 
 -- Name: TABLE prompt_cache; Type: ACL; Schema: public; Owner: -
 

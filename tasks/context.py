@@ -45,14 +45,14 @@ async def available() -> AsyncIterator[Runtime]:
 
 
 @asynccontextmanager
-async def alone(flow: str) -> AsyncIterator[None]:
+async def alone(flow: str, lock: str) -> AsyncIterator[None]:
     """Be the one run of a flow, in all workers; the lock goes with the process that holds it.
 
     Raises:
         TaskFailed: another run is at work, or the database is away.
     """
     try:
-        async with current().database.alone(flow) as free:
+        async with current().database.alone(lock) as free:
             if not free:
                 raise AtWork(flow)
             yield

@@ -66,8 +66,10 @@ def retried_for(*errors: type[HubError]) -> "Callable[[Task[..., Any], TaskRun, 
 
 
 def failed(error: Exception) -> TaskFailed:
-    """What may be said of an error: its code and the first sentence of its class."""
+    """What may be said of an error: its code, and its message if that is public, else its class's first sentence."""
     if not isinstance(error, HubError):
         return TaskFailed(InternalError.code, f"a {type(error).__name__} that should not happen")
+    if error.public:
+        return TaskFailed(error.code, error.message.rstrip("."))
     summary = (type(error).__doc__ or "").partition("\n")[0].partition(";")[0]
     return TaskFailed(error.code, summary.rstrip("."))

@@ -44,9 +44,9 @@ async def begin_mirror(
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only
-async def complete_mirror(job_id: UUID, result: dict[str, Any]) -> None:
-    """Write down that the run ended well."""
-    await current().mirror.complete(job_id, result)
+async def complete_mirror(job_id: UUID, result: dict[str, Any], code: str | None, error: str | None) -> None:
+    """Write down what the run has done, and what makes it a failure all the same."""
+    await current().mirror.complete(job_id, result, code, error)
 
 
 @task(

@@ -1,3 +1,9 @@
 """Fixtures that all tests share."""
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.upstreams", "tests.fixtures.library", "tests.fixtures.hub"]
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.upstreams",
+    "tests.fixtures.library",
+    "tests.fixtures.served",
+    "tests.fixtures.hub",
+]

@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from nexus_hub import __version__
 from nexus_hub.access.tokens import Authenticator, service_key
-from nexus_hub.api import catalog, jobs, problems, servers, users, vault
+from nexus_hub.api import catalog, events, internal, jobs, problems, servers, serving, users, vault
 from nexus_hub.api.access import RuntimeOf
 from nexus_hub.runtime import opened
 from nexus_hub.settings import Settings
@@ -42,8 +41,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app, max_body_bytes=settings.max_body_bytes)
-    for module in (jobs, catalog, servers, users, vault):
-        app.include_router(module.router)
+    for router in (*(one.router for one in (events, jobs, catalog, servers, users, vault, internal)), internal.edge):
+        app.include_router(router)
     app.add_api_route("/healthz", _alive, tags=["health"])
     app.add_api_route("/readyz", _ready, tags=["health"])
     return app
@@ -62,4 +61,4 @@ async def _ready(runtime: RuntimeOf) -> dict[str, Any]:
 
 def serve(settings: Settings) -> None:
     """Run the API until it is told to stop."""
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, access_log=False, log_level="warning")
+    serving.serve(create_app(settings), settings.host, settings.port)

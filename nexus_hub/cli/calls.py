@@ -11,7 +11,7 @@ from nexus_hub.cli.output import Output
 from nexus_hub.client import TERMINAL, HubClient
 from nexus_hub.errors import InvalidRequest
 
-jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, cancel.")
+jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, watch, cancel.")
 
 
 def call(
@@ -120,6 +120,21 @@ def show(job_id: str, as_json: Json = False) -> None:
     async def command(client: HubClient, output: Output) -> None:
         job = await client.job(job_id)
         output.data(job) if as_json else output.fields(job)
+
+    run(as_json, command)
+
+
+@jobs.command("watch")
+def watch(
+    job_id: str,
+    timeout: Annotated[float | None, typer.Option(help="Stop waiting after so many seconds (exit code 3).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a job's states as they come, then its result."""
+
+    async def command(client: HubClient, output: Output) -> int:
+        job = await client.job(job_id)  # says at once if there is none, or no hub
+        return await follow(client, output, job["id"], timeout)
 
     run(as_json, command)
 

@@ -9,6 +9,7 @@ import typer
 
 from nexus_hub import __version__
 from nexus_hub.cli import calls, servers, stack, vault
+from nexus_hub.cli.cleanup import cleanup
 from nexus_hub.cli.context import FAILED, WRONG_USE, Json
 from nexus_hub.errors import HubError
 from nexus_hub.settings import load
@@ -23,7 +24,7 @@ app.add_typer(servers.servers, name="server")
 app.add_typer(servers.users, name="user")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(calls.jobs, name="job")
-for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers.sync):
+for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers.sync, cleanup):
     app.command()(command)
 
 

@@ -113,9 +113,25 @@ def try_server(server: str, as_json: Json = False) -> None:
     _act(server, "test", "answers", as_json)
 
 
-def sync(server: str, as_json: Json = False) -> None:
+def sync(
+    server: Annotated[str | None, typer.Argument(help="Its name or id; without one all servers that are due.")] = None,
+    as_json: Json = False,
+) -> None:
     """Read anew what a server offers, and store it."""
-    _act(server, "sync", "is up to date", as_json)
+    if server is None:
+        run(as_json, _refresh)
+    else:
+        _act(server, "sync", "is up to date", as_json)
+
+
+async def _refresh(client: HubClient, output: Output) -> int:
+    done = await client.request("POST", "/internal/refresh-catalog")
+    if output.as_json:
+        output.data(done)
+    else:
+        columns = {name: name for name in ("server", "tools", "resources", "prompts", "seconds", "error_code")}
+        output.table(done.get("servers", []), columns, "Nothing is due.")
+    return FAILED if any(one["error_code"] for one in done.get("servers", [])) else SUCCESS
 
 
 def _act(server: str, action: str, said: str, as_json: bool) -> None:

@@ -3,28 +3,54 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 from uuid import UUID
 
 import psycopg
 
 from nexus_hub.db.queries import load
+from nexus_hub.models import TERMINAL, JobStatus
 
 logger = logging.getLogger(__name__)
 SESSION = load("session")
 DISPATCH = "nexus_dispatch"
 RETRY_SECONDS = 1.0
+KEEP_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""In seconds: a host or a gateway between that vanished without a word is noticed after 25 s instead of hours."""
+ChangeEvent = Literal["state", "progress"]
 
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """A job's new version and status."""
+    """A job's new version and what it comes to; of an older database's notice only the first three are known."""
 
     job_id: UUID
     version: int
-    status: str
+    status: JobStatus
+    user_id: UUID | None = None
+    job_type: str | None = None
+    attempt: int = 0
+    error_code: str | None = None
+    event: ChangeEvent = "state"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The last change of a row of `job_results`."""
+        members = ("version", "status", "user_id", "job_type", "attempt", "error_code")
+        return cls(row["id"], *(row[member] for member in members))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended with it."""
+        return self.status in TERMINAL
+
+    def brief(self) -> dict[str, Any]:
+        """It as the API tells it."""
+        members = ("version", "status", "job_type", "attempt", "error_code")
+        return {"id": str(self.job_id)} | {member: getattr(self, member) for member in members}
 
 
 async def listen(url: str, changed: Callable[[JobChange | None], None], asked: Callable[[], None]) -> None:
@@ -35,7 +61,7 @@ async def listen(url: str, changed: Callable[[JobChange | None], None], asked: C
     while True:
         with suppress(psycopg.Error, OSError):
             async with await psycopg.AsyncConnection.connect(
-                url, autocommit=True, application_name="nexus-hub listen", connect_timeout=10
+                url, autocommit=True, application_name="nexus-hub listen", connect_timeout=10, **KEEP_ALIVE
             ) as connection:
                 await connection.execute(SESSION["listen"])
                 changed(None)
@@ -49,8 +75,21 @@ async def listen(url: str, changed: Callable[[JobChange | None], None], asked: C
 
 
 def _parsed(payload: str) -> JobChange | None:
+    """A notice as the trigger sends it; every role of the database may send others."""
     try:
         data = json.loads(payload)
-        return JobChange(UUID(str(data["id"])), int(data["version"]), str(data["status"]))
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+        if data["status"] not in get_args(JobStatus):
+            return None
+        owner, code, kind = data.get("user_id"), data.get("error_code"), data.get("job_type")
+        return JobChange(
+            job_id=UUID(str(data["id"])),
+            version=int(data["version"]),
+            status=data["status"],
+            user_id=None if owner is None else UUID(str(owner)),
+            job_type=None if kind is None else str(kind),
+            attempt=int(data.get("attempt", 0)),
+            error_code=None if code is None else str(code),
+            event="progress" if data.get("event") == "progress" else "state",
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None

@@ -74,9 +74,12 @@ class Mirror:
         """A sign of life."""
         await self._run("beat_mirror", id=job_id)
 
-    async def complete(self, job_id: UUID, result: dict[str, Any]) -> None:
-        """End a run well."""
-        await self._end(job_id, "completed", result=json_parameter(result))
+    async def complete(
+        self, job_id: UUID, result: dict[str, Any], code: str | None = None, error: str | None = None
+    ) -> None:
+        """End a run with what it has done; with a code it counts as failed all the same."""
+        status: Literal["completed", "failed"] = "failed" if code else "completed"
+        await self._end(job_id, status, result=json_parameter(result), error_code=code, error=error)
 
     async def fail(self, job_id: UUID, code: str, error: str) -> None:
         """End a run that failed; the error holds nothing secret."""

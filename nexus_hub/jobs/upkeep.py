@@ -19,7 +19,7 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run that was handed to Prefect; `result` once it has completed."""
+    """A run that was handed to Prefect; `result` once it has come to its end."""
 
     job_id: UUID
     flow_run_id: UUID
@@ -27,17 +27,18 @@ class Started:
 
 
 class Upkeep:
-    """Starts such a run and waits for it."""
+    """Starts such a run and waits `patience` seconds for it."""
 
-    def __init__(self, database: Database, mirror: Mirror, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, database: Database, mirror: Mirror, dispatcher: Dispatcher, *, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._database = database
         self._mirror = mirror
         self._dispatcher = dispatcher
+        self.patience = patience
 
-    async def run(
-        self, kind: Kind, name: str, parameters: dict[str, Any], *, patience: float = PATIENCE_SECONDS
-    ) -> Started:
-        """Start a run and wait so many seconds for its result; the parameters are stored by Prefect.
+    async def run(self, kind: Kind, name: str, parameters: dict[str, Any]) -> Started:
+        """Start a run and wait for its result; the parameters are stored by Prefect.
 
         Raises:
             PrefectUnavailable: it could not be started; its row says so.
@@ -56,10 +57,10 @@ class Upkeep:
             await self._mirror.fail(job_id, error.code, error.message)
             raise
         await self._mirror.hand_over(job_id, flow_run_id)
-        return Started(job_id, flow_run_id, await self._result(job_id, patience))
+        return Started(job_id, flow_run_id, await self._result(job_id))
 
-    async def _result(self, job_id: UUID, patience: float) -> dict[str, Any] | None:
-        until = time.monotonic() + patience
+    async def _result(self, job_id: UUID) -> dict[str, Any] | None:
+        until = time.monotonic() + self.patience
         while True:
             job = await store.get(self._database, OPERATOR, job_id)
             if job["status"] in TERMINAL:
@@ -67,7 +68,7 @@ class Upkeep:
             if time.monotonic() >= until:
                 return None
             await asyncio.sleep(_LOOK_SECONDS)
-        if job["status"] != "completed":
+        if job["result"] is None:
             raise UpkeepFailed(job["error_code"] or job["status"], job["error"] or f"The run was {job['status']}.")
         result: dict[str, Any] = job["result"]
         return result

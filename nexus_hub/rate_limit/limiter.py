@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from nexus_hub.db.pool import Transaction
+from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.db.queries import load
 
 JOBS = load("jobs")
@@ -30,3 +30,9 @@ async def take(
     if row is None:
         return Decision(allowed=False, remaining=0, retry_after=1)
     return Decision(row["allowed"], row["remaining"], row["retry_after"] or 0)
+
+
+async def purge(database: Database) -> int:
+    """Delete the counts that no limit looks at any more; how many rows that were."""
+    async with database.transaction() as transaction:
+        return await transaction.run(JOBS["purge_rate_limits"])

@@ -18,7 +18,9 @@ from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import checked_key_id
 from nexus_hub.vault.resealing import VAULT, Resealing, RotationPlan, Told, cannot_open, opened, sealed_values
 
-__all__ = ["Rotation", "RotationPlan", "RotationReport"]
+__all__ = ["LOCK", "Rotation", "RotationPlan", "RotationReport"]
+LOCK = "vault-rotation"
+"""The name of the lock that whoever changes sealed values in bulk holds: see `Database.alone`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Rotation:
         Raises:
             RotationRunning: another one is under way.
         """
-        async with self._database.alone("vault-rotation") as alone:
+        async with self._database.alone(LOCK) as alone:
             if not alone:
                 raise RotationRunning
             yield

@@ -178,3 +178,37 @@ SET status = CASE WHEN expired.repeatable AND expired.has_attempts THEN 'pending
 FROM expired
 WHERE job.id = expired.id
 RETURNING job.id, job.status, expired.flow_run_id AS lost_flow_run_id;
+
+-- name: unended_jobs
+-- What a feed of changes begins with: the newest ones, the oldest of them first.
+SELECT id, version, status, user_id, job_type, attempt, error_code
+FROM (
+    SELECT id, version, status, user_id, job_type, attempt, error_code, created_at
+    FROM job_results
+    WHERE status IN ('pending', 'running') AND (%(all_users)s OR user_id = %(user_id)s::uuid)
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s
+) AS newest
+ORDER BY created_at, id;
+
+-- name: ended_jobs
+-- A page of what ended within the last seconds; those whose end is said to lie ahead would come again and again.
+SELECT id, version, status, user_id, job_type, attempt, error_code, completed_at,
+       extract(epoch FROM now() - completed_at)::float8 AS ended_ago
+FROM job_results
+WHERE status IN ('completed', 'failed', 'cancelled')
+  AND completed_at > now() - make_interval(secs => %(seconds)s) AND completed_at <= now()
+  AND (%(after_completed_at)s::timestamptz IS NULL
+       OR (completed_at, id) > (%(after_completed_at)s::timestamptz, %(after_id)s::uuid))
+ORDER BY completed_at, id
+LIMIT %(limit)s;
+
+-- name: newer_jobs
+-- Of these jobs those that have changed since these versions.
+SELECT job.id, job.version, job.status, job.user_id, job.job_type, job.attempt, job.error_code
+FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS known (id, version)
+JOIN job_results AS job ON job.id = known.id
+WHERE job.version > known.version;
+
+-- name: purge_rate_limits
+DELETE FROM rate_limit_tracking WHERE window_start < clock_timestamp() - interval '2 minutes';

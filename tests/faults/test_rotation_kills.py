@@ -68,7 +68,12 @@ async def reading(servers: Servers, rows: list[SealedRow]) -> AsyncIterator[Coun
 async def rotated(*arguments: str, kill_at: int | None = None) -> dict[str, Any]:
     """Rotate in a process of its own, killed once it has done so many; the last thing that it said."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, SCRIPT, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        SCRIPT,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1024 * 1024,
     )
     assert process.stdout is not None
     assert process.stderr is not None

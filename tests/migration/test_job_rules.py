@@ -89,19 +89,36 @@ def test_a_claim_ends_with_the_way_back_to_pending(owner: Connection) -> None:
     assert update(owner, row["id"], "status = 'pending'")["claim_id"] is None
 
 
-def test_each_update_counts_the_version_up_and_tells(owner: Connection, database: HubDatabase) -> None:
+def test_each_change_counts_the_version_up_and_is_told(owner: Connection, database: HubDatabase) -> None:
     with psycopg.connect(database.app_url, autocommit=True) as listener:
         listener.execute("LISTEN nexus_jobs")
         row = job(owner)
-        update(owner, row["id"], "heartbeat_at = now()")
-        update(owner, row["id"], "status = 'running'")
+        update(owner, row["id"], "status = 'running', attempt = 1")
         update(owner, row["id"], "progress = '{\"progress\": 1}'")
-        told = [json.loads(notice.payload) for notice in listener.notifies(timeout=10, stop_after=3)]
-    assert [(each["id"], each["version"], each["status"]) for each in told] == [
-        (str(row["id"]), 1, "pending"),
-        (str(row["id"]), 3, "running"),
-        (str(row["id"]), 4, "running"),
+        update(owner, row["id"], "progress = '{\"progress\": 2}', status = 'failed', error_code = repeat('é', 5000)")
+        told = [json.loads(notice.payload) for notice in listener.notifies(timeout=10, stop_after=4)]
+    assert [(each["version"], each["status"], each["attempt"], each["event"]) for each in told] == [
+        (1, "pending", 0, "state"),
+        (2, "running", 1, "state"),
+        (3, "running", 1, "progress"),
+        (4, "failed", 1, "state"),
     ]
+    assert {(each["id"], each["job_type"], each["user_id"]) for each in told} == {
+        (str(row["id"]), "tool_invoke", row["user_id"])
+    }
+    assert told[-1]["error_code"] == "é" * 100
+
+
+@pytest.mark.parametrize("beat", ["heartbeat_at", "lease_expires_at", "sent_at"])
+def test_a_heartbeat_is_no_change(owner: Connection, database: HubDatabase, beat: str) -> None:
+    row = job(owner, "running")
+    update(owner, row["id"], "claim_id = gen_random_uuid(), lease_expires_at = now()")
+    with psycopg.connect(database.app_url, autocommit=True) as listener:
+        listener.execute("LISTEN nexus_jobs")
+        beaten = update(owner, row["id"], f"{beat} = now() + interval '1 minute'")
+        ended = update(owner, row["id"], "status = 'completed'")
+        (told,) = [json.loads(notice.payload) for notice in listener.notifies(timeout=10, stop_after=1)]
+    assert (beaten["version"], ended["version"], told["version"]) == (2, 3, 3)
 
 
 def test_a_result_of_any_size_is_told_of(owner: Connection) -> None:

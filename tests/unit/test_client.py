@@ -1,11 +1,13 @@
 """The API's client: whatever answers, its errors are its own."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
 
-from nexus_hub.client import ApiProblem, HubClient
+from nexus_hub import client as module
+from nexus_hub.client import ApiProblem, Event, HubClient
 
 
 def client(answer: httpx.Response, asked: list[httpx.Request]) -> HubClient:
@@ -65,3 +67,54 @@ def test_a_token_that_no_header_can_hold_is_refused_without_repeating_it(token: 
     with pytest.raises(ApiProblem) as caught:
         HubClient("http://hub", token)
     assert "canary" not in caught.value.message
+
+
+def events(text: str) -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, text=text)
+
+
+def state(version: int, status: str, **more: Any) -> str:
+    data = json.dumps({"id": "1", "version": version, "status": status} | more)
+    return f"event: state\ndata: {data}\nid: {version}\n\n"
+
+
+async def test_events_are_read_as_the_standard_says() -> None:
+    text = ': a comment\n\nevent: state\nid:7\ndata: {"a":\ndata: 1}\nretry: 5\n\r\ndata:{}\r\n\r\ndata: {"cut": '
+    found = [event async for event in client(events(text), []).events()]
+    assert found == [Event("state", {"a": 1}, "7"), Event("message", {})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(200, text="<html>"), httpx.Response(200, json={}), httpx.Response(307), events("data: {\n\n")],
+)
+async def test_what_is_no_stream_is_a_problem(answer: httpx.Response) -> None:
+    with pytest.raises(ApiProblem):
+        [event async for event in client(answer, []).events("1")]
+
+
+async def test_watching_leaves_out_what_is_not_newer_and_keeps_the_row() -> None:
+    text = state(1, "pending", params={"a": 1}) + "event: resync\ndata: {}\n\n" + state(1, "pending")
+    text += state(2, "running") + state(1, "pending") + state(4, "failed", error="x")
+    asked: list[httpx.Request] = []
+    rows = [row async for row in client(events(text), asked).watch("1")]
+    assert [(row["version"], row["status"], row["params"]) for row in rows] == [
+        (1, "pending", {"a": 1}),
+        (2, "running", {"a": 1}),
+        (4, "failed", {"a": 1}),
+    ]
+    assert len(asked) == 1
+
+
+async def test_watching_asks_again_where_a_stream_ended_too_early() -> None:
+    answers = [events(state(1, "pending")), httpx.Response(503), events(state(1, "pending") + state(2, "cancelled"))]
+    made = client(answers[0], [])
+    made._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answers.pop(0)), base_url="http://hub")
+    assert [row["status"] async for row in made.watch("1")] == ["pending", "cancelled"]
+    assert not answers
+
+
+async def test_watching_gives_up_on_a_hub_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.05)
+    with pytest.raises(ApiProblem, match="nexus-hub up"):
+        [row async for row in HubClient("http://127.0.0.1:1", None).watch("1")]

@@ -44,8 +44,12 @@ async def say(database: HubDatabase, payload: str) -> None:
     "payload",
     [
         *("", "x", "[]", "7", "null", "{}", "[" * 7000, '{"id": 5, "version": 1, "status": "pending"}'),
-        *('{"id": "x", "version": 1, "status": "y"}', f'{{"id": "{UUID(int=1)}", "version": 1e999, "status": "y"}}'),
-        f'{{"id": "{UUID(int=1)}", "version": null, "status": "y"}}',
+        '{"id": "x", "version": 1, "status": "running"}',
+        f'{{"id": "{UUID(int=1)}", "version": 1e999, "status": "running"}}',
+        f'{{"id": "{UUID(int=1)}", "version": null, "status": "running"}}',
+        f'{{"id": "{UUID(int=1)}", "version": 1, "status": "paused"}}',
+        f'{{"id": "{UUID(int=1)}", "version": 1, "status": "running", "user_id": "y"}}',
+        f'{{"id": "{UUID(int=1)}", "version": 1, "status": "running", "attempt": {{}}}}',
     ],
 )
 async def test_a_notice_of_another_shape_is_left_out(database: HubDatabase, heard: Heard, payload: str) -> None:
@@ -53,6 +57,26 @@ async def test_a_notice_of_another_shape_is_left_out(database: HubDatabase, hear
     await say(database, payload)
     await say(database, f'{{"id": "{job_id}", "version": 3, "status": "running"}}')
     assert await next_of(heard) == JobChange(job_id, 3, "running")
+
+
+async def test_a_notice_says_what_the_change_comes_to(database: HubDatabase, heard: Heard) -> None:
+    owner = uuid4()
+    async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
+        cursor = await connection.execute(
+            "INSERT INTO job_results (job_type, server_id, user_id) VALUES ('tool_invoke', 'x', %s) RETURNING id",
+            [owner],
+        )
+        row = await cursor.fetchone()
+        assert row
+        await connection.execute("UPDATE job_results SET status = 'running', attempt = 1 WHERE id = %s", row)
+        await connection.execute("UPDATE job_results SET progress = '{}' WHERE id = %s", row)
+        await connection.execute("UPDATE job_results SET status = 'failed', error_code = 'x' WHERE id = %s", row)
+    assert [await next_of(heard) for _ in range(4)] == [
+        JobChange(row[0], 1, "pending", owner, "tool_invoke"),
+        JobChange(row[0], 2, "running", owner, "tool_invoke", 1),
+        JobChange(row[0], 3, "running", owner, "tool_invoke", 1, event="progress"),
+        JobChange(row[0], 4, "failed", owner, "tool_invoke", 1, "x"),
+    ]
 
 
 async def test_a_lost_connection_is_made_again_and_told_of(database: HubDatabase, heard: Heard) -> None:

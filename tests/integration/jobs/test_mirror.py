@@ -113,8 +113,8 @@ class Played(Dispatcher):
 @pytest.mark.parametrize("outcome", ["completed", "failed", "slow", "away"])
 async def test_the_api_waits_for_a_run_that_it_started(hub_database: Database, mirror: Mirror, outcome: str) -> None:
     prefect = Played(mirror, outcome)
-    upkeep = Upkeep(hub_database, mirror, prefect)
-    run = upkeep.run("job_cleanup", "7 1", {"days_completed": 7}, patience=0.3)
+    upkeep = Upkeep(hub_database, mirror, prefect, patience=0.3)
+    run = upkeep.run("job_cleanup", "7 1", {"days_completed": 7})
     if outcome == "failed":
         with pytest.raises(UpkeepFailed) as failed:
             await run

@@ -1,0 +1,161 @@
+"""The seed's internal endpoints, for the holder of the service key; also under the path of its edge function."""
+
+import re
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from nexus_hub.api.access import Operating, RuntimeOf
+from nexus_hub.errors import AtWork, InvalidRequest, UpkeepFailed
+from nexus_hub.jobs import store
+from nexus_hub.jobs.cleanup import checked_days
+from nexus_hub.jobs.mirror import Kind
+from nexus_hub.jobs.sweep import hand_over_now
+from nexus_hub.runtime import Runtime
+from nexus_hub.servers import registry
+
+router = APIRouter(tags=["internal"])
+edge = APIRouter(prefix="/functions/v1/nexus-hub", include_in_schema=False)
+_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_KEYS_STAY = (
+    'Keys are never sent to the hub, only their ids: send {"old_key_id": ..., "new_key_id": ...} with ids of 8 '
+    "hexadecimal digits, as nexus-hub vault status shows them. The new key goes into VAULT_NEW_KEY or the keyring."
+)
+
+
+class Execution(BaseModel):
+    """The job to run; all else that the seed's clients send along is not believed."""
+
+    model_config = ConfigDict(extra="ignore")
+    job_id: str
+
+
+class Rotation(BaseModel):
+    """Which key to leave and which to go to, by their ids."""
+
+    model_config = ConfigDict(extra="allow")
+    old_key_id: str | None = None
+    new_key_id: str | None = None
+    dry_run: bool = False
+
+    def require_ids_only(self) -> None:
+        """Refuse keys, whatever the member's name.
+
+        Raises:
+            InvalidRequest: a key was sent, or a member that is not known.
+        """
+        extra = self.model_extra or {}
+        given = [self.old_key_id, self.new_key_id, *extra.values()]
+        if any(name.endswith("_hex") for name in extra) or any(_KEY.search(str(value)) for value in given):
+            raise InvalidRequest(_KEYS_STAY)
+        if extra.keys() - {"action"}:
+            raise InvalidRequest("Known members are old_key_id, new_key_id and dry_run.")
+
+
+class CleanUp(BaseModel):
+    """How many days ended jobs, and jobs that failed as orphans, are kept."""
+
+    model_config = ConfigDict(extra="forbid")
+    days_completed: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": 3650})
+    days_orphaned: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": 3650})
+    dry_run: bool = False
+
+
+class Refresh(BaseModel):
+    """The server to read anew, by name or id; without one all that are due."""
+
+    model_config = ConfigDict(extra="forbid")
+    server: str | None = None
+
+
+class Restore(BaseModel):
+    """The key whose rotation is to be undone."""
+
+    model_config = ConfigDict(extra="forbid")
+    key_id: str
+
+
+class Action(Rotation):
+    """What the seed's rotation script posts to the function itself."""
+
+    action: Literal["rotate_vault_key"]
+
+
+@router.post("/internal/job-executor")
+@edge.post("/internal/job-executor")
+async def execute_job(body: Execution, operator: Operating, runtime: RuntimeOf) -> Any:
+    """Start a stored job, if nobody has yet."""
+    job_id = store.parse_id(body.job_id)
+    await store.get(runtime.database, operator, job_id)
+    await hand_over_now(runtime.database, runtime.dispatcher, job_id)
+    return {"success": True}
+
+
+@router.post("/internal/vault-rotate")
+@edge.post("/internal/vault-rotate")
+async def rotate_vault(
+    response: Response, _operator: Operating, runtime: RuntimeOf, body: Rotation | None = None
+) -> Any:
+    """Seal every value anew under another key of the ring; `{updated, errors}`."""
+    body = body or Rotation()
+    body.require_ids_only()
+    plan = await runtime.rotation.plan(body.old_key_id, body.new_key_id)
+    if body.dry_run:
+        return await runtime.rotation.dry_run(plan)
+    parameters = {"old_key_id": body.old_key_id or "", "new_key_id": plan.new_key_id}
+    return await _run(runtime, response, "key_rotation", f"to {plan.new_key_id}", parameters, ("updated", "errors"))
+
+
+@edge.post("")
+async def act(body: Action, response: Response, operator: Operating, runtime: RuntimeOf) -> Any:
+    """The seed's rotation script calls the function itself."""
+    return await rotate_vault(response, operator, runtime, body)
+
+
+@router.post("/internal/vault-restore")
+async def restore_vault(body: Restore, _operator: Operating, runtime: RuntimeOf) -> Any:
+    """Put back what the rotation to a key replaced."""
+    return await runtime.rotation.restore(body.key_id)
+
+
+@router.post("/internal/cleanup-jobs")
+@edge.post("/internal/cleanup-jobs")
+async def clean_up(response: Response, _operator: Operating, runtime: RuntimeOf, body: CleanUp | None = None) -> Any:
+    """Delete jobs that ended long ago, and those that failed as orphans; the three counts."""
+    asked = body or CleanUp()
+    days = {
+        name: default if (value := getattr(asked, name)) is None else checked_days(name, value)
+        for name, default in (("days_completed", 7), ("days_orphaned", 1))
+    }
+    if asked.dry_run:
+        return (await runtime.cleanup.count(**days)).as_counts()
+    name = f"{days['days_completed']} {days['days_orphaned']}"
+    counts = ("deleted_completed", "deleted_orphaned", "total_deleted")
+    return await _run(runtime, response, "job_cleanup", name, dict(days), counts)
+
+
+@router.post("/internal/refresh-catalog")
+async def refresh(response: Response, operator: Operating, runtime: RuntimeOf, body: Refresh | None = None) -> Any:
+    """Read anew what is due, or one server; `{servers}`."""
+    server = body.server if body else None
+    if server is not None:
+        await registry.find(runtime.database, operator, server)
+    return await _run(runtime, response, "cache_refresh", server or "due", {"server": server or ""}, ("servers",))
+
+
+async def _run(
+    runtime: Runtime, response: Response, kind: Kind, name: str, parameters: dict[str, Any], shown: tuple[str, ...]
+) -> Any:
+    """The members of the result that are documented; 202 with the flow run when it takes longer than 30 s."""
+    try:
+        started = await runtime.upkeep.run(kind, name, parameters)
+    except UpkeepFailed as failure:
+        if failure.reason == AtWork.code:
+            raise AtWork(name) from None
+        raise
+    if started.result is None:
+        response.status_code = 202
+        response.headers["Location"] = f"/v1/jobs/{started.job_id}"
+        return {"job_id": started.job_id, "flow_run_id": started.flow_run_id}
+    return {member: started.result.get(member, []) for member in shown}

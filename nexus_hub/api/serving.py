@@ -1,0 +1,47 @@
+"""The API's own server."""
+
+import socket
+import sys
+from contextlib import suppress
+
+import uvicorn
+from fastapi import FastAPI
+
+GRACE_SECONDS = 10
+"""How long requests may take to end once the API is told to stop; `up` gives it 15 s."""
+_START_FAILED = 3
+
+
+class Server(uvicorn.Server):
+    """Ends the streams, which would not end by themselves, before it waits for the open requests."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        self._app = app
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                access_log=False,
+                log_level="warning",
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then stop."""
+        self._app.state.runtime.changes.close()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        SystemExit: it could not start.
+    """
+    server = Server(app, host, port)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(_START_FAILED)

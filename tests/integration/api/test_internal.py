@@ -1,0 +1,338 @@
+"""The internal endpoints by ASGI on a real database; Prefect is played, since it is not what is asked here."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from nexus_hub.api.app import create_app
+from nexus_hub.dispatch import Dispatcher
+from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.runtime import Runtime
+from nexus_hub.settings import Settings
+from nexus_hub.vault.keyring import Keyring
+from nexus_hub.vault.keys import VaultKey
+from tests.fixtures.postgres import HubDatabase
+
+KEY = "the-service-key-of-this-test"
+PATHS = ("/internal/job-executor", "/internal/vault-rotate", "/internal/cleanup-jobs")
+EDGE = "/functions/v1/nexus-hub"
+FIRST, SECOND = VaultKey.generate(), VaultKey.generate()
+
+
+class Played(Dispatcher):
+    """Prefect with a worker that ends the flows which look after the hub at once, in the way it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("http://unused.invalid/api", None)
+        self.started: list[tuple[str, dict[str, Any]]] = []
+        self.result: dict[str, Any] | None = None
+        self.code: str | None = None
+        self.away = False
+        self.runtime: Runtime | None = None
+
+    async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
+        assert self.runtime is not None
+        if self.away:
+            raise PrefectUnavailable("Prefect is away.")
+        self.started.append((flow, parameters))
+        if flow != "invoke-tool":
+            if self.result is not None:
+                await self.runtime.mirror.complete(UUID(parameters["job_id"]), self.result, self.code, self.code)
+            elif self.code is not None:
+                await self.runtime.mirror.fail(UUID(parameters["job_id"]), self.code, "It failed.")
+        return uuid4()
+
+
+@pytest.fixture
+def prefect() -> Played:
+    return Played()
+
+
+@pytest.fixture
+def app(database: HubDatabase, tmp_path: Path, prefect: Played, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    (tmp_path / "keyring.json").write_text(Keyring(FIRST, (SECOND,)).render())
+    monkeypatch.setattr("nexus_hub.runtime.Dispatcher", lambda *_: prefect)
+    return create_app(
+        Settings(
+            home=tmp_path,
+            database_url=SecretStr(database.app_url),
+            service_key=SecretStr(KEY),
+            prefect_api_url="http://127.0.0.1:1/api",
+        )
+    )
+
+
+@pytest.fixture
+async def api(app: FastAPI, prefect: Played) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=headers) as client,
+    ):
+        prefect.runtime = app.state.runtime
+        yield client
+
+
+async def stored(app: FastAPI, **columns: Any) -> UUID:
+    """A job that plain SQL has stored."""
+    import psycopg
+
+    row = {"job_type": "tool_invoke", "server_id": str(uuid4()), "tool_name": "t"} | columns
+    names, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+    async with await psycopg.AsyncConnection.connect(app.state.runtime.database.url, autocommit=True) as connection:
+        await connection.execute("SELECT set_config('nexus.scope', 'service', false)")
+        statement = f"INSERT INTO job_results ({names}) VALUES ({places}) RETURNING id"
+        found = await (await connection.execute(statement.encode(), row)).fetchone()
+    assert found is not None
+    job_id: UUID = found[0]
+    return job_id
+
+
+@pytest.mark.parametrize("value", ["", "Bearer undefined", "Bearer null", f"Bearer {KEY}x", f"Basic {KEY}", "Bearer "])
+async def test_every_internal_endpoint_is_shut_without_the_service_key(api: httpx.AsyncClient, value: str) -> None:
+    for path in (
+        *PATHS,
+        *(EDGE + path for path in PATHS),
+        EDGE,
+        "/internal/vault-restore",
+        "/internal/refresh-catalog",
+    ):
+        answer = await api.post(path, json={"action": "rotate_vault_key"}, headers={"Authorization": value})
+        assert answer.status_code == 401, path
+        assert answer.json()["error"]
+
+
+async def test_a_users_token_opens_none_of_them(api: httpx.AsyncClient) -> None:
+    assert (await api.post("/v1/users", json={"name": "ann"})).status_code == 201
+    token = (await api.post("/v1/users/ann/tokens")).json()["token"]
+    for path in (*PATHS, EDGE + PATHS[0]):
+        answer = await api.post(path, json={"job_id": str(uuid4())}, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 403, path
+
+
+@pytest.mark.parametrize("base", ["", EDGE])
+async def test_the_executor_starts_a_stored_job_once_and_is_harmless_twice(
+    api: httpx.AsyncClient, app: FastAPI, prefect: Played, base: str
+) -> None:
+    job_id = await stored(app)
+    for _ in range(2):
+        answer = await api.post(f"{base}/internal/job-executor", json={"job_id": str(job_id)})
+        assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert prefect.started == [("invoke-tool", {"job_id": str(job_id), "attempt": 1})]
+
+
+async def test_the_executor_believes_nothing_else_in_the_body(
+    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+) -> None:
+    owner = uuid4()
+    job_id = await stored(app, user_id=owner, params='{"a": 1}')
+    forged = {
+        "job_id": str(job_id),
+        "job_type": "prompt_execute",
+        "server_id": str(uuid4()),
+        "tool_name": "rm",
+        "params": {"a": 2},
+        "user_id": str(uuid4()),
+    }
+    assert (await api.post("/internal/job-executor", json=forged)).json() == {"success": True}
+    row = (await api.get(f"/v1/jobs/{job_id}")).json()
+    assert (row["user_id"], row["params"], row["tool_name"], row["job_type"]) == (
+        str(owner),
+        {"a": 1},
+        "t",
+        "tool_invoke",
+    )
+    assert prefect.started == [("invoke-tool", {"job_id": str(job_id), "attempt": 1})]
+
+
+async def test_the_executor_leaves_an_ended_job_and_one_that_waits_for_prefect(
+    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+) -> None:
+    ended = await stored(app, status="completed")
+    assert (await api.post("/internal/job-executor", json={"job_id": str(ended)})).json() == {"success": True}
+    prefect.away = True
+    waiting = await stored(app)
+    assert (await api.post("/internal/job-executor", json={"job_id": str(waiting)})).json() == {"success": True}
+    assert prefect.started == []
+    assert (await api.get(f"/v1/jobs/{waiting}")).json()["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"job_id": "x"}, 400), ({"job_id": str(UUID(int=7))}, 404), ({}, 422), ({"job_id": 7}, 422), ([], 422), (None, 422)],
+)
+async def test_the_executor_refuses_what_names_no_job(api: httpx.AsyncClient, body: Any, status: int) -> None:
+    answer = await api.post("/internal/job-executor", json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", [*PATHS[1:2], EDGE + PATHS[1], EDGE])
+async def test_a_rotation_is_started_with_ids_and_answered_with_its_counts(
+    api: httpx.AsyncClient, prefect: Played, path: str
+) -> None:
+    prefect.result = {"updated": 3, "errors": ["Server user/1: can't be opened"], "rotation_id": "x"}
+    prefect.code = "rotation-incomplete"
+    body = {"old_key_id": FIRST.id, "new_key_id": SECOND.id} | ({"action": "rotate_vault_key"} if path == EDGE else {})
+    answer = await api.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"updated": 3, "errors": ["Server user/1: can't be opened"]}
+    ((flow, parameters),) = prefect.started
+    assert flow == "rotate-vault-key"
+    assert {name: parameters[name] for name in ("old_key_id", "new_key_id")} == {
+        "old_key_id": FIRST.id,
+        "new_key_id": SECOND.id,
+    }
+    row = (await api.get(f"/v1/jobs/{parameters['job_id']}")).json()
+    assert (row["job_type"], row["status"], row["error_code"]) == ("key_rotation", "failed", "rotation-incomplete")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"old_key_hex": FIRST.reveal(), "new_key_hex": SECOND.reveal()},
+        {"old_key_id": FIRST.reveal(), "new_key_id": SECOND.id},
+        {"new_key_id": SECOND.reveal()},
+        {"new_key_hex": "short"},
+        {"new_key_id": SECOND.id, "note": f"the key is {SECOND.reveal()}"},
+        {"new_key_id": SECOND.id, "note": [{"deep": SECOND.reveal()}]},
+    ],
+)
+async def test_a_rotation_with_keys_in_the_body_is_refused_with_what_to_send(
+    api: httpx.AsyncClient, prefect: Played, body: dict[str, Any]
+) -> None:
+    for path, sent in ((PATHS[1], body), (EDGE + PATHS[1], body), (EDGE, body | {"action": "rotate_vault_key"})):
+        answer = await api.post(path, json=sent)
+        assert answer.status_code == 400, answer.text
+        assert "new_key_id" in answer.json()["error"]
+        assert FIRST.reveal() not in answer.text
+        assert SECOND.reveal() not in answer.text
+    assert prefect.started == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"new_key_id": "0a1b2c3d"}, 404, "not-found"),
+        ({"old_key_id": SECOND.id, "new_key_id": SECOND.id}, 400, "invalid-request"),
+        ({"new_key_id": "'; DROP TABLE users; --"}, 400, "invalid-request"),
+        ({"new_key": SECOND.id}, 400, "invalid-request"),
+        ({"new_key_id": 7}, 422, "invalid-request"),
+    ],
+)
+async def test_a_rotation_to_no_known_key_is_refused(
+    api: httpx.AsyncClient, prefect: Played, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = await api.post("/internal/vault-rotate", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert prefect.started == []
+
+
+async def test_a_rotation_without_a_second_key_names_what_is_missing(
+    api: httpx.AsyncClient, tmp_path: Path, prefect: Played
+) -> None:
+    (tmp_path / "keyring.json").write_text(Keyring(FIRST).render())
+    answer = await api.post("/internal/vault-rotate")
+    assert (answer.status_code, answer.json()["code"]) == (409, "no-second-key"), answer.text
+    assert "keyring.json" in answer.json()["error"]
+    assert prefect.started == []
+
+
+async def test_a_second_rotation_at_the_same_time_is_a_409(api: httpx.AsyncClient, prefect: Played) -> None:
+    prefect.code = "at-work"
+    answer = await api.post("/internal/vault-rotate", json={"new_key_id": SECOND.id})
+    assert (answer.status_code, answer.json()["code"]) == (409, "at-work")
+
+
+async def test_a_rotation_can_be_tried_without_changing_anything(api: httpx.AsyncClient, prefect: Played) -> None:
+    answer = await api.post("/internal/vault-rotate", json={"dry_run": True})
+    assert (answer.status_code, answer.json()) == (200, {"would_update": 0, "errors": []})
+    assert prefect.started == []
+
+
+async def test_a_run_that_takes_long_is_answered_with_where_to_look(
+    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+) -> None:
+    app.state.runtime.upkeep.patience = 0.1
+    answer = await api.post("/internal/cleanup-jobs")
+    assert answer.status_code == 202, answer.text
+    job = (await api.get(answer.headers["location"])).json()
+    assert answer.json() == {"job_id": job["id"], "flow_run_id": job["flow_run_id"]}
+    assert job["status"] == "pending"
+
+
+async def test_a_run_that_fails_is_a_problem_with_its_reason(api: httpx.AsyncClient, prefect: Played) -> None:
+    prefect.code = "database-unavailable"
+    answer = await api.post("/internal/cleanup-jobs")
+    assert (answer.status_code, answer.json()["code"]) == (500, "upkeep-failed")
+    prefect.away = True
+    answer = await api.post("/internal/cleanup-jobs")
+    assert (answer.status_code, answer.json()["code"]) == (503, "prefect-unavailable")
+
+
+@pytest.mark.parametrize("base", ["", EDGE])
+@pytest.mark.parametrize(
+    ("body", "days"),
+    [
+        (None, (7, 1)),
+        ({}, (7, 1)),
+        ({"days_completed": 0, "days_orphaned": 0}, (0, 0)),
+        ({"days_completed": 3650}, (3650, 1)),
+    ],
+)
+async def test_the_clean_up_takes_seven_and_one_unless_told_otherwise(
+    api: httpx.AsyncClient, prefect: Played, base: str, body: Any, days: tuple[int, int]
+) -> None:
+    counts = {"deleted_completed": 2, "deleted_orphaned": 1, "total_deleted": 3}
+    prefect.result = counts | {"orphans_failed": 4}
+    answer = (
+        await api.post(f"{base}/internal/cleanup-jobs", json=body)
+        if body is not None
+        else await api.post(f"{base}/internal/cleanup-jobs")
+    )
+    assert (answer.status_code, answer.json()) == (200, counts), answer.text
+    ((flow, parameters),) = prefect.started
+    assert (flow, parameters["days_completed"], parameters["days_orphaned"]) == ("cleanup-jobs", *days)
+
+
+@pytest.mark.parametrize("value", [-1, 3651, 10**30, "7", "many", 1.5, True, [], {}])
+@pytest.mark.parametrize("name", ["days_completed", "days_orphaned"])
+async def test_days_outside_the_range_are_refused_by_name(
+    api: httpx.AsyncClient, prefect: Played, name: str, value: Any
+) -> None:
+    answer = await api.post("/internal/cleanup-jobs", json={name: value})
+    assert answer.status_code == 400, answer.text
+    assert name in answer.json()["error"]
+    assert "3650" in answer.json()["error"]
+    assert prefect.started == []
+
+
+async def test_the_clean_up_can_be_tried_without_deleting(
+    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+) -> None:
+    await stored(app, status="completed", completed_at="2020-01-01")
+    answer = await api.post("/internal/cleanup-jobs", json={"dry_run": True})
+    assert answer.json() == {"deleted_completed": 1, "deleted_orphaned": 0, "total_deleted": 1}
+    assert prefect.started == []
+    assert len((await api.get("/v1/jobs")).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("server", ["nothing", "' OR 1=1 --", "*", "\x1a", str(UUID(int=7))])
+async def test_a_refresh_of_an_unknown_server_is_a_404(api: httpx.AsyncClient, prefect: Played, server: str) -> None:
+    answer = await api.post("/internal/refresh-catalog", json={"server": server})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), answer.text
+    assert prefect.started == []
+
+
+async def test_a_refresh_of_what_is_due_answers_with_the_servers(api: httpx.AsyncClient, prefect: Played) -> None:
+    prefect.result = {"servers": [{"server": "a", "error_code": None}]}
+    answer = await api.post("/internal/refresh-catalog")
+    assert answer.json() == {"servers": [{"server": "a", "error_code": None}]}
+    prefect.result = {}
+    assert (await api.post("/internal/refresh-catalog")).json() == {"servers": []}
