@@ -14,7 +14,7 @@ from nexus_hub.client import ApiProblem, Event, HubClient
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR
 from tests.fixtures.postgres import HubDatabase
-from tests.fixtures.served import SERVICE_KEY, Served, serving
+from tests.fixtures.served import SERVICE_KEY, Served, all_heard, serving
 from tests.fixtures.upstreams import free_port
 
 OVER = 30
@@ -90,6 +90,7 @@ async def test_a_change_that_is_over_is_told_without_the_row(served: Served) -> 
 async def test_a_feed_begins_with_what_has_not_ended_and_goes_on(served: Served) -> None:
     waiting, ended = await served.stored(), await served.stored()
     await store.cancel(served.database, OPERATOR, ended)
+    await all_heard(served.runtime.changes, served.admin_url)
     async with served.client() as client, aclosing(client.events()) as stream:
         first = await taken(stream, 1)
         later = await served.stored()

@@ -165,7 +165,14 @@ async def test_the_executor_leaves_an_ended_job_and_one_that_waits_for_prefect(
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [({"job_id": "x"}, 400), ({"job_id": str(UUID(int=7))}, 404), ({}, 422), ({"job_id": 7}, 422), ([], 422), (None, 422)],
+    [
+        ({"job_id": "x"}, 400),
+        ({"job_id": str(UUID(int=7))}, 404),
+        ({}, 422),
+        ({"job_id": 7}, 422),
+        ([], 422),
+        (None, 422),
+    ],
 )
 async def test_the_executor_refuses_what_names_no_job(api: httpx.AsyncClient, body: Any, status: int) -> None:
     answer = await api.post("/internal/job-executor", json=body)

@@ -19,6 +19,7 @@ from nexus_hub.jobs.streams import Told, begin_feed, begin_job
 from nexus_hub.models import OPERATOR, JobStatus, Principal
 from nexus_hub.stopping import stop
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.served import all_heard
 
 PATIENCE = 15.0
 
@@ -127,6 +128,7 @@ async def test_what_the_snapshot_has_already_is_not_told_again(live: Live) -> No
 
 async def test_an_old_notice_is_dropped(live: Live) -> None:
     job_id = await live.insert()
+    await all_heard(live.changes, live.url)
     with live.changes.follow(OPERATOR) as follower:
         await live.move(job_id, "running", "completed")
         assert await heard(follower, 2) == [(job_id, 2, "running"), (job_id, 3, "completed")]
@@ -205,6 +207,7 @@ async def test_an_end_that_claims_to_be_long_ago_is_heard_all_the_same(live: Liv
 async def test_what_ended_before_one_began_to_follow_is_not_told(live: Live) -> None:
     for _ in range(3):
         await live.move(await live.insert(), "running", "completed")
+    await all_heard(live.changes, live.url)
     with live.changes.follow(OPERATOR) as follower:
         follower._since += 5  # as if they had ended a while ago
         live.changes.notice(None)
