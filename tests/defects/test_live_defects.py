@@ -1,6 +1,7 @@
 """Defects 32 to 34: live status, monitoring and migrations."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 
 import psycopg
@@ -20,7 +21,7 @@ PATIENCE = 15.0
 
 
 async def test_defect_32_no_change_is_lost_between_the_first_look_and_the_first_news(served: Served) -> None:
-    state, listeners = ["pending"], []
+    state, listeners = ["pending"], list[Callable[[str], None]]()
 
     def fetch() -> str:
         fetched = state[0]
