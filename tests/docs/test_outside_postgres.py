@@ -15,7 +15,7 @@ PASSWORD = "of-the-tests"
 
 @pytest.mark.parametrize("may_create_roles", [True, False])
 async def test_the_roles_of_the_page_let_a_new_database_be_migrated(may_create_roles: bool) -> None:
-    roles, group = BLOCKS
+    roles, group, *_ = BLOCKS
     statements = roles if may_create_roles else roles.replace(" CREATEROLE", "") + group
     with embedded_server() as admin:
         with psycopg.connect(admin, autocommit=True) as connection:

@@ -248,6 +248,25 @@ async def test_a_worker_cut_off_from_the_database_ends_only_a_call_that_somebody
             assert await execution.record(claimed) == ("lost" if retry == "always" else "completed")
 
 
+async def test_a_limit_that_can_not_be_asked_sends_nothing(
+    time: Library, database: HubDatabase, connections: Connections
+) -> None:
+    job_id = await time.submitted(TIME)
+    async with CutDatabase(database.app_url, name="cut") as cut:
+        execution = Execution(cut, time.servers, connections, 1024)
+        claimed = await execution.claim(job_id, 1, None)
+        assert isinstance(claimed, Attempt)
+        await execution.open(claimed)
+        cut.cut = True
+        with pytest.raises(DatabaseUnavailable) as away:
+            await execution.admit(claimed)
+        cut.cut = False
+        claimed.failure = away.value
+        assert await execution.record(claimed) == "requeued"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert (job["status"], job["error_code"]) == ("pending", "database-unavailable")
+
+
 async def test_a_job_that_sql_stored_for_a_server_of_somebody_else_does_not_reach_it(
     time: Library, everything_http: HttpConfig
 ) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from nexus_hub.cli.main import app
 from nexus_hub.client import HubClient
+from tests.fixtures.stream import streamed
 
 COUNTS = {"deleted_completed": 3, "deleted_orphaned": 1, "total_deleted": 4}
 JOB = {"id": "1", "attempt": 1, "result": None, "error": None, "error_code": None}
@@ -70,18 +71,20 @@ def test_json_has_the_documented_counts(hub: PlayedHub) -> None:
 def test_a_long_one_is_followed_to_its_end(hub: PlayedHub) -> None:
     hub.answers = [
         httpx.Response(202, json={"job_id": "1", "flow_run_id": "2"}),
-        httpx.Response(200, json=JOB | {"status": "running", "version": 1}),
-        httpx.Response(200, json=JOB | {"status": "completed", "version": 2, "result": COUNTS}),
+        streamed(
+            JOB | {"status": "running", "version": 1},
+            JOB | {"status": "completed", "version": 2, "result": COUNTS},
+        ),
     ]
     done = cli("--json")
     assert (done.exit_code, json.loads(done.output)) == (0, COUNTS)
-    assert [path for _, path, _ in hub.asked] == ["/internal/cleanup-jobs", "/v1/jobs/1", "/v1/jobs/1"]
+    assert [path for _, path, _ in hub.asked] == ["/internal/cleanup-jobs", "/v1/jobs/1/events"]
 
 
 def test_a_long_one_that_fails_says_why(hub: PlayedHub) -> None:
     hub.answers = [
         httpx.Response(202, json={"job_id": "1", "flow_run_id": "2"}),
-        httpx.Response(200, json=JOB | {"status": "failed", "version": 1, "error": "The database was away."}),
+        streamed(JOB | {"status": "failed", "version": 1, "error": "The database was away."}),
     ]
     done = cli()
     assert done.exit_code == 1

@@ -13,6 +13,7 @@ from nexus_hub.cli.main import app
 from nexus_hub.client import HubClient
 from nexus_hub.vault.keyring import Keyring, KeyringFile, create
 from nexus_hub.vault.keys import VaultKey
+from tests.fixtures.stream import streamed
 
 OLD, NEW = "0123abcd", "89abcdef"
 LAST: dict[str, Any] = {
@@ -44,9 +45,7 @@ class StubHub:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append((request.url.path, json.loads(request.content or b"null")))
         answer = self.answers[request.url.path]
-        if isinstance(answer, list):
-            answer = answer.pop(0)
-        return httpx.Response(200, json=answer)
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
 
 @pytest.fixture
@@ -176,7 +175,7 @@ def test_a_long_rotation_is_followed_to_its_end(
     run: Run, hub: StubHub, end: dict[str, Any], code: int, said: str
 ) -> None:
     hub.answers["/internal/vault-rotate"] = {"job_id": "j", "flow_run_id": "f"}
-    hub.answers["/v1/jobs/j"] = [job(1, "running"), end]
+    hub.answers["/v1/jobs/j/events"] = streamed(job(1, "running"), end)
     done = run("rotate")
     assert done.exit_code == code
     assert said in done.output
