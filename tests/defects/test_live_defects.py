@@ -9,6 +9,7 @@ import pytest
 
 from nexus_hub.db.migrate import known_migrations, migrate
 from nexus_hub.db.pool import Database
+from nexus_hub.jobs.changes import Follower
 from nexus_hub.jobs.monitoring import stats
 from nexus_hub.jobs.streams import begin_job
 from nexus_hub.models import OPERATOR
@@ -18,6 +19,13 @@ from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.served import Served
 
 PATIENCE = 15.0
+
+
+async def told_of(follower: Follower, version: int) -> None:
+    """Wait until a change to that version waits in the follower's queue."""
+    async with asyncio.timeout(PATIENCE):
+        while not any(change is not None and change.version == version for change in follower._queue):
+            await asyncio.sleep(0.01)
 
 
 async def test_defect_32_no_change_is_lost_between_the_first_look_and_the_first_news(served: Served) -> None:
@@ -39,8 +47,7 @@ async def test_defect_32_no_change_is_lost_between_the_first_look_and_the_first_
             attempt = await served.claimed(job_id)
             if ends_before:
                 await served.completed(attempt)
-            while len(follower._queue) < 1 + ends_before:  # it is told of that before the row is read
-                await asyncio.sleep(0.01)
+            await told_of(follower, 3 if ends_before else 2)  # before the row is read
             stream = await begin_job(served.database, follower, job_id, PATIENCE)
             if not ends_before:
                 await served.completed(attempt)
