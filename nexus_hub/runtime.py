@@ -17,6 +17,7 @@ from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.submit import Handovers
 from nexus_hub.jobs.sweep import Sweep
 from nexus_hub.jobs.upkeep import Upkeep
+from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
 from nexus_hub.stack.home import Home
@@ -37,6 +38,7 @@ class Runtime:
     connections: Connections
     dispatcher: Dispatcher
     execution: Execution
+    limiter: Limiter
     handovers: Handovers
     sweep: Sweep
     mirror: Mirror
@@ -88,14 +90,15 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             allow_private=settings.allow_private_upstreams,
             ttl_seconds=settings.catalog_ttl_seconds,
         )
-        mirror = Mirror(database)
+        mirror, limiter = Mirror(database), Limiter(database)
         runtime = Runtime(
             settings=settings,
             database=database,
             servers=servers,
             connections=connections,
             dispatcher=dispatcher,
-            execution=Execution(database, servers, connections, settings.max_result_bytes),
+            execution=Execution(database, servers, connections, limiter, settings.max_result_bytes),
+            limiter=limiter,
             handovers=Handovers(database, dispatcher),
             sweep=Sweep(database, dispatcher, mirror),
             mirror=mirror,

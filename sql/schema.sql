@@ -340,6 +340,19 @@ BEGIN
 END
 $$;
 
+-- Name: peek_rate_limit(text, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.peek_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer DEFAULT NULL::integer) RETURNS TABLE(scope text, quota integer, remaining integer, retry_after double precision, reset_after double precision)
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT l.scope, l.quota, greatest(l.quota - u.used, 0)::integer, u.retry_after, u.reset_after
+    FROM (VALUES ('server', p_limit_per_minute), ('user', p_user_limit_per_minute)) AS l (scope, quota)
+    CROSS JOIN LATERAL nexus_rate_limit_usage(p_server_id, p_user_id, l.scope = 'server', l.quota) AS u
+    WHERE l.quota IS NOT NULL
+    ORDER BY l.scope
+$$;
+
 -- Name: refresh_expired_cache_entries(); Type: FUNCTION; Schema: public; Owner: -
 
 CREATE FUNCTION public.refresh_expired_cache_entries() RETURNS TABLE(server_ref_id uuid, server_type text, user_id uuid)
@@ -635,11 +648,13 @@ CREATE TABLE public.system_servers (
     revision bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    user_limit_per_minute integer,
     CONSTRAINT system_servers_key_id CHECK ((key_id ~ '^[0-9a-f]{8}$'::text)),
     CONSTRAINT system_servers_known_transport CHECK ((transport = ANY (ARRAY['http'::text, 'stdio'::text]))),
     CONSTRAINT system_servers_limit CHECK ((limit_per_minute > 0)),
     CONSTRAINT system_servers_name_rule CHECK (((name ~ '^[A-Za-z0-9]([A-Za-z0-9-]|_(?!_))*$'::text) AND (name !~ '_$'::text) AND (length(name) <= 32))),
-    CONSTRAINT system_servers_sealed_length CHECK ((octet_length(config_encrypted) >= 28))
+    CONSTRAINT system_servers_sealed_length CHECK ((octet_length(config_encrypted) >= 28)),
+    CONSTRAINT system_servers_user_limit CHECK ((user_limit_per_minute > 0))
 );
 
 -- Name: tool_cache; Type: TABLE; Schema: public; Owner: -
@@ -1183,6 +1198,11 @@ REVOKE ALL ON FUNCTION public.nexus_server_check_name() FROM PUBLIC;
 -- Name: FUNCTION nexus_server_keep_state(); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_server_keep_state() FROM PUBLIC;
+
+-- Name: FUNCTION peek_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.peek_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.peek_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer) TO nexus_app;
 
 -- Name: FUNCTION refresh_expired_cache_entries(); Type: ACL; Schema: public; Owner: -
 

@@ -9,7 +9,6 @@ from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs import monitoring
 from nexus_hub.jobs.cleanup import checked_days
 from nexus_hub.jobs.mirror import Told
-from nexus_hub.rate_limit import limiter
 from tasks.context import current
 from tasks.failures import codes_only, retried_for
 
@@ -60,7 +59,7 @@ async def delete_orphaned(days_orphaned: int, told: Told) -> int:
 @codes_only
 async def purge_rate_limits() -> int:
     """Delete the counts of calls that no limit looks at any more."""
-    return await limiter.purge(current().database)
+    return await current().limiter.purge()
 
 
 @task(

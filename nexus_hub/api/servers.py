@@ -1,5 +1,6 @@
 """`/v1/servers`."""
 
+import math
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from nexus_hub.access import users
 from nexus_hub.api.access import Asking, RuntimeOf, owner_of
 from nexus_hub.errors import InvalidConfig, NotAllowed, NotFound
 from nexus_hub.models import Principal, ServerRef, ServerType
+from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.runtime import Runtime
 from nexus_hub.servers import registry
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
@@ -30,6 +32,7 @@ class NewServer(BaseModel):
     env: dict[str, SecretStr] | None = None
     owner: str | None = None
     limit_per_minute: int | None = None
+    user_limit_per_minute: int | None = None
 
     def config(self) -> HttpConfig | StdioConfig:
         """The library's form of it.
@@ -51,7 +54,10 @@ async def register(body: NewServer, response: Response, principal: Asking, runti
     if body.owner and not principal.is_operator:
         raise NotAllowed("Only an operator may register a server for somebody else.")
     server = await runtime.servers.register(
-        body.name, body.config(), owner=owner_of(principal, named), limit_per_minute=body.limit_per_minute
+        body.name,
+        body.config(),
+        owner=owner_of(principal, named),
+        limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
     )
     response.headers["Location"] = f"/v1/servers/{server['server_type']}/{server['id']}"
     return server
@@ -75,6 +81,31 @@ async def find(ref: str, principal: Asking, runtime: RuntimeOf) -> Any:
 async def show(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """A server by its reference."""
     return await _visible(runtime, principal, server_type, server_ref_id)
+
+
+@router.get("/{server_type}/{server_ref_id}/limit")
+async def limit(
+    server_type: ServerType, server_ref_id: UUID, response: Response, principal: Asking, runtime: RuntimeOf
+) -> Any:
+    """How many calls are left in this minute, and when to come back; asking counts no call."""
+    server = await _visible(runtime, principal, server_type, server_ref_id)
+    limits = Limits(server["limit_per_minute"], server["user_limit_per_minute"])
+    used = await runtime.limiter.peek(server_ref_id, principal.user_id, limits)
+    wait = max((one["retry_after"] for one in used), default=0.0)
+    if used:
+        response.headers["RateLimit-Policy"] = ", ".join(f'"{one["scope"]}";q={one["quota"]};w=60' for one in used)
+        response.headers["RateLimit"] = ", ".join(
+            f'"{one["scope"]}";r={one["remaining"]};t={math.ceil(one["reset_after"])}' for one in used
+        )
+    if wait:
+        response.headers["Retry-After"] = str(math.ceil(wait))
+    return {
+        "limit_per_minute": limits.per_minute,
+        "user_limit_per_minute": limits.per_user,
+        "remaining": min((one["remaining"] for one in used), default=None),
+        "retry_after": wait,
+        "reset_after": max((one["reset_after"] for one in used), default=0.0),
+    }
 
 
 @router.delete("/{server_type}/{server_ref_id}", status_code=204)

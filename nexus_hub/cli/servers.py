@@ -40,6 +40,9 @@ def add(
     env: Annotated[list[str] | None, typer.Option(help="K=V, the child's environment, sealed.")] = None,
     owner: Annotated[str | None, typer.Option(help="Register it as this user's own server.")] = None,
     limit_per_minute: Annotated[int | None, typer.Option(help="At most so many calls in any minute.")] = None,
+    user_limit_per_minute: Annotated[
+        int | None, typer.Option(help="At most so many calls of each user in any minute.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Try a server, then store it with its tools, resources and prompts."""
@@ -56,6 +59,7 @@ def add(
             "env": pairs("--env", env) or None,
             "owner": owner,
             "limit_per_minute": limit_per_minute,
+            "user_limit_per_minute": user_limit_per_minute,
         }
         server = await client.request("POST", "/v1/servers", {k: v for k, v in body.items() if v is not None})
         if as_json:

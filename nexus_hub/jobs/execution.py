@@ -29,7 +29,7 @@ from nexus_hub.jobs.arguments import check_tool_arguments
 from nexus_hub.jobs.requests import DEFAULT_TIMEOUT_SECONDS
 from nexus_hub.jobs.store import JOBS, readable
 from nexus_hub.models import TERMINAL, JobStatus, ServerRef
-from nexus_hub.rate_limit.limiter import take
+from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.servers.registry import Servers
 from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections, Target
@@ -62,7 +62,7 @@ class Attempt:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
         self.target: Target | None = None
-        self.limit_per_minute: int | None = None
+        self.limits = Limits()
         self.result: dict[str, Any] | None = None
         self.failure: HubError | None = None
         self.lost = False
@@ -142,6 +142,7 @@ class Execution:
     database: Database
     servers: Servers
     connections: Connections
+    limiter: Limiter
     max_result_bytes: int
     lease_seconds: float = LEASE_SECONDS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
@@ -212,7 +213,7 @@ class Execution:
         attempt.target, row = await self.servers.open(attempt.ref)
         if attempt.job["user_id"] is not None and row["user_id"] not in (None, attempt.job["user_id"]):
             raise NotFound("server", attempt.ref)  # plain SQL can store a job for a server of somebody else
-        attempt.limit_per_minute = row["limit_per_minute"]
+        attempt.limits = Limits(row["limit_per_minute"], row["user_limit_per_minute"])
         if attempt.job["job_type"] == "tool_invoke":
             await self._check_tool(attempt)
 
@@ -223,20 +224,19 @@ class Execution:
         check_tool_arguments(str(attempt.job["tool_name"]), tool.get("inputSchema") or {}, attempt.job["params"])
 
     async def admit(self, attempt: Attempt) -> float:
-        """Take the call from the server's limit and note that it goes out; seconds to wait, or 0.
+        """Take the call from the server's limits, then note that it goes out; seconds to wait, or 0.
 
         Raises:
             ClaimLost: the job was cancelled in the meantime.
         """
+        decision = await self.limiter.take(attempt.ref.server_ref_id, attempt.job["user_id"], attempt.limits)
+        if not decision.allowed:
+            return max(decision.retry_after, 0.1)
         async with self.database.transaction() as transaction:
-            decision = await take(
-                transaction, attempt.ref.server_ref_id, attempt.job["user_id"], attempt.limit_per_minute
-            )
-            if not decision.allowed:
-                return max(decision.retry_after, 0.1)
-            if not await transaction.run(JOBS["mark_sent"], **attempt.claim):
-                attempt.lose()
-                raise ClaimLost
+            marked = await transaction.run(JOBS["mark_sent"], **attempt.claim)
+        if not marked:
+            attempt.lose()
+            raise ClaimLost
         return 0
 
     async def call(self, attempt: Attempt) -> None:

@@ -1,38 +1,94 @@
-"""The rate limit of a server, kept in the database so that all processes share it."""
+"""The rate limits of a server, kept in the database so that all processes share them."""
 
+import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
+from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.rate_limit.bound import Bound
 
-JOBS = load("jobs")
+logger = logging.getLogger(__name__)
+RATE_LIMIT = load("rate_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls in any minute: of all users of a server together, and of each one of them; None is no limit."""
+
+    per_minute: int | None = None
+    per_user: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.per_minute is not None or self.per_user is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a call may go now; `retry_after` in seconds when it may not, `remaining` calls when it may."""
+    """Whether a call may go now; `retry_after` in seconds when it may not, `remaining` calls when that is known."""
 
     allowed: bool
     remaining: int | None
     retry_after: float
 
 
-async def take(
-    transaction: Transaction, server_id: UUID, user_id: UUID | None, limit_per_minute: int | None
-) -> Decision:
-    """Take one call from a server's limit; no sliding minute holds more calls than the limit."""
-    if limit_per_minute is None:
-        return Decision(allowed=True, remaining=None, retry_after=0)
-    row = await transaction.one(
-        JOBS["take_rate_limit"], server_id=str(server_id), user_id=user_id, limit_per_minute=limit_per_minute
-    )
-    if row is None:
-        return Decision(allowed=False, remaining=0, retry_after=1)
-    return Decision(row["allowed"], row["remaining"], row["retry_after"] or 0)
+class Limiter:
+    """Takes calls from both limits of a server, of which the stricter wins.
+
+    No sliding minute holds more calls than a limit. While the database gives no answer, each process keeps to the
+    limits by itself: it counts the calls that it let out in the last minute, whoever admitted them.
+    """
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._bound = Bound(clock)
+
+    async def take(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
+        """Take one call, or say when to come back."""
+        if not limits:
+            return Decision(allowed=True, remaining=None, retry_after=0)
+        keys = (server_id, (server_id, user_id))
+        try:
+            decision = await self._ask(server_id, user_id, limits)
+        except DatabaseUnavailable:
+            logger.warning("the database gives no answer about a limit; this process keeps to it by itself")
+            decision = self._decide(keys, limits)
+        if decision.allowed:
+            self._bound.note(*keys)
+        return decision
+
+    async def peek(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> list[dict[str, Any]]:
+        """How far each limit is used up, without counting a call: scope, quota, remaining, retry_after, reset_after."""
+        async with self._database.transaction() as transaction:
+            return await transaction.all(RATE_LIMIT["peek_rate_limit"], **_asked(server_id, user_id, limits))
+
+    async def purge(self) -> int:
+        """Delete the counts that no limit looks at any more; how many rows that were."""
+        async with self._database.transaction() as transaction:
+            return await transaction.run(RATE_LIMIT["purge_rate_limits"])
+
+    async def _ask(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
+        async with self._database.transaction() as transaction:
+            await transaction.run(RATE_LIMIT["be_brief"])
+            row = await transaction.one(RATE_LIMIT["take_rate_limit"], **_asked(server_id, user_id, limits))
+        if row is None:
+            return Decision(allowed=False, remaining=0, retry_after=1)
+        return Decision(row["allowed"], row["remaining"], row["retry_after"] or 0)
+
+    def _decide(self, keys: tuple[UUID, tuple[UUID, UUID | None]], limits: Limits) -> Decision:
+        quotas = (limits.per_minute, limits.per_user)
+        wait = max(self._bound.wait(key, quota) for key, quota in zip(keys, quotas, strict=True) if quota is not None)
+        return Decision(allowed=wait <= 0, remaining=None, retry_after=wait)
 
 
-async def purge(database: Database) -> int:
-    """Delete the counts that no limit looks at any more; how many rows that were."""
-    async with database.transaction() as transaction:
-        return await transaction.run(JOBS["purge_rate_limits"])
+def _asked(server_id: UUID, user_id: UUID | None, limits: Limits) -> dict[str, Any]:
+    return {
+        "server_id": str(server_id),
+        "user_id": user_id,
+        "per_minute": limits.per_minute,
+        "per_user": limits.per_user,
+    }

@@ -23,6 +23,7 @@ from nexus_hub.errors import (
 )
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.servers.names import checked
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
@@ -34,6 +35,7 @@ from nexus_hub.vault.sealing import Place, Vault
 
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
+NO_LIMITS = Limits()
 LONGEST_READ_SECONDS = 60.0
 
 
@@ -107,7 +109,7 @@ class Servers:
         config: HttpConfig | StdioConfig,
         *,
         owner: UUID | None = None,
-        limit_per_minute: int | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> dict[str, Any]:
         """Try a server and store it with what it offers; a server that can't be reached is not stored.
 
@@ -117,7 +119,7 @@ class Servers:
             UpstreamError: it does not answer as an MCP server.
         """
         ref = ServerRef("system" if owner is None else "user", uuid4())
-        _check(name, config, owner, limit_per_minute)
+        _check(name, config, owner, limits)
         if config.transport == "http":
             await check_url(config.url, allow_private=not self._guarded(ref))
         await self._refuse_taken(name, owner)
@@ -126,7 +128,7 @@ class Servers:
             seen = await self._connections.inspect(target)
         finally:
             await self._connections.forget(ref)
-        await self._store(target, owner, limit_per_minute, seen)
+        await self._store(target, owner, limits, seen)
         return await find(self._database, OPERATOR, str(ref.server_ref_id))
 
     async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
@@ -135,7 +137,7 @@ class Servers:
         if any(server["name"] == name for server in same["items"]):
             raise NameTaken("server", name)
 
-    async def _store(self, target: Target, owner: UUID | None, limit: int | None, seen: Snapshot) -> None:
+    async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
         sealed = self._vault.seal_config(Place.of_server(ref), exposed(target.config))
         try:
@@ -149,7 +151,8 @@ class Servers:
                     config_encrypted=sealed.data,
                     key_id=sealed.key_id,
                     endpoint=endpoint(target.config),
-                    limit_per_minute=limit,
+                    limit_per_minute=limits.per_minute,
+                    user_limit_per_minute=limits.per_user,
                 )
                 await catalog.store(transaction, ref, target.name, owner, seen, self._ttl_seconds)
         except UniqueViolation:
@@ -243,14 +246,19 @@ class Servers:
         return ref.server_type == "user" and not self._allow_private
 
 
-def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limit: int | None) -> None:
+def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
     checked(name)
     if owner is not None:
         _check_transport(config)
+        if limits.per_user is not None:
+            raise InvalidConfig("A user's server has one user: give limit_per_minute, and no user_limit_per_minute.")
+    _check_limit("limit_per_minute", limits.per_minute)
+    _check_limit("user_limit_per_minute", limits.per_user)
+
+
+def _check_limit(name: str, limit: int | None) -> None:
     if limit is not None and not 1 <= limit <= HIGHEST_LIMIT:
-        raise InvalidConfig(
-            f"limit_per_minute is {limit}; it must lie within 1 and {HIGHEST_LIMIT}, or be absent for no limit."
-        )
+        raise InvalidConfig(f"{name} is {limit}; it must lie within 1 and {HIGHEST_LIMIT}, or be absent for no limit.")
 
 
 def _check_transport(config: HttpConfig | StdioConfig) -> None:

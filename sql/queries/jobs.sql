@@ -52,10 +52,6 @@ UPDATE job_results
 SET heartbeat_at = now(), lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
 
--- name: take_rate_limit
-SELECT allowed, remaining, retry_after, reset_after
-FROM take_rate_limit(%(server_id)s, %(user_id)s, %(limit_per_minute)s, NULL);
-
 -- name: mark_sent
 -- From here on the call may have had its effect.
 UPDATE job_results SET sent_at = now() WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
@@ -209,6 +205,3 @@ SELECT job.id, job.version, job.status, job.user_id, job.job_type, job.attempt, 
 FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS known (id, version)
 JOIN job_results AS job ON job.id = known.id
 WHERE job.version > known.version;
-
--- name: purge_rate_limits
-DELETE FROM rate_limit_tracking WHERE window_start < clock_timestamp() - interval '2 minutes';

@@ -1,8 +1,10 @@
 -- Upstream servers. What is sealed leaves the database only through `sealed_server`.
 
 -- name: add_system_server
-INSERT INTO system_servers (id, name, transport, config_encrypted, key_id, endpoint, limit_per_minute)
-VALUES (%(id)s, %(name)s, %(transport)s, %(config_encrypted)s, %(key_id)s, %(endpoint)s, %(limit_per_minute)s);
+INSERT INTO system_servers (id, name, transport, config_encrypted, key_id, endpoint, limit_per_minute,
+                            user_limit_per_minute)
+VALUES (%(id)s, %(name)s, %(transport)s, %(config_encrypted)s, %(key_id)s, %(endpoint)s, %(limit_per_minute)s,
+        %(user_limit_per_minute)s);
 
 -- name: add_user_server
 INSERT INTO user_servers (id, user_id, name, transport, config_encrypted, key_id, endpoint, limit_per_minute)
@@ -12,15 +14,15 @@ VALUES (%(id)s, %(user_id)s, %(name)s, %(transport)s, %(config_encrypted)s, %(ke
 -- name: list_servers
 -- What a principal sees of all servers, in the order of their names; the operator sees those of all users.
 WITH server AS (
-    SELECT 'system' AS server_type, id, NULL::uuid AS user_id, name, transport, endpoint, limit_per_minute, enabled,
-           revision, created_at
+    SELECT 'system' AS server_type, id, NULL::uuid AS user_id, name, transport, endpoint, limit_per_minute,
+           user_limit_per_minute, enabled, revision, created_at
     FROM system_servers
     UNION ALL
-    SELECT 'user', id, user_id, name, transport, endpoint, limit_per_minute, enabled, revision, created_at
+    SELECT 'user', id, user_id, name, transport, endpoint, limit_per_minute, NULL, enabled, revision, created_at
     FROM user_servers
 )
 SELECT server.server_type, server.id, server.user_id, server.name, server.transport, server.endpoint,
-       server.limit_per_minute, server.enabled, server.revision, server.created_at,
+       server.limit_per_minute, server.user_limit_per_minute, server.enabled, server.revision, server.created_at,
        state.status, state.last_refresh_at, state.next_refresh_at, state.last_error_code, state.protocol_version,
        state.server_info,
        (SELECT count(*) FROM tool_cache AS tool
@@ -41,16 +43,16 @@ LIMIT %(limit)s;
 -- Values without a key id are opened until a rotation has taken them over.
 WITH server AS (
     SELECT 'system' AS server_type, id, NULL::uuid AS user_id, name, config_encrypted, key_id, revision,
-           limit_per_minute, enabled
+           limit_per_minute, user_limit_per_minute, enabled
     FROM system_servers
     WHERE %(server_type)s = 'system' AND id = %(id)s
     UNION ALL
-    SELECT 'user', id, user_id, name, config_encrypted, key_id, revision, limit_per_minute, enabled
+    SELECT 'user', id, user_id, name, config_encrypted, key_id, revision, limit_per_minute, NULL, enabled
     FROM user_servers
     WHERE %(server_type)s = 'user' AND id = %(id)s
 )
 SELECT server.server_type, server.id, server.user_id, server.name, server.config_encrypted, server.key_id,
-       server.revision, server.limit_per_minute, server.enabled,
+       server.revision, server.limit_per_minute, server.user_limit_per_minute, server.enabled,
        NOT EXISTS (
            SELECT FROM vault_rotations AS rotation
            WHERE rotation.finished_at IS NOT NULL AND rotation.restored_at IS NULL AND rotation.errors = '{}'

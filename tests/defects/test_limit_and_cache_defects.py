@@ -18,7 +18,7 @@ from nexus_hub.jobs import store
 from nexus_hub.jobs.execution import Attempt, Execution
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.rate_limit import limiter
+from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.snapshot import Snapshot
@@ -71,10 +71,10 @@ async def test_defect_26_a_call_without_a_user_is_limited_and_an_error_lets_noth
     job_id, _ = await store.add(
         library.database, OPERATOR, JobRequest("tool_invoke", "s__t", {}), ServerRef("system", uuid4()), "t"
     )
-    execution = Execution(cut, library.servers, connections, 1024)
+    execution = Execution(cut, library.servers, connections, Limiter(cut), 1024)
     attempt = await execution.claim(job_id, 1, None)
     assert isinstance(attempt, Attempt)
-    attempt.limit_per_minute, cut.cut = 2, True
+    attempt.limits, cut.cut = Limits(2), True
     with pytest.raises(DatabaseUnavailable):
         await execution.admit(attempt)
     assert one(ours, "SELECT sent_at FROM job_results") == {"sent_at": None}
@@ -107,8 +107,7 @@ async def test_defect_28_no_minute_holds_more_than_the_limit_and_denied_calls_wr
     assert not any(allowed(ours, ALICE, 15, limit=10))
     assert ours.execute(b"SELECT * FROM rate_limit_tracking").fetchall() == rows
     server = uuid4()
-    async with library.database.transaction() as transaction:
-        takes = [await limiter.take(transaction, server, ALICE, 1) for _ in range(2)]
+    takes = [await Limiter(library.database).take(server, ALICE, Limits(1)) for _ in range(2)]
     assert [one_take.allowed for one_take in takes] == [True, False]
     assert 0 < takes[1].retry_after <= 61
     assert allowed(ours, ALICE, 1, limit=11) == [True]
@@ -186,7 +185,7 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
     seen = Snapshot(
         "", None, None, {}, tools=[tool("t")], resources=[{"uri": "a://b", "name": "r"}], prompts=[{"name": "p"}]
     )
-    await library.servers._store(dead, None, None, seen)
+    await library.servers._store(dead, None, Limits(), seen)
     for table in ("tool_cache", "resource_cache", "prompt_cache"):
         ours.execute(f"UPDATE {table} SET expires_at = now() - interval '1 s'".encode())
     refresher, dead_id = Refresher(library.database, library.servers), str(dead.ref.server_ref_id)

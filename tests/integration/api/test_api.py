@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from nexus_hub.api.app import create_app
 from nexus_hub.models import ServerRef
+from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import Settings
 from nexus_hub.upstream.config import StdioConfig
 from nexus_hub.upstream.connections import Target
@@ -59,7 +60,7 @@ async def server(api: httpx.AsyncClient, app: FastAPI) -> dict[str, Any]:
     """A system server `srv` with a tool `echo`, stored as if it had been tried."""
     target = Target(ServerRef("system", uuid4()), "srv", StdioConfig(command="no-such-command"), 1, guarded=False)
     seen = Snapshot("2026-07-28", None, None, {}, tools=[{"name": "echo", "inputSchema": {"type": "object"}}])
-    await app.state.runtime.servers._store(target, None, None, seen)
+    await app.state.runtime.servers._store(target, None, Limits(5, 2), seen)
     registered: dict[str, Any] = (await api.get("/v1/servers/srv")).json()
     return registered
 
@@ -319,3 +320,39 @@ async def test_the_vaults_keys_are_shown_by_their_ids_to_operators_only(
     assert key == {"key_id": answer.json()["primary_key_id"], "primary": True, "rows": 1}
     assert len(key["key_id"]) == 8
     said(await api.get("/v1/vault", headers=await token(api, "ann")), 403, "not-allowed")
+
+
+async def test_the_limit_of_a_server_is_told_without_counting_a_call(
+    api: httpx.AsyncClient, app: FastAPI, server: dict[str, Any]
+) -> None:
+    path = f"/v1/servers/system/{server['id']}/limit"
+    ann, bob = await token(api, "ann"), await token(api, "bob")
+    user_id = UUID((await api.post("/v1/jobs", json=JOB, headers=ann)).json()["user_id"])
+    for _ in range(3):
+        fresh = await api.get(path, headers=ann)
+    assert fresh.json() == {
+        "limit_per_minute": 5,
+        "user_limit_per_minute": 2,
+        "remaining": 2,
+        "retry_after": 0,
+        "reset_after": 0,
+    }
+    assert fresh.headers["ratelimit-policy"] == '"server";q=5;w=60, "user";q=2;w=60'
+    assert fresh.headers["ratelimit"] == '"server";r=5;t=0, "user";r=2;t=0'
+    limiter = app.state.runtime.limiter
+    taken = [await limiter.take(UUID(server["id"]), user_id, Limits(5, 2)) for _ in range(3)]
+    assert [one.allowed for one in taken] == [True, True, False]
+    spent = await api.get(path, headers=ann)
+    assert spent.json()["remaining"] == 0
+    assert 0 < spent.json()["retry_after"] <= 61
+    assert 1 <= int(spent.headers["retry-after"]) <= 61
+    assert spent.headers["ratelimit"].startswith('"server";r=3;t=')
+    assert (await api.get(path, headers=bob)).json()["remaining"] == 2
+    said(await api.get(f"/v1/servers/system/{uuid4()}/limit", headers=ann), 404, "not-found")
+
+
+async def test_a_users_own_server_has_no_limit_for_each_user(api: httpx.AsyncClient, server: dict[str, Any]) -> None:
+    ann = await token(api, "ann")
+    body = {"name": "own", "url": "http://8.8.8.8:1/mcp", "user_limit_per_minute": 2}
+    problem = said(await api.post("/v1/servers", json=body, headers=ann), 400, "invalid-config")
+    assert "one user" in problem["error"]

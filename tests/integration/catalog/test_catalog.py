@@ -14,6 +14,7 @@ from nexus_hub.db.pool import Database
 from nexus_hub.errors import Conflict, InvalidConfig, InvalidName, NameTaken, NotAllowed, NotFound
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal, ServerRef
+from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.servers import registry
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.snapshot import Snapshot
@@ -173,7 +174,11 @@ async def test_a_server_is_registered_with_what_it_offers_and_removed_with_it(
 async def test_what_can_not_be_registered_is_refused_before_it_is_tried(library: Library, limit: int) -> None:
     nothing = StdioConfig(command="no-such-command")
     with pytest.raises(InvalidConfig):
-        await library.servers.register("srv", nothing, limit_per_minute=limit)
+        await library.servers.register("srv", nothing, limits=Limits(limit))
+    with pytest.raises(InvalidConfig):
+        await library.servers.register("srv", nothing, limits=Limits(None, limit))
+    with pytest.raises(InvalidConfig, match="one user"):
+        await library.servers.register("srv", HttpConfig(url="http://a"), owner=uuid4(), limits=Limits(None, 1))
     with pytest.raises(InvalidConfig, match="HTTP"):
         await library.servers.register("srv", nothing, owner=uuid4())
     with pytest.raises(InvalidName):

@@ -21,6 +21,7 @@ from nexus_hub.jobs import store
 from nexus_hub.jobs.execution import Attempt, ClaimLost, Execution, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connections import Connections
 from tests.fixtures.library import Library
@@ -183,7 +184,7 @@ async def test_users_see_system_tools_and_only_their_own_jobs(time: Library) -> 
 async def test_a_server_over_its_limit_makes_the_job_wait_without_spending_an_attempt(
     library: Library, time_server: StdioConfig
 ) -> None:
-    await library.servers.register("time", time_server, limit_per_minute=1)
+    await library.servers.register("time", time_server, limits=Limits(1))
     await library.ran(await library.submitted(TIME))
     job_id = await library.submitted(TIME)
     claimed = await library.claimed(job_id)
@@ -232,7 +233,9 @@ async def test_a_worker_cut_off_from_the_database_ends_only_a_call_that_somebody
     wait = JobRequest("tool_invoke", "habits__wait", {"seconds": 3}, retry=retry)
     job_id = await library.submitted(wait)
     async with CutDatabase(database.app_url, name="cut") as cut:
-        execution = Execution(cut, library.servers, connections, 1024, lease_seconds=1, heartbeat_seconds=0.2)
+        execution = Execution(
+            cut, library.servers, connections, Limiter(cut), 1024, lease_seconds=1, heartbeat_seconds=0.2
+        )
         claimed = await execution.claim(job_id, 1, None)
         assert isinstance(claimed, Attempt)
         await execution.open(claimed)
@@ -253,7 +256,7 @@ async def test_a_limit_that_can_not_be_asked_sends_nothing(
 ) -> None:
     job_id = await time.submitted(TIME)
     async with CutDatabase(database.app_url, name="cut") as cut:
-        execution = Execution(cut, time.servers, connections, 1024)
+        execution = Execution(cut, time.servers, connections, Limiter(cut), 1024)
         claimed = await execution.claim(job_id, 1, None)
         assert isinstance(claimed, Attempt)
         await execution.open(claimed)

@@ -1,0 +1,56 @@
+"""The bound within one process, for as long as the database gives no answer about a limit."""
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+BUCKETS_COUNT_FOR = 61
+"""Seconds: a bucket of one second counts for 61, so that no sliding 60 seconds hold more than the limit."""
+
+
+@dataclass(slots=True)
+class _Calls:
+    """Calls by the second in which they went out."""
+
+    buckets: dict[int, int] = field(default_factory=dict)
+
+    def forget(self, now: float) -> None:
+        self.buckets = {second: count for second, count in self.buckets.items() if second > now - BUCKETS_COUNT_FOR}
+
+    def wait(self, limit: int, now: float) -> float:
+        """Seconds until there is room for one more call."""
+        left = sum(self.buckets.values())
+        for second in sorted(self.buckets):
+            if left < limit:
+                break
+            left -= self.buckets[second]
+            if left < limit:
+                return max(second + BUCKETS_COUNT_FOR - now, 0.0)
+        return 0.0 if left < limit else float(BUCKETS_COUNT_FOR)
+
+
+class Bound:
+    """Counts the calls of this process, whoever let them through; `clock` gives seconds that never go back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._calls: dict[Hashable, _Calls] = {}
+
+    def note(self, *keys: Hashable) -> None:
+        """Count a call that goes out under these keys."""
+        second = math.floor(self._clock())
+        for key in keys:
+            buckets = self._calls.setdefault(key, _Calls()).buckets
+            buckets[second] = buckets.get(second, 0) + 1
+        self._forget()
+
+    def wait(self, key: Hashable, limit: int) -> float:
+        """Seconds until one more call fits into a limit per minute; 0 if one fits now."""
+        self._forget()
+        return self._calls[key].wait(limit, self._clock()) if key in self._calls else 0.0
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for calls in self._calls.values():
+            calls.forget(now)
+        self._calls = {key: calls for key, calls in self._calls.items() if calls.buckets}

@@ -1,0 +1,53 @@
+"""The bound within a process: never more than the limit in any sliding minute, whatever the times are."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexus_hub.rate_limit.bound import Bound
+
+PAUSES = st.lists(st.floats(min_value=0, max_value=40, allow_nan=False), max_size=120)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(PAUSES, st.integers(min_value=1, max_value=8))
+def test_no_sliding_minute_holds_more_calls_than_the_limit(pauses: list[float], limit: int) -> None:
+    clock = Clock()
+    bound, calls = Bound(clock), list[float]()
+    for pause in pauses:
+        clock.now += pause
+        if bound.wait("srv", limit) <= 0:
+            bound.note("srv")
+            calls.append(clock.now)
+    for start in calls:
+        assert sum(start <= call < start + 60 for call in calls) <= limit
+
+
+@given(PAUSES, st.integers(min_value=1, max_value=8))
+def test_who_waits_as_long_as_told_gets_through_and_not_much_earlier(pauses: list[float], limit: int) -> None:
+    clock = Clock()
+    bound = Bound(clock)
+    for pause in pauses:
+        clock.now += pause
+        wait = bound.wait("srv", limit)
+        if wait > 0:
+            assert wait <= 61
+            clock.now += wait + 0.001
+            assert bound.wait("srv", limit) <= 0
+        bound.note("srv")
+
+
+def test_keys_are_counted_apart_and_forgotten_after_a_minute() -> None:
+    clock = Clock()
+    bound = Bound(clock)
+    bound.note("srv", ("srv", "ann"))
+    assert bound.wait(("srv", "ann"), 1) > 0
+    assert bound.wait(("srv", "bob"), 1) == 0
+    clock.now += 62
+    assert bound.wait("srv", 1) == 0
+    assert not bound._calls
