@@ -299,3 +299,16 @@ async def test_the_vaults_keys_are_shown_by_their_ids_to_operators_only(
     assert key == {"key_id": answer.json()["primary_key_id"], "primary": True, "rows": 1}
     assert len(key["key_id"]) == 8
     said(await api.get("/v1/vault", headers=await token(api, "ann")), 403, "not-allowed")
+
+
+async def test_tools_are_found_by_a_request_and_shown_on_request(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    found = (await api.get("/v1/tools", params={"query": "an echo, please", "compact": "true", "limit": 3})).json()
+    assert found["items"] == [{"name": "srv__echo", "description": ""}]
+    assert set(found["tokens"]) == {"all", "shown", "saved"}
+    shown = (await api.get("/v1/tools/srv__echo")).json()
+    assert shown["definition"] == {"name": "echo", "inputSchema": {"type": "object"}}
+    assert shown.keys() == (await api.get("/v1/tools")).json()["items"][0].keys()
+    said(await api.get("/v1/tools/srv__none"), 404, "not-found")
+    said(await api.get("/v1/tools", params={"query": "echo", "cursor": "x"}), 400, "invalid-request")
