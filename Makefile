@@ -35,6 +35,7 @@ node: .node/ready  ## the MCP reference servers for tests; without npm their tes
 
 bench: $(READY)  ## measure anew, into benchmarks/results
 	$(BIN)/python -m benchmarks.job_latency
+	$(BIN)/python -m benchmarks.tool_search
 
 schema: $(READY)  ## write sql/schema.sql anew from the migrations
 	NEXUS_WRITE_SCHEMA=1 $(BIN)/pytest -q tests/migration/test_schema_file.py
