@@ -37,6 +37,7 @@ bench: $(READY)  ## measure anew, into benchmarks/results
 	$(BIN)/python -m benchmarks.job_latency
 	$(BIN)/python -m benchmarks.cleanup
 	$(BIN)/python -m benchmarks.monitoring
+	$(BIN)/python -m benchmarks.tool_search
 
 schema: $(READY)  ## write sql/schema.sql anew from the migrations
 	NEXUS_WRITE_SCHEMA=1 $(BIN)/pytest -q tests/migration/test_schema_file.py

@@ -232,6 +232,16 @@ BEGIN
 END
 $$;
 
+-- Name: nexus_name_words(text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_name_words(p_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT nexus_words(p_name || ' ' || regexp_replace(
+        regexp_replace(p_name, '([a-z0-9])([A-Z])', '\1 \2', 'g'), '([A-Z])([A-Z][a-z])', '\1 \2', 'g'))
+$$;
+
 -- Name: nexus_rate_limit_usage(text, uuid, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
 
 CREATE FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) RETURNS record
@@ -338,6 +348,39 @@ BEGIN
     ON CONFLICT (server_type, server_ref_id) DO UPDATE SET user_id = excluded.user_id, name = excluded.name;
     RETURN NULL;
 END
+$$;
+
+-- Name: nexus_tool_search(text, text, text, text, jsonb); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $_$
+    SELECT setweight(to_tsvector('english', nexus_name_words(concat_ws(' ', t.name, t.title))), 'A')
+        || setweight(to_tsvector('english', nexus_name_words(t.server)), 'B')
+        || setweight(to_tsvector('english', nexus_words(t.description)), 'C')
+        || setweight(to_tsvector('english', nexus_name_words(t.parameters)), 'D')
+        || setweight(to_tsvector('english', nexus_words(t.parameter_descriptions)), 'D')
+    FROM (SELECT
+        left(p_tool_name, 2000) AS name,
+        left(p_title, 2000) AS title,
+        coalesce(split_part(left(p_namespaced_name, 2000), '__', 1), '') AS server,
+        coalesce(left(p_description, 20000), '') AS description,
+        coalesce(left(jsonb_path_query_array(
+            p_definition, '$.inputSchema.properties.keyvalue().key', '{}', true)::text, 10000), '') AS parameters,
+        coalesce(left(jsonb_path_query_array(
+            p_definition, '$.inputSchema.properties.*.description', '{}', true)::text, 20000), ''
+        ) AS parameter_descriptions
+    ) AS t
+$_$;
+
+-- Name: nexus_words(text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_words(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT regexp_replace(p_text, '[_./:-]+', ' ', 'g')
 $$;
 
 -- Name: peek_rate_limit(text, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -673,6 +716,8 @@ CREATE TABLE public.tool_cache (
     definition jsonb,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     stale boolean DEFAULT false NOT NULL,
+    search tsvector GENERATED ALWAYS AS (public.nexus_tool_search(namespaced_name, tool_name, title, description, definition)) STORED,
+    definition_bytes integer GENERATED ALWAYS AS (octet_length((definition)::text)) STORED,
     CONSTRAINT tool_cache_entry CHECK (((tool_name IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL) AND (length(namespaced_name) <= 64)))),
     CONSTRAINT tool_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
 );
@@ -1177,6 +1222,11 @@ REVOKE ALL ON FUNCTION public.nexus_job_before_write() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.nexus_job_counts() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.nexus_job_counts() TO nexus_app;
 
+-- Name: FUNCTION nexus_name_words(p_name text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_name_words(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_name_words(p_name text) TO nexus_app;
+
 -- Name: FUNCTION nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) FROM PUBLIC;
@@ -1198,6 +1248,16 @@ REVOKE ALL ON FUNCTION public.nexus_server_check_name() FROM PUBLIC;
 -- Name: FUNCTION nexus_server_keep_state(); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_server_keep_state() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb) TO nexus_app;
+
+-- Name: FUNCTION nexus_words(p_text text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_words(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_words(p_text text) TO nexus_app;
 
 -- Name: FUNCTION peek_rate_limit(p_server_id text, p_user_id uuid, p_limit_per_minute integer, p_user_limit_per_minute integer); Type: ACL; Schema: public; Owner: -
 

@@ -23,9 +23,15 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 
 
 @router.get("/tools")
-async def tools(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
-    """A page of tools by name."""
-    return await read.listed(runtime.database, principal, "tools", **filters)
+async def tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: bool = False) -> Any:
+    """A page of tools by name, or with a query those that matter for it, the best first."""
+    return await read.listed(runtime.database, principal, "tools", compact=compact, **filters)
+
+
+@router.get("/tools/{name}")
+async def tool(name: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """A tool by its namespaced name, with its full definition."""
+    return await read.show(runtime.database, principal, name)
 
 
 @router.get("/resources")

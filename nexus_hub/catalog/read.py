@@ -3,8 +3,9 @@
 from typing import Any, Literal
 from uuid import UUID
 
+from nexus_hub.catalog.brief import brief, size, tokens
 from nexus_hub.catalog.store import CATALOG
-from nexus_hub.db.pool import Database
+from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import NotFound
 from nexus_hub.escape import escape, restore
 from nexus_hub.models import Principal, ServerRef
@@ -12,6 +13,8 @@ from nexus_hub.paging import checked_limit, decode, encode, page
 
 Kind = Literal["tools", "resources", "prompts"]
 NamedKind = Literal["tool", "prompt"]
+LONGEST_QUERY = 2000
+_INTERNAL = {"score", "definition_bytes"}
 
 
 async def listed(
@@ -23,19 +26,24 @@ async def listed(
     server: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """A page of entries in the order of their names: `{"items", "next_cursor"}`.
 
+    Tools with a query are those that its first 2,000 characters speak of, the best first; with `compact` they are a
+    name and one line. Either of the two adds `tokens`, see nexus_hub.catalog.brief.
+
     Raises:
-        InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
+        InvalidRequest: a limit outside 1..1000, or a cursor that is none of this list's.
     """
+    if kind == "tools":
+        return await _tools(database, principal, query or None, server, checked_limit(limit), cursor, compact)
     limit = checked_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     async with database.transaction(principal) as transaction:
         rows = await transaction.all(
             CATALOG[f"list_{kind}"],
-            all_users=principal.is_operator,
-            user_id=principal.user_id,
+            **_seen_by(principal),
             server=server,
             query=query,
             after_name=after_name,
@@ -44,6 +52,71 @@ async def listed(
         )
     found = page(rows, limit, lambda row: encode(row["name"], row["id"]))
     return found | {"items": [restore(row) for row in found["items"]]}
+
+
+async def _tools(
+    database: Database,
+    principal: Principal,
+    query: str | None,
+    server: str | None,
+    limit: int,
+    cursor: str | None,
+    compact: bool,
+) -> dict[str, Any]:
+    async with database.transaction(principal) as transaction:
+        filters = {**_seen_by(principal), "server": server, "limit": limit + 1}
+        rows, key = await (
+            _searched(transaction, query, cursor, filters) if query else _named(transaction, cursor, filters)
+        )
+        sizes = await transaction.one(CATALOG["tools_bytes"], **_seen_by(principal)) if query or compact else None
+    found = page(rows, limit, lambda row: encode(*(row[part] for part in key)))
+    items = [restore({name: row[name] for name in row.keys() - _INTERNAL}) for row in found["items"]]
+    shown = [brief(item) for item in items] if compact else items
+    if sizes is None:
+        return found | {"items": shown}
+    cost = sum(map(size, shown)) if compact else sum(row["definition_bytes"] or 0 for row in found["items"])
+    return found | {"items": shown, "tokens": tokens(int(sizes["bytes"]), cost)}
+
+
+async def _named(
+    transaction: Transaction, cursor: str | None, filters: dict[str, Any]
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    after_name, after_id = decode(cursor, (str, UUID))
+    rows = await transaction.all(CATALOG["list_tools"], **filters, after_name=after_name, after_id=after_id)
+    return rows, ("name", "id")
+
+
+async def _searched(
+    transaction: Transaction, query: str, cursor: str | None, filters: dict[str, Any]
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    after_score, after_name, after_id = decode(cursor, (float, str, UUID))
+    rows = await transaction.all(
+        CATALOG["search_tools"],
+        **filters,
+        query=query.strip()[:LONGEST_QUERY],
+        after_score=after_score,
+        after_name=after_name,
+        after_id=after_id,
+    )
+    return rows, ("score", "name", "id")
+
+
+def _seen_by(principal: Principal) -> dict[str, Any]:
+    return {"all_users": principal.is_operator, "user_id": principal.user_id}
+
+
+async def show(database: Database, principal: Principal, name: str) -> dict[str, Any]:
+    """The tool of that namespaced name, as an item of the list has it, with its definition.
+
+    Raises:
+        NotFound: the principal may call no such tool.
+    """
+    async with database.transaction(principal) as transaction:
+        row = await transaction.one(CATALOG["show_tool"], namespaced_name=name, user_id=principal.user_id)
+    if row is None:
+        raise NotFound("tool", name)
+    found: dict[str, Any] = restore(row)
+    return found
 
 
 async def find(database: Database, principal: Principal, kind: NamedKind, name: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from nexus_hub.cli.output import Output
 from nexus_hub.client import TERMINAL, HubClient
 from nexus_hub.errors import InvalidRequest
 
+FOUND = 20
+"""How many tools `tools QUERY` shows, unless it is told."""
+
 jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, watch, cancel.")
 
 
@@ -151,12 +154,39 @@ def cancel(job_id: str, as_json: Json = False) -> None:
 
 
 def tools(
-    query: Annotated[str | None, typer.Argument(help="Words to look for.")] = None,
+    query: Annotated[str | None, typer.Argument(help="What you want to do, or a part of a name.")] = None,
     server: Annotated[str | None, typer.Option(help="Only of this server.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many; with QUERY 20, else all unless you say it.", show_default=False)
+    ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Only names and one line each; the rest on request.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the tools that you may call."""
-    _listed("tools", {"name": "tool", "description": "description"}, query, server, as_json)
+    """List the tools that you may call, or those that matter for a request, the best first."""
+
+    async def command(client: HubClient, output: Output) -> None:
+        page = await _tools(client, FOUND if limit is None and query else limit, query, server, compact)
+        if as_json:
+            output.data(page)
+            return
+        columns = {"name": "tool", "description": "description"}
+        output.table(_first_lines(page["items"]), columns, "No tools found. Register a server: nexus-hub server add")
+        if "tokens" in page and output.console.is_terminal:
+            output.line("about {shown:,} tokens instead of {all:,}".format(**page["tokens"]), style="dim")
+
+    run(as_json, command)
+
+
+async def _tools(
+    client: HubClient, limit: int | None, query: str | None, server: str | None, compact: bool
+) -> dict[str, Any]:
+    """One page; without a query, a limit and `compact` all pages."""
+    filters = {"query": query, "server": server, "limit": 1000 if limit is None else limit}
+    if limit is None and not compact:
+        return {"items": await client.items("/v1/tools", **filters), "next_cursor": None}
+    return await client.request("GET", "/v1/tools", None, **filters, compact=compact)
 
 
 def resources(
@@ -184,7 +214,10 @@ def _listed(kind: str, columns: dict[str, str], query: str | None, server: str |
         if as_json:
             output.data({"items": items, "next_cursor": None})
         else:
-            first_lines = [item | {"description": (item["description"] or "").strip().split("\n")[0]} for item in items]
-            output.table(first_lines, columns, f"No {kind} found. Register a server: nexus-hub server add")
+            output.table(_first_lines(items), columns, f"No {kind} found. Register a server: nexus-hub server add")
 
     run(as_json, command)
+
+
+def _first_lines(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item | {"description": (item["description"] or "").strip().split("\n")[0]} for item in items]

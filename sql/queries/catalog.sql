@@ -134,17 +134,79 @@ LIMIT 1;
 
 -- name: list_tools
 SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
-       tool.tool_name, tool.definition, tool.expires_at, tool.stale
+       tool.tool_name, tool.definition, tool.expires_at, tool.stale, tool.definition_bytes
 FROM tool_cache AS tool
 JOIN server_state AS state USING (server_type, server_ref_id)
 WHERE tool.enabled AND tool.tool_name IS NOT NULL
   AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
   AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
-  AND (%(query)s::text IS NULL
-       OR strpos(lower(concat_ws(' ', tool.namespaced_name, tool.title, tool.description)), lower(%(query)s)) > 0)
   AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
 ORDER BY tool.namespaced_name, tool.id
 LIMIT %(limit)s;
+
+-- name: search_tools
+-- The tools that any word of a request speaks of: a rare word counts for more than a common one, in a name for more
+-- than in a description, in a short entry for more than in a long one. Names that are the query, or begin with it, come
+-- first; those that merely hold it come last. Scores are numeric, so that they add up the same in every order.
+WITH candidate AS MATERIALIZED (
+    SELECT tool.id, tool.namespaced_name, tool.tool_name, tool.search
+    FROM tool_cache AS tool
+    JOIN server_state AS state USING (server_type, server_ref_id)
+    WHERE tool.enabled AND tool.tool_name IS NOT NULL
+      AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
+      AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
+), word AS MATERIALIZED (
+    SELECT lexeme, ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS sought
+    FROM unnest(to_tsvector('english', nexus_name_words(%(query)s)))
+), hit AS (
+    SELECT candidate.id, ts_rank('{0.2, 0.4, 0.6, 1.0}', candidate.search, word.sought, 1) AS rank,
+           count(*) OVER (PARTITION BY word.lexeme) AS tools, (SELECT count(*) FROM candidate) AS all_tools
+    FROM word
+    JOIN candidate ON candidate.search @@ word.sought
+), spoken_of AS (
+    SELECT id, sum(round((rank * ln(1 + (all_tools - tools + 0.5) / (tools + 0.5)))::numeric, 6)) AS score
+    FROM hit
+    GROUP BY id
+), named AS (
+    SELECT id, CASE
+               WHEN lower(%(query)s) IN (lower(namespaced_name), lower(tool_name)) THEN 2000000
+               WHEN strpos(lower(namespaced_name), lower(%(query)s)) = 1
+                 OR strpos(lower(tool_name), lower(%(query)s)) = 1 THEN 1000000
+               ELSE 0 END AS score
+    FROM candidate
+    WHERE strpos(lower(namespaced_name), lower(%(query)s)) > 0
+      AND (EXISTS (SELECT FROM word) OR %(query)s ~ '[_-]'
+           OR lower(%(query)s) IN (lower(namespaced_name), lower(tool_name)))
+), found AS (
+    SELECT id, coalesce(named.score, 0) + coalesce(spoken_of.score, 0) AS score
+    FROM named FULL JOIN spoken_of USING (id)
+)
+SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
+       tool.tool_name, tool.definition, tool.expires_at, tool.stale, tool.definition_bytes, found.score
+FROM found
+JOIN tool_cache AS tool USING (id)
+WHERE %(after_score)s::numeric IS NULL
+   OR (-found.score, tool.namespaced_name, tool.id) > (-%(after_score)s::numeric, %(after_name)s, %(after_id)s::uuid)
+ORDER BY found.score DESC, tool.namespaced_name, tool.id
+LIMIT %(limit)s;
+
+-- name: show_tool
+SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
+       tool.tool_name, tool.definition, tool.expires_at, tool.stale
+FROM tool_cache AS tool
+WHERE tool.namespaced_name = %(namespaced_name)s
+  AND tool.tool_name IS NOT NULL
+  AND (tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
+  AND tool.enabled
+ORDER BY tool.user_id NULLS LAST
+LIMIT 1;
+
+-- name: tools_bytes
+-- The size of all definitions that a principal sees.
+SELECT coalesce(sum(definition_bytes), 0) AS bytes
+FROM tool_cache
+WHERE enabled AND tool_name IS NOT NULL
+  AND (%(all_users)s OR user_id IS NULL OR user_id = %(user_id)s::uuid);
 
 -- name: list_resources
 SELECT resource.id, resource.uri AS name, resource.name AS resource_name, resource.title, resource.description,

@@ -356,3 +356,16 @@ async def test_a_users_own_server_has_no_limit_for_each_user(api: httpx.AsyncCli
     body = {"name": "own", "url": "http://8.8.8.8:1/mcp", "user_limit_per_minute": 2}
     problem = said(await api.post("/v1/servers", json=body, headers=ann), 400, "invalid-config")
     assert "one user" in problem["error"]
+
+
+async def test_tools_are_found_by_a_request_and_shown_on_request(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    found = (await api.get("/v1/tools", params={"query": "an echo, please", "compact": "true", "limit": 3})).json()
+    assert found["items"] == [{"name": "srv__echo", "description": ""}]
+    assert set(found["tokens"]) == {"all", "shown", "saved"}
+    shown = (await api.get("/v1/tools/srv__echo")).json()
+    assert shown["definition"] == {"name": "echo", "inputSchema": {"type": "object"}}
+    assert shown.keys() == (await api.get("/v1/tools")).json()["items"][0].keys()
+    said(await api.get("/v1/tools/srv__none"), 404, "not-found")
+    said(await api.get("/v1/tools", params={"query": "echo", "cursor": "x"}), 400, "invalid-request")
