@@ -1,5 +1,6 @@
 """The API by ASGI on a real database, with no Prefect there."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,25 @@ async def test_the_name_of_the_scheme_is_read_in_any_case(api: httpx.AsyncClient
 async def test_health_needs_no_credential_and_no_prefect(api: httpx.AsyncClient) -> None:
     for path in ("/healthz", "/readyz"):
         assert (await api.get(path, headers={"Authorization": ""})).status_code == 200
+
+
+async def test_without_its_database_the_api_lives_and_says_what_is_away(tmp_path: Path) -> None:
+    app = create_app(
+        Settings(
+            home=tmp_path,
+            database_url=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"),
+            service_key=SecretStr(KEY),
+            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
+            prefect_api_url="http://127.0.0.1:1/api",
+        )
+    )
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=bearer(KEY)) as client,
+    ):
+        assert (await client.get("/healthz")).status_code == 200
+        for answer in await asyncio.gather(*(client.get(path) for path in ("/readyz", "/v1/tools", "/v1/jobs"))):
+            said(answer, 503, "database-unavailable")
 
 
 async def test_a_job_is_taken_while_prefect_is_away(api: httpx.AsyncClient, server: dict[str, Any]) -> None:
