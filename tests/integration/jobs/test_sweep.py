@@ -87,7 +87,9 @@ async def test_rows_that_only_mirror_other_flows_are_never_started(
     sweep: Sweep, prefect: PlayedPrefect, table: Table, job_type: str
 ) -> None:
     mirrored = await table.add(job_type=job_type, tool_name=None)
-    handed_over = await table.add(job_type=job_type, tool_name=None, dispatched_at=ago(LONG_AGO), flow_run_id=uuid4())
+    run = uuid4()
+    prefect.known[run] = RunState("SCHEDULED", ago(LONG_AGO))
+    handed_over = await table.add(job_type=job_type, tool_name=None, dispatched_at=ago(LONG_AGO), flow_run_id=run)
     job = await table.add(available_at=datetime.now(UTC))
     assert (await sweep.round()).handed_over == 1
     assert [started[2] for started in prefect.started] == [job]
