@@ -1,5 +1,6 @@
 """What a flow run leaves for people to read in Prefect: names, codes, counts and times, nothing of a call itself."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,13 +8,19 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from nexus_hub.jobs.execution import Attempt
 
+logger = logging.getLogger("nexus_hub.flows")
+
 
 async def leave(markdown: str, summary: str, *, key: str | None = None) -> None:
     """Attach a page to this flow run; with a key it is on Prefect's page of artifacts too, with its history.
 
-    A key is a row that every such run writes to: flows that run often go without one.
+    A key is a row that every such run writes to: flows that run often go without one. What was done stays done when
+    the page can't be left.
     """
-    await acreate_markdown_artifact(markdown, key=key, description=summary)
+    try:
+        await acreate_markdown_artifact(markdown, key=key, description=summary)
+    except Exception as error:  # its message may hold anything
+        logger.warning("a page for people could not be left in Prefect: %s", type(error).__name__)
 
 
 def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
@@ -45,5 +52,5 @@ def facts_table(facts: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "-" if value is None else str(value)
+    text = "-" if value is None else str(value).encode("utf-8", "replace").decode()
     return text.replace("|", "\\|").replace("`", "'").replace("<", "&lt;").replace("\n", " ")

@@ -422,7 +422,7 @@ CREATE FUNCTION public.refresh_expired_cache_entries() RETURNS TABLE(server_ref_
     UNION ALL
     SELECT s.id, 'user', s.user_id
     FROM ready r JOIN user_servers s ON s.id = r.server_ref_id AND r.server_type = 'user'
-    WHERE s.enabled
+    WHERE s.enabled AND s.config_encrypted IS NOT NULL
 $$;
 
 -- Name: rotate_vault_key(); Type: FUNCTION; Schema: public; Owner: -
@@ -772,6 +772,7 @@ CREATE TABLE public.vault_backups (
 CREATE TABLE public.vault_rotations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     old_key_id text,
+    old_primary_key_id text,
     new_key_id text NOT NULL,
     started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     finished_at timestamp with time zone,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nexus_hub.api.access import Operating, RuntimeOf
+from nexus_hub.dispatch import UPKEEP
 from nexus_hub.errors import AtWork, InvalidRequest, UpkeepFailed
 from nexus_hub.jobs import store
 from nexus_hub.jobs.cleanup import checked_days
@@ -103,7 +104,7 @@ async def rotate_vault(
     plan = await runtime.rotation.plan(body.old_key_id, body.new_key_id)
     if body.dry_run:
         return await runtime.rotation.dry_run(plan)
-    parameters = {"old_key_id": body.old_key_id or "", "new_key_id": plan.new_key_id}
+    parameters = {"old_key_id": plan.old_key_id or "", "new_key_id": plan.new_key_id}
     return await _run(runtime, response, "key_rotation", f"to {plan.new_key_id}", parameters, ("updated", "errors"))
 
 
@@ -152,7 +153,7 @@ async def _run(
         started = await runtime.upkeep.run(kind, name, parameters)
     except UpkeepFailed as failure:
         if failure.reason == AtWork.code:
-            raise AtWork(name) from None
+            raise AtWork(UPKEEP[kind]) from None
         raise
     if started.result is None:
         response.status_code = 202

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
-from nexus_hub.dispatch import Dispatcher
+from nexus_hub.dispatch import ENDED, Dispatcher
 from nexus_hub.errors import HubError
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.servers import registry
@@ -102,6 +103,7 @@ class LookOut:
         self._dispatcher = dispatcher
         self._interval = interval
         self._clock = clock
+        self._last: UUID | None = None
 
     async def run(self) -> None:
         """Look until cancelled; an error ends a look, not the loop."""
@@ -114,11 +116,17 @@ class LookOut:
                 logger.warning("what is due could not be refreshed early: %s", code)
 
     async def look(self) -> bool:
-        """Start a round if a server is due; of several workers that look at the same time one does."""
-        if not await store.due(self._database):
+        """Start a round if a server is due and the last one is over; of several workers that look, one does."""
+        if not await store.due(self._database) or await self._waits():
             return False
         moment = int(self._clock() / self._interval)
-        await self._dispatcher.start_run(
+        self._last = await self._dispatcher.start_run(
             "refresh-catalog", "refresh-catalog due", {}, idempotency_key=f"refresh-catalog:{moment}"
         )
         return True
+
+    async def _waits(self) -> bool:
+        if self._last is None:
+            return False
+        state = (await self._dispatcher.states([self._last])).get(self._last)
+        return state is not None and state.type not in ENDED

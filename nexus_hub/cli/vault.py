@@ -119,11 +119,24 @@ def forget(key_id: KeyId, as_json: Json = False) -> None:
 
     async def command(client: HubClient, output: Output) -> None:
         checked, file = checked_key_id(key_id, what="KEY_ID"), home_keyring()
-        refuse_used(checked, await client.request("GET", "/v1/vault"))
+        found = await client.request("GET", "/v1/vault")
+        refuse_used(checked, found)
+        refuse_other_ring(file.current(), found)
         changed(file, lambda ring: ring.without(checked))
         output.data({"forgotten": checked}) if as_json else output.line(f"The key {checked} is forgotten.")
 
     run(as_json, command)
+
+
+def refuse_other_ring(ring: Keyring, found: dict[str, Any]) -> None:
+    """Keep the keys of this home where another hub answers: it knows nothing of what is sealed under them.
+
+    Raises:
+        Conflict: the hub holds other keys than the home's keyring.json.
+    """
+    ours = {key.id for key in (ring.primary, *ring.others)}
+    if ring.primary.id != found["primary_key_id"] or ours != {key["key_id"] for key in found["keys"]}:
+        raise Conflict("The hub that answers has other keys than this keyring.json; see NEXUS_URL and NEXUS_HOME.")
 
 
 def refuse_used(key_id: str, found: dict[str, Any]) -> None:

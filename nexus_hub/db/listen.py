@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 SESSION = load("session")
 DISPATCH = "nexus_dispatch"
 RETRY_SECONDS = 1.0
+HIGHEST_VERSION = 2**31
+"""No job changes that often: a notice with more was forged."""
 KEEP_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """In seconds: a host or a gateway between that vanished without a word is noticed after 25 s instead of hours."""
 ChangeEvent = Literal["state", "progress"]
@@ -79,6 +81,8 @@ def _parsed(payload: str) -> JobChange | None:
     try:
         data = json.loads(payload)
         if data["status"] not in get_args(JobStatus):
+            return None
+        if not 0 < int(data["version"]) <= HIGHEST_VERSION:
             return None
         owner, code, kind = data.get("user_id"), data.get("error_code"), data.get("job_type")
         return JobChange(

@@ -135,6 +135,9 @@ async def _let_go(connection: AsyncConnection[DictRow]) -> None:
         await connection.set_autocommit(False)
     except psycopg.Error:
         await connection.close()
+    except BaseException:
+        await connection.close()
+        raise
 
 
 def json_parameter(value: Any) -> Jsonb | None:

@@ -99,7 +99,8 @@ class Cleanup:
         began = time.monotonic()
         completed = await self._count("count_ended", checked_days("days_completed", days_completed))
         orphaned = await self._count("count_orphaned", checked_days("days_orphaned", days_orphaned))
-        found = sum([len(orphans) async for orphans in self._orphans(days_orphaned)])
+        cutoff = await self._cutoff(days_orphaned)
+        found = sum([len(orphans) async for orphans in self._orphans(cutoff)])
         # What fails as an orphan is kept from then on; without any days it would be deleted at once.
         at_once = found if days_orphaned == 0 else 0
         return CleanupReport(found, completed, orphaned + at_once, time.monotonic() - began)
@@ -111,10 +112,11 @@ class Cleanup:
             InvalidRequest: days outside 0..3650.
         """
         failed = 0
-        async for orphans in self._orphans(days_orphaned):
+        cutoff = await self._cutoff(checked_days("days_orphaned", days_orphaned))
+        async for orphans in self._orphans(cutoff):
             ids, versions = [one["id"] for one in orphans], [one["version"] for one in orphans]
             async with self._database.transaction() as transaction:
-                failed += await transaction.run(CLEANUP["fail_orphans"], ids=ids, versions=versions)
+                failed += await transaction.run(CLEANUP["fail_orphans"], ids=ids, versions=versions, cutoff=cutoff)
         return failed
 
     async def delete_ended(self, days_completed: int, told: Told) -> int:
@@ -152,9 +154,8 @@ class Cleanup:
         async with self._database.transaction() as transaction:
             return await transaction.one(CLEANUP[query], cutoff=cutoff, limit=self._batch, **after)
 
-    async def _orphans(self, days_orphaned: int) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _orphans(self, cutoff: str) -> AsyncIterator[list[dict[str, Any]]]:
         """Batches of orphans. Without Prefect's word only running rows that have no flow run can be judged."""
-        cutoff = await self._cutoff(checked_days("days_orphaned", days_orphaned))
         startable = await self._startable()
         async for rows in self._pages("silent_running", cutoff=cutoff):
             yield await self._without_live_run(rows)

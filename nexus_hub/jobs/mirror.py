@@ -1,6 +1,6 @@
 """Runs of the flows that look after the hub, mirrored as rows of `job_results`: operators see them there."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from uuid import UUID
 
@@ -45,20 +45,21 @@ class Mirror:
         job_id: UUID | None = None,
         ref: ServerRef | None = None,
     ) -> UUID:
-        """A running row: the one that was stored for it if that still waits, else a new one; its id.
+        """A running row: the one that this run left open, the one that was stored for it, or a new one; its id.
 
         Raises:
-            Stopped: the stored one was cancelled before it began.
+            Stopped: the stored one has ended before this run began.
         """
-        known: dict[str, Any] = {"job_type": kind, "flow_run_id": flow_run_id, "params": json_parameter(params)}
+        run: dict[str, Any] = {"job_type": kind, "flow_run_id": flow_run_id}
+        known = run | {"params": json_parameter(params)}
         async with self._database.transaction() as transaction:
-            if job_id is not None:
+            row = await transaction.one(MIRROR["resume_mirror"], **run)
+            if row is None and job_id is not None:
                 row = await transaction.one(MIRROR["begin_mirror"], id=job_id, **known)
-                if row is not None:
-                    return job_id
-                if await transaction.one(MIRROR["cancelled_mirror"], id=job_id):
+                if row is None and await transaction.one(MIRROR["ended_mirror"], id=job_id, **run):
                     raise Stopped
-            row = await transaction.one(MIRROR["insert_mirror"], **known, **_server(ref))
+            if row is None:
+                row = await transaction.one(MIRROR["insert_mirror"], **known, **_server(ref))
         return _id(row)
 
     async def note(self, job_id: UUID, progress: dict[str, Any]) -> None:
@@ -85,17 +86,21 @@ class Mirror:
         """End a run that failed; the error holds nothing secret."""
         await self._end(job_id, "failed", error_code=code, error=error)
 
+    async def cancel(self, job_id: UUID) -> None:
+        """End a run that was cancelled."""
+        await self._end(job_id, "cancelled", error_code="cancelled")
+
     async def abandon(self, flow_run_id: UUID, status: Literal["failed", "cancelled"], code: str, error: str) -> int:
         """End whatever a flow run left open; how many rows that were."""
         return await self._run("abandon_mirror", flow_run_id=flow_run_id, status=status, error_code=code, error=error)
 
-    async def silent(self, grace_seconds: float, limit: int) -> Iterable[UUID]:
-        """Flow runs whose open rows have had no sign of life for so long."""
+    async def silent(self, grace_seconds: float, limit: int) -> list[tuple[UUID, UUID]]:
+        """Open rows without a sign of life for so long: the row's id, and its flow run's."""
         async with self._database.transaction() as transaction:
             rows = await transaction.all(MIRROR["silent_mirrors"], grace=grace_seconds, limit=limit)
-        return [row["flow_run_id"] for row in rows]
+        return [(row["id"], row["flow_run_id"]) for row in rows]
 
-    async def _end(self, job_id: UUID, status: Literal["completed", "failed"], **columns: object) -> None:
+    async def _end(self, job_id: UUID, status: Literal["completed", "failed", "cancelled"], **columns: object) -> None:
         empty: dict[str, object] = {"result": None, "error": None, "error_code": None}
         await self._run("end_mirror", id=job_id, status=status, **(empty | columns))
 

@@ -129,21 +129,28 @@ class Sweep:
             return sum([await transaction.run(JOBS["give_up_run"], **row) for row in lost])
 
     async def _close_mirrors(self) -> None:
-        """Rows of other flows' runs whose process died: only a run that Prefect has yet to start is left waiting."""
-        silent = list(await self._mirror.silent(self._silent_seconds, BATCH))
+        """Rows of other flows' runs whose process died."""
+        silent = await self._mirror.silent(self._silent_seconds, BATCH)
         if not silent:
             return
         try:
-            states = await self._dispatcher.states(silent)
-            for run in silent:
-                state = states.get(run)
-                if state and state.type == "CANCELLED":
-                    await self._mirror.abandon(run, "cancelled", "cancelled", "The flow run was cancelled.")
-                elif state is None or state.type != "SCHEDULED":
-                    await self._mirror.abandon(run, "failed", "run-lost", "The process of the flow run is gone.")
-                    await self._dispatcher.crash(run)
+            states = await self._dispatcher.states(run for _, run in silent)
+            for row, run in silent:
+                await self._close_mirror(row, run, states.get(run))
         except PrefectUnavailable:
             return
+
+    async def _close_mirror(self, row: UUID, run: UUID, state: RunState | None) -> None:
+        """A run that waits to be started, or has been in its state for a moment only, may still begin its row."""
+        long_ago = datetime.now(UTC) - timedelta(seconds=self._silent_seconds)
+        if state and state.type not in ENDED and (state.type == "SCHEDULED" or state.since > long_ago):
+            return
+        if state and state.type == "CANCELLED":
+            await self._mirror.cancel(row)
+            return
+        await self._mirror.fail(row, "run-lost", "The process of the flow run is gone.")
+        if state and state.type not in ENDED:
+            await self._dispatcher.crash(run)
 
 
 async def hand_over_now(database: Database, dispatcher: Dispatcher, job_id: UUID) -> bool:

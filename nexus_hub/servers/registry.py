@@ -192,7 +192,7 @@ class Servers:
         claim = await catalog.claim_refresh(self._database, ref)
         try:
             return await self._refresh(ref, claim)
-        except (NotFound, DatabaseUnavailable):
+        except DatabaseUnavailable:
             raise
         except HubError as error:
             await catalog.fail_refresh(self._database, ref, claim, error.code)

@@ -18,12 +18,12 @@ async def restore(database: Database, ring: Keyring, new_key_id: str, *, batch: 
     A value that was changed since stays, and so does one whose backup the ring does not open.
 
     Raises:
-        NotFound: there was no such rotation.
+        NotFound: nothing is kept that a rotation to that key replaced.
     """
     restored, left = 0, list[str]()
     async with database.transaction() as transaction:
-        if not await transaction.run(VAULT["take_back_rotations"], new_key_id=new_key_id):
-            raise NotFound("rotation to the vault key", new_key_id)
+        if not await transaction.one(VAULT["has_backups"], new_key_id=new_key_id):
+            raise NotFound("backup of what was replaced under the vault key", new_key_id)
     for server_type in SERVER_TYPES:
         after: UUID | None = FIRST
         while after is not None:
@@ -43,6 +43,7 @@ async def _next(
         await transaction.run(VAULT["no_new_revision"])
         ids = [row["id"] for row in rows if row["state"] == "resealed" and reasons[row["id"]] is None]
         restored = await transaction.run(VAULT[f"restore_{server_type}"], ids=ids, new_key_id=new_key_id)
+        await transaction.run(VAULT["take_back_rotations"], new_key_id=new_key_id)
     return (rows[-1]["id"] if rows else None), restored, [line for line in reasons.values() if line]
 
 

@@ -125,7 +125,7 @@ class Rotation:
     async def begin(self, plan: RotationPlan, flow_run_id: UUID | None = None) -> UUID:
         """Note the rotation's start; the last one is gone on with if it was interrupted on the way to the same key."""
         primary = self._source.current().primary.id
-        old_key_id = plan.old_key_id or (primary if primary != plan.new_key_id else None)
+        old_primary = primary if primary != plan.new_key_id else None
         async with self._database.transaction() as transaction:
             last = await transaction.one(VAULT["last_rotation"])
             if _interrupted(last) and last["new_key_id"] == plan.new_key_id:
@@ -133,7 +133,8 @@ class Rotation:
             else:
                 row = await transaction.one(
                     VAULT["begin_rotation"],
-                    old_key_id=old_key_id,
+                    old_key_id=plan.old_key_id or old_primary,
+                    old_primary_key_id=old_primary,
                     new_key_id=plan.new_key_id,
                     flow_run_id=flow_run_id,
                 )
@@ -157,7 +158,10 @@ class Rotation:
         return await work.run(told)
 
     async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str]]:
-        """Open every value under the new key: how many of the rotation's do, and a line for each that does not."""
+        """Open every value under the new key: how many of the rotation's do, and a line for each that does not.
+
+        A value that somebody has sealed under an old key since is a line too.
+        """
         updated, errors = 0, []
         async for ref, row in sealed_values(self._database, rotation_id):
             if row["key_id"] == plan.new_key_id:
@@ -165,10 +169,13 @@ class Rotation:
                     errors.append(cannot_open(ref, row["key_id"]))
                 else:
                     updated += row["rotated"]
+            elif plan.takes(row["key_id"]) and opened(self._source.current(), ref, row) is not None:
+                errors.append(f"Server {ref}: was sealed under key {row['key_id']} meanwhile; rotate once more")
         return updated, errors
 
     async def finish(self, rotation_id: UUID, updated: int, errors: list[str], *, promoted: bool) -> RotationReport:
-        """Note the rotation's end, and report."""
+        """Note the rotation's end, and report; of several lines on one server the first counts."""
+        errors = list({line.partition(": ")[0]: line for line in reversed(errors)}.values())[::-1]
         async with self._database.transaction() as transaction:
             row = await transaction.one(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
         if row is None:

@@ -1,9 +1,11 @@
 -- Key rotations, and the sealed bytes that they replaced.
 
--- `old_key_id` is the key that it comes from; key ids only, keys never come here. `restored_at`: it was taken back.
+-- `old_key_id` is the key that it comes from, `old_primary_key_id` the one that sealed until then; key ids only, keys
+-- never come here. `restored_at`: it was taken back.
 CREATE TABLE IF NOT EXISTS vault_rotations (
     id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     old_key_id  text CONSTRAINT vault_rotations_old_key_id CHECK (old_key_id ~ '^[0-9a-f]{8}$'),
+    old_primary_key_id text,
     new_key_id  text NOT NULL CONSTRAINT vault_rotations_new_key_id CHECK (new_key_id ~ '^[0-9a-f]{8}$'),
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,

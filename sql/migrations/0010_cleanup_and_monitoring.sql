@@ -1,7 +1,5 @@
--- Indexes in the order in which the clean-up deletes, and the documented monitoring queries as views.
+-- An index in the order in which the clean-up deletes orphans, and the documented monitoring queries as views.
 
-CREATE INDEX IF NOT EXISTS idx_job_results_ended ON job_results (completed_at, id)
-    WHERE status IN ('completed', 'failed', 'cancelled');
 CREATE INDEX IF NOT EXISTS idx_job_results_failed_orphans ON job_results (completed_at, id)
     WHERE status = 'failed' AND error_code = 'orphaned';
 

@@ -18,8 +18,9 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
 SELECT server_ref_id FROM server_state WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
 
 -- name: release_refresh
+-- Ended without a verdict on the server: its entries are stale until it is read again, so it is due.
 UPDATE server_state
-SET refresh_claim = NULL, refresh_lease_expires_at = NULL
+SET refresh_claim = NULL, refresh_lease_expires_at = NULL, next_refresh_at = least(next_refresh_at, now())
 WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND refresh_claim = %(claim)s;
 
 -- name: holds_refresh

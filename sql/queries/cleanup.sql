@@ -92,7 +92,13 @@ WITH silent AS (
     FROM job_results AS job
     JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS judged (id, version)
       ON judged.id = job.id AND judged.version = job.version
-    WHERE job.status IN ('pending', 'running')
+    WHERE CASE job.status  -- a heartbeat is no new version
+              WHEN 'running' THEN job.lease_expires_at IS NULL
+                  AND greatest(job.created_at, job.started_at, job.heartbeat_at) < %(cutoff)s::timestamptz
+              WHEN 'pending'
+                  THEN greatest(job.created_at, job.available_at, job.dispatched_at) < %(cutoff)s::timestamptz
+              ELSE false
+          END
     ORDER BY job.id
     FOR UPDATE OF job SKIP LOCKED
 )

@@ -9,7 +9,14 @@ RETURNING id;
 -- name: hand_over_mirror
 UPDATE job_results
 SET flow_run_id = %(flow_run_id)s, dispatched_at = now()
-WHERE id = %(id)s AND status = 'pending';
+WHERE id = %(id)s AND status = 'pending'
+  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
+
+-- name: resume_mirror
+-- A run that begins again, after a time-out or a lost answer, goes on with the row that it left open.
+UPDATE job_results SET heartbeat_at = now()
+WHERE flow_run_id = %(flow_run_id)s AND job_type = %(job_type)s AND status = 'running'
+RETURNING id;
 
 -- name: begin_mirror
 UPDATE job_results
@@ -27,15 +34,20 @@ RETURNING id;
 
 -- name: note_mirror
 -- Whoever ends the row elsewhere stops the run: then nothing is touched here.
-UPDATE job_results SET progress = %(progress)s, heartbeat_at = now() WHERE id = %(id)s AND status = 'running';
+UPDATE job_results SET progress = %(progress)s, heartbeat_at = now()
+WHERE id = %(id)s AND status = 'running'
+  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
 
 -- name: beat_mirror
-UPDATE job_results SET heartbeat_at = now() WHERE id = %(id)s AND status = 'running';
+UPDATE job_results SET heartbeat_at = now()
+WHERE id = %(id)s AND status = 'running'
+  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
 
 -- name: end_mirror
 UPDATE job_results
 SET status = %(status)s, result = %(result)s, error = %(error)s, error_code = %(error_code)s
-WHERE id = %(id)s AND status IN ('pending', 'running');
+WHERE id = %(id)s AND status IN ('pending', 'running')
+  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
 
 -- name: abandon_mirror
 -- The run ended without a word of its own.
@@ -55,5 +67,9 @@ WHERE status IN ('pending', 'running') AND job_type IN ('cache_refresh', 'key_ro
   AND greatest(heartbeat_at, dispatched_at, created_at) < now() - make_interval(secs => %(grace)s)
 LIMIT %(limit)s;
 
--- name: cancelled_mirror
-SELECT id FROM job_results WHERE id = %(id)s AND status = 'cancelled';
+-- name: ended_mirror
+-- The stored row has ended, and not by an earlier attempt of this flow run: the run is not wanted any more.
+SELECT job.id
+FROM job_results AS job
+WHERE job.id = %(id)s AND job.job_type = %(job_type)s AND job.status IN ('completed', 'failed', 'cancelled')
+  AND (job.status = 'cancelled' OR job.flow_run_id IS DISTINCT FROM %(flow_run_id)s);

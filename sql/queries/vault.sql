@@ -12,13 +12,15 @@ SELECT new_key_id AS key_id FROM vault_rotations
 UNION
 SELECT old_key_id FROM vault_rotations WHERE old_key_id IS NOT NULL
 UNION
+SELECT old_primary_key_id FROM vault_rotations WHERE old_primary_key_id IS NOT NULL
+UNION
 SELECT key_id FROM system_servers
 UNION
 SELECT key_id FROM user_servers WHERE key_id IS NOT NULL;
 
 -- name: begin_rotation
-INSERT INTO vault_rotations (old_key_id, new_key_id, flow_run_id)
-VALUES (%(old_key_id)s, %(new_key_id)s, %(flow_run_id)s)
+INSERT INTO vault_rotations (old_key_id, old_primary_key_id, new_key_id, flow_run_id)
+VALUES (%(old_key_id)s, %(old_primary_key_id)s, %(new_key_id)s, %(flow_run_id)s)
 RETURNING id;
 
 -- name: resume_rotation
@@ -30,9 +32,24 @@ SET finished_at = clock_timestamp(), updated = %(updated)s, errors = %(errors)s
 WHERE id = %(id)s
 RETURNING old_key_id, new_key_id, extract(epoch FROM finished_at - started_at)::double precision AS seconds;
 
+-- name: has_backups
+SELECT rotation_id FROM vault_backups WHERE new_key_id = %(new_key_id)s LIMIT 1;
+
 -- name: take_back_rotations
--- What was restored no longer counts as rotated.
-UPDATE vault_rotations SET restored_at = clock_timestamp() WHERE new_key_id = %(new_key_id)s;
+-- A rotation of which a value was put back no longer counts.
+UPDATE vault_rotations AS rotation
+SET restored_at = clock_timestamp()
+WHERE rotation.new_key_id = %(new_key_id)s AND rotation.restored_at IS NULL
+  AND EXISTS (
+      SELECT FROM vault_backups AS backup
+      LEFT JOIN system_servers AS shared
+             ON backup.server_type = 'system' AND shared.id = backup.server_ref_id
+            AND shared.config_encrypted = backup.config_encrypted
+      LEFT JOIN user_servers AS own
+             ON backup.server_type = 'user' AND own.id = backup.server_ref_id
+            AND own.config_encrypted = backup.config_encrypted
+      WHERE backup.rotation_id = rotation.id AND (shared.id IS NOT NULL OR own.id IS NOT NULL)
+  );
 
 -- name: count_rotated
 -- How many values a rotation has sealed anew so far.

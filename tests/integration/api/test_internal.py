@@ -186,7 +186,8 @@ async def test_a_rotation_is_started_with_ids_and_answered_with_its_counts(
 ) -> None:
     prefect.result = {"updated": 3, "errors": ["Server user/1: can't be opened"], "rotation_id": "x"}
     prefect.code = "rotation-incomplete"
-    body = {"old_key_id": FIRST.id, "new_key_id": SECOND.id} | ({"action": "rotate_vault_key"} if path == EDGE else {})
+    action = {"action": "rotate_vault_key"} if path == EDGE else {}
+    body = {"old_key_id": f" {FIRST.id.upper()}", "new_key_id": SECOND.id} | action
     answer = await api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"updated": 3, "errors": ["Server user/1: can't be opened"]}
@@ -255,6 +256,7 @@ async def test_a_second_rotation_at_the_same_time_is_a_409(api: httpx.AsyncClien
     prefect.code = "at-work"
     answer = await api.post("/internal/vault-rotate", json={"new_key_id": SECOND.id})
     assert (answer.status_code, answer.json()["code"]) == (409, "at-work")
+    assert "Another run of rotate-vault-key is at work" in answer.json()["error"]
 
 
 async def test_a_rotation_can_be_tried_without_changing_anything(api: httpx.AsyncClient, prefect: Played) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +14,7 @@ import pytest
 from nexus_hub.catalog import read, store
 from nexus_hub.catalog.refresh import Due, LookOut, Refresher
 from nexus_hub.db.pool import Database
-from nexus_hub.dispatch import Dispatcher
+from nexus_hub.dispatch import Dispatcher, RunState
 from nexus_hub.errors import NotFound, RefreshRunning, UpstreamError
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.servers.registry import Servers
@@ -168,6 +170,15 @@ async def test_a_server_that_never_synced_is_due(library: Library, database: Hub
     assert await due(library.database) == ["new"]
 
 
+async def test_a_server_that_has_no_configuration_yet_is_not_due(library: Library, database: HubDatabase) -> None:
+    bare = "INSERT INTO user_servers (user_id, name) VALUES (%s, 'bare') RETURNING id"
+    ((row,),) = await run(database, bare, uuid4())
+    assert await due(library.database) == []
+    outcome = await Refresher(library.database, library.servers).refresh(Due(ServerRef("user", row), "bare"))
+    assert outcome.error_code == "not-found"
+    assert await run(database, "SELECT status, failures FROM server_state") == [("failing", 1)]
+
+
 async def test_one_server_is_read_by_hand_whether_it_is_due_or_not(library: Library) -> None:
     ref = await registered(library.servers, "srv")
     refresher = Refresher(library.database, library.servers)
@@ -188,6 +199,9 @@ async def test_the_look_out_starts_one_round_when_something_is_due(library: Libr
             started.append(idempotency_key)
             return uuid4()
 
+        async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
+            return {one: RunState("RUNNING", datetime.now(UTC)) for one in flow_run_ids}
+
     prefect = Played("http://unused.invalid/api", None)
     one, two = (LookOut(library.database, prefect, clock=lambda: 1000.0) for _ in range(2))
     await registered(library.servers, "srv")
@@ -196,3 +210,4 @@ async def test_the_look_out_starts_one_round_when_something_is_due(library: Libr
     assert await one.look()
     assert await two.look()
     assert len(set(started)) == 1, "Prefect makes one run of one key"
+    assert not await one.look(), "the round that it started is not over"

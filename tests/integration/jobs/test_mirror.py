@@ -10,6 +10,7 @@ from nexus_hub.dispatch import Dispatcher
 from nexus_hub.errors import NotFound, PrefectUnavailable, UpkeepFailed
 from nexus_hub.jobs import store
 from nexus_hub.jobs.mirror import Mirror, Stopped
+from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.upkeep import Upkeep
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 
@@ -52,8 +53,28 @@ async def test_a_row_that_waits_is_the_one_that_begins(hub_database: Database, m
     assert (await row(hub_database, job_id))["status"] == "pending"
     await mirror.hand_over(job_id, run)
     assert await mirror.begin("job_cleanup", run, {"days_completed": 7}, job_id=job_id) == job_id
+    assert await mirror.begin("job_cleanup", run, {}, job_id=job_id) == job_id, "it goes on with what it left open"
+    await mirror.fail(job_id, "database-unavailable", "The database was away.")
     again = await mirror.begin("job_cleanup", run, {}, job_id=job_id)
     assert again != job_id, "a second attempt is a row of its own"
+
+
+async def test_a_row_that_ended_before_its_run_began_stops_it(mirror: Mirror) -> None:
+    """The answer of Prefect to the start was lost, and the caller was told that it failed."""
+    job_id = await mirror.add("key_rotation", {})
+    await mirror.fail(job_id, "prefect-unavailable", "Prefect is away.")
+    with pytest.raises(Stopped):
+        await mirror.begin("key_rotation", uuid4(), {}, job_id=job_id)
+
+
+async def test_no_other_job_is_ended_or_noted_as_such_a_run(hub_database: Database, mirror: Mirror) -> None:
+    request = JobRequest("tool_invoke", "s__t", {})
+    job_id, _ = await store.add(hub_database, OPERATOR, request, ServerRef("system", uuid4()), "t")
+    await mirror.fail(job_id, "at-work", "Another run is at work.")
+    await mirror.complete(job_id, {})
+    with pytest.raises(Stopped):
+        await mirror.note(job_id, {})
+    assert (await row(hub_database, job_id))["status"] == "pending"
 
 
 async def test_a_row_that_was_cancelled_stops_its_run(hub_database: Database, mirror: Mirror) -> None:

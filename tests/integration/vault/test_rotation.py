@@ -129,7 +129,9 @@ async def test_bytes_that_have_changed_are_not_replaced(database: HubDatabase, h
     insert(database.owner_url, row)
     before = stored(database.owner_url)
     async with hub_database.transaction() as transaction:
-        begun = await transaction.one(VAULT["begin_rotation"], old_key_id=None, new_key_id=NEW.id, flow_run_id=None)
+        begun = await transaction.one(
+            VAULT["begin_rotation"], old_key_id=None, old_primary_key_id=None, new_key_id=NEW.id, flow_run_id=None
+        )
         assert begun is not None
         replaced = await transaction.run(
             VAULT["reseal_user"],
@@ -267,6 +269,26 @@ async def test_a_restore_leaves_what_the_ring_could_not_open_then(
     assert done["restored"] == 0
     assert f"{row.ref}: can't be opened with key {OLD.id}" in done["left"][0]
     under_new_key(database.owner_url, row)
+
+
+async def test_a_restore_without_backups_takes_no_rotation_back(database: HubDatabase, rotation: Rotation) -> None:
+    insert(database.owner_url, sealed_row(OLD), unbound_row(OLD))
+    await rotation.run(PLAN, silent)
+    with psycopg.connect(database.owner_url) as connection:
+        connection.execute("DELETE FROM vault_backups")
+    with pytest.raises(NotFound):
+        await rotation.restore(NEW.id)
+    assert (await rotation.status())["last_rotation"]["restored_at"] is None
+
+
+async def test_a_rotation_never_goes_back_to_the_old_primary_unasked(hub_database: Database, tmp_path: Path) -> None:
+    first, retired, third = (VaultKey.generate() for _ in range(3))
+    (tmp_path / "keyring.json").write_text(Keyring(first, (retired, third)).render())
+    rotation = Rotation(hub_database, KeyringFile(tmp_path / "keyring.json"))
+    await rotation.run(await rotation.plan(retired.id, third.id), silent)
+    with pytest.raises((InvalidRequest, NoSecondKey)) as refused:
+        await rotation.plan()
+    assert first.id not in str(refused.value)
 
 
 async def test_a_restore_needs_a_rotation_to_that_key(rotation: Rotation) -> None:

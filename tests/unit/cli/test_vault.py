@@ -188,12 +188,29 @@ def test_a_restore_names_what_it_left(run: Run, hub: StubHub) -> None:
     assert done.output.splitlines() == ["2 values are put back.", "Server user/x: was changed since the rotation"]
 
 
-def test_a_key_without_rows_is_forgotten(run: Run, keyring: KeyringFile) -> None:
+def held(primary: VaultKey, *others: VaultKey) -> dict[str, Any]:
+    """The status of a hub that holds these keys."""
+    keys = [{"key_id": key.id, "primary": key is primary, "rows": int(key is primary)} for key in (primary, *others)]
+    return STATUS | {"primary_key_id": primary.id, "keys": keys}
+
+
+def test_a_key_without_rows_is_forgotten(run: Run, hub: StubHub, keyring: KeyringFile) -> None:
     old, new = keyring.current().primary, VaultKey.generate()
     keyring.change(lambda _: Keyring(new, (old,)))
+    hub.answers["/v1/vault"] = held(new, old)
     assert run("forget", old.id).exit_code == 0
     assert keyring.current() == Keyring(new)
+    hub.answers["/v1/vault"] = held(new)
     assert run("forget", old.id).exit_code == 1
+
+
+def test_no_key_is_forgotten_on_the_word_of_another_hub(run: Run, hub: StubHub, keyring: KeyringFile) -> None:
+    ring = Keyring(keyring.current().primary, (VaultKey.generate(),))
+    keyring.change(lambda _: ring)
+    for other in (held(VaultKey.generate()), held(ring.primary), held(ring.others[0], ring.primary)):
+        hub.answers["/v1/vault"] = other
+        assert run("forget", ring.others[0].id).exit_code == 1
+    assert keyring.current() == ring
 
 
 @pytest.mark.parametrize(
