@@ -155,3 +155,14 @@ async def test_old_counts_go_also_of_servers_that_nobody_calls(database: HubData
         )
     assert await limiter.purge() == 1
     assert not (await limiter.take(SERVER, None, Limits(1))).allowed
+
+
+async def test_a_purge_waits_for_nobody(database: HubDatabase, hub_database: Database) -> None:
+    with admin(database) as connection, psycopg.connect(database.admin_url) as other:
+        connection.execute(
+            "INSERT INTO rate_limit_tracking (server_id, window_start) VALUES ('gone', now() - interval '3 minutes')"
+        )
+        other.execute("SELECT FROM rate_limit_tracking FOR UPDATE")
+        async with asyncio.timeout(30):
+            assert await Limiter(hub_database).purge() == 0
+    assert await Limiter(hub_database).purge() == 1
