@@ -1,11 +1,15 @@
 """The bound within one process, for as long as the database gives no answer about a limit."""
 
 import math
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 BUCKETS_COUNT_FOR = 61
 """Seconds: a bucket of one second counts for 61, so that no sliding 60 seconds hold more than the limit."""
+SOON = 1.0
+"""Seconds until somebody whose place is only reserved will know."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Bound:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[Hashable, _Calls] = {}
+        self._reserved: Counter[Hashable] = Counter()
 
     def note(self, *keys: Hashable) -> None:
         """Count a call that goes out under these keys."""
@@ -44,10 +49,22 @@ class Bound:
             buckets[second] = buckets.get(second, 0) + 1
         self._forget()
 
+    @contextmanager
+    def reserved(self, *keys: Hashable) -> Iterator[None]:
+        """Hold a place for a call under these keys, until it is known whether it goes out."""
+        self._reserved.update(keys)
+        try:
+            yield
+        finally:
+            self._reserved -= Counter(keys)
+
     def wait(self, key: Hashable, limit: int) -> float:
         """Seconds until one more call fits into a limit per minute; 0 if one fits now."""
         self._forget()
-        return self._calls[key].wait(limit, self._clock()) if key in self._calls else 0.0
+        calls, reserved = self._calls.get(key, _Calls()), self._reserved[key]
+        if wait := calls.wait(limit, self._clock()):
+            return wait
+        return SOON if reserved and calls.wait(limit - reserved, self._clock()) else 0.0
 
     def _forget(self) -> None:
         now = self._clock()

@@ -1,5 +1,6 @@
 """The rate limits of a server, kept in the database so that all processes share them."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from nexus_hub.rate_limit.bound import Bound
 
 logger = logging.getLogger(__name__)
 RATE_LIMIT = load("rate_limit")
+LONGEST_WAIT_SECONDS = 3.0
+"""For a connection and an answer: the database itself gives up a statement after 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,19 @@ class Limiter:
     """Takes calls from both limits of a server, of which the stricter wins.
 
     No sliding minute holds more calls than a limit. While the database gives no answer, each process keeps to the
-    limits by itself: it counts the calls that it let out in the last minute, whoever admitted them.
+    limits by itself: it counts the calls that it let out in the last minute, whoever admitted them. It does so at all
+    times, since the database does not know of those that went out without it.
     """
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        longest_wait: float = LONGEST_WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
+        self._longest_wait = longest_wait
         self._bound = Bound(clock)
 
     async def take(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
@@ -52,11 +63,14 @@ class Limiter:
         if not limits:
             return Decision(allowed=True, remaining=None, retry_after=0)
         keys = (server_id, (server_id, user_id))
-        try:
-            decision = await self._ask(server_id, user_id, limits)
-        except DatabaseUnavailable:
-            logger.warning("the database gives no answer about a limit; this process keeps to it by itself")
-            decision = self._decide(keys, limits)
+        if wait := self._wait(keys, limits):
+            return Decision(allowed=False, remaining=0, retry_after=wait)
+        with self._bound.reserved(*keys):
+            try:
+                decision = await self._ask(server_id, user_id, limits)
+            except (DatabaseUnavailable, TimeoutError):
+                logger.warning("the database gives no answer about a limit; this process keeps to it by itself")
+                decision = Decision(allowed=True, remaining=None, retry_after=0)
         if decision.allowed:
             self._bound.note(*keys)
         return decision
@@ -72,17 +86,16 @@ class Limiter:
             return await transaction.run(RATE_LIMIT["purge_rate_limits"])
 
     async def _ask(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
-        async with self._database.transaction() as transaction:
+        async with asyncio.timeout(self._longest_wait), self._database.transaction() as transaction:
             await transaction.run(RATE_LIMIT["be_brief"])
             row = await transaction.one(RATE_LIMIT["take_rate_limit"], **_asked(server_id, user_id, limits))
         if row is None:
             return Decision(allowed=False, remaining=0, retry_after=1)
         return Decision(row["allowed"], row["remaining"], row["retry_after"] or 0)
 
-    def _decide(self, keys: tuple[UUID, tuple[UUID, UUID | None]], limits: Limits) -> Decision:
+    def _wait(self, keys: tuple[UUID, tuple[UUID, UUID | None]], limits: Limits) -> float:
         quotas = (limits.per_minute, limits.per_user)
-        wait = max(self._bound.wait(key, quota) for key, quota in zip(keys, quotas, strict=True) if quota is not None)
-        return Decision(allowed=wait <= 0, remaining=None, retry_after=wait)
+        return max(self._bound.wait(key, quota) for key, quota in zip(keys, quotas, strict=True) if quota is not None)
 
 
 def _asked(server_id: UUID, user_id: UUID | None, limits: Limits) -> dict[str, Any]:

@@ -13,5 +13,13 @@ SELECT scope, quota, remaining, retry_after, reset_after
 FROM peek_rate_limit(%(server_id)s, %(user_id)s, %(per_minute)s, %(per_user)s);
 
 -- name: purge_rate_limits
--- What no limit looks at any more, also of servers that nobody calls now.
-DELETE FROM rate_limit_tracking WHERE window_start < clock_timestamp() - interval '2 minutes';
+-- What no limit looks at any more, also of servers that nobody calls now. It waits for nobody: a call deletes the same
+-- rows, in an order of its own.
+DELETE FROM rate_limit_tracking AS tracked
+USING (
+    SELECT ctid AS place
+    FROM rate_limit_tracking
+    WHERE window_start < clock_timestamp() - interval '2 minutes'
+    FOR UPDATE SKIP LOCKED
+) AS old
+WHERE tracked.ctid = old.place;

@@ -1,15 +1,17 @@
 """The limits of a server on a real database: how many pass, when to come back, and what holds without an answer."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from nexus_hub.db.pool import Database
+from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.rate_limit.limiter import Limiter, Limits
 from tests.fixtures.postgres import HubDatabase
 
@@ -28,9 +30,9 @@ async def test_of_300_attempts_of_three_users_a_limit_of_100_lets_100_through_in
     users = [uuid4() for _ in range(3)]
     passed: list[UUID] = []
     async with Database(database.app_url, name="test", max_size=16) as pool:
-        limiter = Limiter(pool)
+        one_process, another = Limiter(pool), Limiter(pool)
 
-        async def attempt(user: UUID) -> None:
+        async def attempt(user: UUID, limiter: Limiter = one_process) -> None:
             decision = await limiter.take(SERVER, user, Limits(100))
             if decision.allowed:
                 passed.append(user)
@@ -52,7 +54,7 @@ async def test_of_300_attempts_of_three_users_a_limit_of_100_lets_100_through_in
             ).fetchone()
         assert aged is not None
         before = len(passed)
-        await asyncio.gather(*(attempt(users[number % 3]) for number in range(150)))
+        await asyncio.gather(*(attempt(users[number % 3], another) for number in range(150)))
         with admin(database) as connection:
             (live,) = connection.execute(
                 "SELECT sum(request_count) FROM rate_limit_tracking"
@@ -109,6 +111,41 @@ async def test_while_nobody_answers_a_process_keeps_to_the_limits_by_itself(data
         assert 0 < by_itself[2].retry_after <= 61
 
 
+class CutDatabase(Database):
+    """A database that can be cut off, as by a broken network."""
+
+    cut = False
+
+    @asynccontextmanager
+    async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
+        """A transaction, or the error of a lost connection."""
+        if self.cut:
+            raise DatabaseUnavailable
+        async with super().transaction(principal) as transaction:
+            yield transaction
+
+
+async def test_a_database_that_comes_back_brings_no_second_burst(database: HubDatabase) -> None:
+    async with CutDatabase(database.app_url, name="test") as pool:
+        limiter, passed = Limiter(pool), []
+        for pool.cut in (False, True, False):
+            tries = 4 if not passed else 20
+            passed.append(sum([(await limiter.take(SERVER, None, Limits(10))).allowed for _ in range(tries)]))
+    assert passed == [4, 6, 0]
+
+
+async def test_many_at_the_same_time_in_one_process_get_exactly_the_limit(hub_database: Database) -> None:
+    limiter = Limiter(hub_database, longest_wait=60)
+    decisions = await asyncio.gather(*(limiter.take(SERVER, None, Limits(10)) for _ in range(50)))
+    assert sum(decision.allowed for decision in decisions) == 10
+
+
+async def test_who_gets_no_connection_goes_by_the_bound_too(database: HubDatabase) -> None:
+    async with Database(database.app_url, name="test", max_size=1) as pool, pool.transaction():
+        limiter = Limiter(pool, longest_wait=0.1)
+        assert [(await limiter.take(SERVER, None, Limits(2))).allowed for _ in range(3)] == [True, True, False]
+
+
 async def test_old_counts_go_also_of_servers_that_nobody_calls(database: HubDatabase, hub_database: Database) -> None:
     limiter = Limiter(hub_database)
     await limiter.take(SERVER, None, Limits(1))
@@ -118,3 +155,14 @@ async def test_old_counts_go_also_of_servers_that_nobody_calls(database: HubData
         )
     assert await limiter.purge() == 1
     assert not (await limiter.take(SERVER, None, Limits(1))).allowed
+
+
+async def test_a_purge_waits_for_nobody(database: HubDatabase, hub_database: Database) -> None:
+    with admin(database) as connection, psycopg.connect(database.admin_url) as other:
+        connection.execute(
+            "INSERT INTO rate_limit_tracking (server_id, window_start) VALUES ('gone', now() - interval '3 minutes')"
+        )
+        other.execute("SELECT FROM rate_limit_tracking FOR UPDATE")
+        async with asyncio.timeout(30):
+            assert await Limiter(hub_database).purge() == 0
+    assert await Limiter(hub_database).purge() == 1
