@@ -422,7 +422,7 @@ CREATE FUNCTION public.refresh_expired_cache_entries() RETURNS TABLE(server_ref_
     UNION ALL
     SELECT s.id, 'user', s.user_id
     FROM ready r JOIN user_servers s ON s.id = r.server_ref_id AND r.server_type = 'user'
-    WHERE s.enabled AND s.config_encrypted IS NOT NULL
+    WHERE s.enabled
 $$;
 
 -- Name: rotate_vault_key(); Type: FUNCTION; Schema: public; Owner: -

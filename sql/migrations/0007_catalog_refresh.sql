@@ -1,5 +1,4 @@
--- What is due to be refreshed: not what rests after a failure or is being refreshed right now, nor what has no
--- configuration yet.
+-- What is due to be refreshed: not what rests after a failure, and not what is being refreshed right now.
 
 CREATE OR REPLACE FUNCTION refresh_expired_cache_entries()
 RETURNS TABLE (server_ref_id uuid, server_type text, user_id uuid)
@@ -24,5 +23,5 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
     UNION ALL
     SELECT s.id, 'user', s.user_id
     FROM ready r JOIN user_servers s ON s.id = r.server_ref_id AND r.server_type = 'user'
-    WHERE s.enabled AND s.config_encrypted IS NOT NULL
+    WHERE s.enabled
 $$;

@@ -170,12 +170,15 @@ async def test_a_server_that_never_synced_is_due(library: Library, database: Hub
     assert await due(library.database) == ["new"]
 
 
-async def test_a_server_that_has_no_configuration_yet_is_not_due(library: Library, database: HubDatabase) -> None:
+async def test_a_server_that_has_no_configuration_rests_after_it_was_looked_at(
+    library: Library, database: HubDatabase
+) -> None:
     bare = "INSERT INTO user_servers (user_id, name) VALUES (%s, 'bare') RETURNING id"
     ((row,),) = await run(database, bare, uuid4())
-    assert await due(library.database) == []
+    assert await due(library.database) == ["bare"]
     outcome = await Refresher(library.database, library.servers).refresh(Due(ServerRef("user", row), "bare"))
     assert outcome.error_code == "not-found"
+    assert await due(library.database) == []
     assert await run(database, "SELECT status, failures FROM server_state") == [("failing", 1)]
 
 
