@@ -127,7 +127,7 @@ class CutDatabase(Database):
 
 async def test_a_database_that_comes_back_brings_no_second_burst(database: HubDatabase) -> None:
     async with CutDatabase(database.app_url, name="test") as pool:
-        limiter, passed = Limiter(pool), []
+        limiter, passed = Limiter(pool), list[int]()
         for pool.cut in (False, True, False):
             tries = 4 if not passed else 20
             passed.append(sum([(await limiter.take(SERVER, None, Limits(10))).allowed for _ in range(tries)]))
