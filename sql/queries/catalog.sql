@@ -149,21 +149,23 @@ LIMIT %(limit)s;
 -- The tools that any word of a request speaks of: a rare word counts for more than a common one, in a name for more
 -- than in a description, in a short entry for more than in a long one. Names that are the query, or begin with it, come
 -- first; those that merely hold it come last. Scores are numeric, so that they add up the same in every order.
-WITH candidate AS MATERIALIZED (
-    SELECT tool.id, tool.namespaced_name, tool.tool_name, tool.search
+WITH word AS MATERIALIZED (
+    SELECT lexeme, ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS sought
+    FROM unnest(to_tsvector('english', nexus_name_words(%(query)s)))
+), candidate AS MATERIALIZED (
+    SELECT tool.id, tool.namespaced_name, tool.tool_name, tool.search,
+           tool.search @@ (SELECT string_agg(sought::text, ' | ')::tsquery FROM word) AS is_spoken_of
     FROM tool_cache AS tool
     JOIN server_state AS state USING (server_type, server_ref_id)
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
       AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
-), word AS MATERIALIZED (
-    SELECT lexeme, ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS sought
-    FROM unnest(to_tsvector('english', nexus_name_words(%(query)s)))
 ), hit AS (
     SELECT candidate.id, ts_rank('{0.2, 0.4, 0.6, 1.0}', candidate.search, word.sought, 1) AS rank,
            count(*) OVER (PARTITION BY word.lexeme) AS tools, (SELECT count(*) FROM candidate) AS all_tools
-    FROM word
-    JOIN candidate ON candidate.search @@ word.sought
+    FROM candidate
+    JOIN word ON candidate.search @@ word.sought
+    WHERE candidate.is_spoken_of
 ), spoken_of AS (
     SELECT id, sum(round((rank * ln(1 + (all_tools - tools + 0.5) / (tools + 0.5)))::numeric, 6)) AS score
     FROM hit
