@@ -24,10 +24,9 @@ from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.snapshot import Snapshot
 from tests.defects import seed_code
 from tests.defects.replay import SEED, Connection, count, one
-from tests.fixtures.library import Library
+from tests.fixtures.library import CutDatabase, Library
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import ROOT, own_server
-from tests.integration.jobs.test_execution import CutDatabase
 
 ALICE, BOB = uuid4(), uuid4()
 CHECK = "SELECT check_rate_limit(%s, %s, %s) AS allowed"

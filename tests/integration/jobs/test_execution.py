@@ -1,13 +1,10 @@
 """One attempt, step by step, on a real database and real upstream servers."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
 
-from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -24,7 +21,7 @@ from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connections import Connections
-from tests.fixtures.library import Library
+from tests.fixtures.library import CutDatabase, Library
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import own_server
 
@@ -209,20 +206,6 @@ async def test_a_resource_and_a_prompt_are_jobs_too(library: Library, everything
     assert "Rome" in (await store.get(library.database, OPERATOR, job_id))["result"]["messages"][0]["content"]["text"]
     with pytest.raises(InvalidArguments, match="'city' is required"):
         await library.submitted(JobRequest("prompt_execute", "every__args-prompt"))
-
-
-class CutDatabase(Database):
-    """A database that can be cut off, as by a broken network."""
-
-    cut = False
-
-    @asynccontextmanager
-    async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
-        """A transaction, or the error of a lost connection."""
-        if self.cut:
-            raise DatabaseUnavailable
-        async with super().transaction(principal) as transaction:
-            yield transaction
 
 
 @pytest.mark.parametrize("retry", ["always", "auto"])

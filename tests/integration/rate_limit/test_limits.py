@@ -1,18 +1,17 @@
 """The limits of a server on a real database: how many pass, when to come back, and what holds without an answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from nexus_hub.db.pool import Database, Transaction
-from nexus_hub.errors import DatabaseUnavailable
-from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.db.pool import Database
 from nexus_hub.rate_limit.limiter import Limiter, Limits
+from tests.fixtures.library import CutDatabase
 from tests.fixtures.postgres import HubDatabase
 
 SERVER = UUID(int=7)
@@ -109,20 +108,6 @@ async def test_while_nobody_answers_a_process_keeps_to_the_limits_by_itself(data
         assert admitted == [True, True]
         assert [one.allowed for one in by_itself] == [True, True, False]
         assert 0 < by_itself[2].retry_after <= 61
-
-
-class CutDatabase(Database):
-    """A database that can be cut off, as by a broken network."""
-
-    cut = False
-
-    @asynccontextmanager
-    async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
-        """A transaction, or the error of a lost connection."""
-        if self.cut:
-            raise DatabaseUnavailable
-        async with super().transaction(principal) as transaction:
-            yield transaction
 
 
 async def test_a_database_that_comes_back_brings_no_second_burst(database: HubDatabase) -> None:
