@@ -12,7 +12,8 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
 logger = logging.getLogger(__name__)
-EVENT = "prefect.flow-run.Cancelling"
+EVENTS = ["prefect.flow-run.Cancelling", "prefect.flow-run.Cancelled"]
+"""The second comes alone where somebody sets the state itself."""
 POLL_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 
@@ -27,7 +28,7 @@ async def watch(running: Callable[[], Collection[UUID]], cancel: Cancel) -> None
 
 
 async def _by_events(running: Callable[[], Collection[UUID]], cancel: Cancel) -> None:
-    wanted = EventFilter(event=EventNameFilter(name=[EVENT]))
+    wanted = EventFilter(event=EventNameFilter(name=EVENTS))
     while True:
         try:
             async with get_events_subscriber(filter=wanted) as events:
@@ -45,13 +46,13 @@ async def _by_asking(running: Callable[[], Collection[UUID]], cancel: Cancel) ->
         await asyncio.sleep(POLL_SECONDS)
         if not running():
             continue
-        cancelling = FlowRunFilter(
+        cancelled = FlowRunFilter(
             id=FlowRunFilterId(any_=list(running())),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])),
         )
         try:
             async with get_client() as client:
-                for run in await client.read_flow_runs(flow_run_filter=cancelling):
+                for run in await client.read_flow_runs(flow_run_filter=cancelled):
                     await cancel(run.id)
         except Exception as error:  # whatever it is, it is asked again
             logger.info("Prefect could not be asked for cancellations: %s", type(error).__name__)

@@ -21,7 +21,6 @@ from nexus_hub.settings import Settings, load
 
 logger = logging.getLogger("nexus_hub.worker")
 HEARTBEAT_SECONDS = 5
-GRACE_SECONDS = 25
 
 
 PREFECT_DEFAULTS = {
@@ -44,7 +43,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
-        await worker.drain(GRACE_SECONDS)
+        await worker.drain(settings.worker_grace_seconds)
         loops.cancel()
     heartbeat.cancel()
     stopping.cancel()

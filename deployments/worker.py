@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from nexus_hub.runtime import Runtime
 
 
+HAND_BACK_SECONDS = 10
+"""How long the jobs that are still running after the grace time have to be handed back."""
+
+
 class NexusJobConfiguration(BaseJobConfiguration):
     """A run's configuration: nothing of it can change what is executed."""
 
@@ -115,10 +119,18 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         return [] if self._draining else await super().get_and_submit_flow_runs()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take nothing more and wait for what runs, at most the grace time."""
+        """Take nothing more and wait for what runs, at most the grace time; then hand the jobs of it back."""
         self._draining = True
-        if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=grace_seconds)
+        if await self._ended(grace_seconds) and self._runtime is not None:
+            self._runtime.execution.leave()
+            await self._ended(HAND_BACK_SECONDS)
+
+    async def _ended(self, seconds: float) -> bool:
+        """Wait for what runs; whether something still does."""
+        if not self._running:
+            return False
+        _, running = await asyncio.wait(list(self._running.values()), timeout=seconds)
+        return bool(running)
 
     async def _cancel(self, flow_run_id: UUID) -> None:
         """Cancelled in Prefect: end its jobs as cancelled, which ends their calls and then the run."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from nexus_hub.jobs.execution import Attempt
+from nexus_hub.jobs.attempt import Attempt
 
 logger = logging.getLogger("nexus_hub.flows")
 

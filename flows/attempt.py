@@ -1,5 +1,6 @@
 """The steps that every job takes, in order, as one flow run: one attempt of one job."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from flows.artifacts import attempt_page, leave
 from flows.this_run import announce, rename
-from nexus_hub.jobs.execution import Attempt, NotClaimed
+from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
 from tasks.context import available
@@ -48,6 +49,8 @@ async def _work(attempt: Attempt) -> "State[None]":
             return await _postpone(attempt, wait)
         await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
+        if failure.code == HandedBack.code:
+            return await _postpone(attempt, 0)
         outcome = await jobs.record_job(attempt)
         await leave(attempt_page(attempt, outcome, failure.code), outcome)
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
@@ -68,21 +71,22 @@ def _ended(outcome: str) -> "State[None]":
 
 async def _postpone(attempt: Attempt, wait: float) -> "State[None]":
     available_at = await jobs.postpone_job(attempt, wait)
-    return await _wait(NotClaimed("pending", available_at))
+    if available_at is None:
+        attempt.failure = ClaimLost()
+        return _ended(await jobs.record_job(attempt))
+    return await _wait(available_at, HandedBack.code if attempt.leaving else "waits for the server's rate limit")
 
 
 async def _not_claimed(claimed: NotClaimed) -> "State[None]":
     if claimed.available_at is not None:
-        return await _wait(claimed)
+        return await _wait(claimed.available_at, "waits until it is due")
     if claimed.status is None:
         return Failed(message="not-found: there is no such job")
     return Completed(message=f"nothing to do: the job is {claimed.status}")
 
 
-async def _wait(claimed: NotClaimed) -> "State[None]":
+async def _wait(until: datetime, why: str) -> "State[None]":
     """Give the worker's slot back until the job is due; the same run goes on then."""
-    if claimed.available_at is None:
-        return Cancelled()
-    state: State[None] = AwaitingRetry(scheduled_time=claimed.available_at, message="waits for the server's rate limit")
+    state: State[None] = AwaitingRetry(scheduled_time=until, message=why)
     await announce(state)
     raise Pause(state=state)

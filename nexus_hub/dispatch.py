@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 
-from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
 from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
@@ -27,7 +27,11 @@ CHECKS = ("check-jobs",)
 """Flows that only look."""
 DEPLOYMENT = POOL = "nexus"
 LONGEST_NAME = 150
+PAGE = 200
+"""As many flow runs as Prefect gives in one answer."""
 _NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
+REFUSED = frozenset({400, 404, 409, 413, 422})
+"""Statuses that speak of the one request; any other may be the same for all of them."""
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 """The types of states that a flow run does not leave by itself."""
 
@@ -62,25 +66,30 @@ class Dispatcher:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int) -> UUID:
+    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int, lost_runs: int = 0) -> UUID:
         """Create the flow run of an attempt, once: its parameters are ids, its idempotency key `job:attempt`.
 
+        An attempt whose runs were lost before they took the job gets another one, under `job:attempt:lost_runs`.
+
         Raises:
-            PrefectUnavailable: Prefect does not answer, or knows no such deployment yet.
+            PrefectUnavailable: Prefect does not answer.
+            NoDeployment: it knows no such deployment yet.
+            PrefectRefused: it makes no run of this one.
         """
         flow = FLOWS[job_type]
+        key = f"{job_id}:{attempt}:{lost_runs}" if lost_runs else f"{job_id}:{attempt}"
         return await self.start_run(
             flow,
             f"{flow} {_printable(name)} {str(job_id)[:4]}",
             {"job_id": str(job_id), "attempt": attempt},
-            idempotency_key=f"{job_id}:{attempt}",
+            idempotency_key=key,
         )
 
     async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
         """Create a flow run of the deployment `<flow>/nexus`, once for each key; its id.
 
         Raises:
-            PrefectUnavailable: Prefect does not answer, or knows no such deployment yet.
+            PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
         """
         body = {
             "name": name,
@@ -102,8 +111,7 @@ class Dispatcher:
         Raises:
             PrefectUnavailable: Prefect does not answer.
         """
-        state = {"type": "CANCELLING", "name": "Cancelling", "message": "cancelled through the hub"}
-        await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
+        await self._set_state(flow_run_id, "CANCELLING", "cancelled through the hub")
 
     async def crash(self, flow_run_id: UUID) -> None:
         """Tell Prefect that the process of a flow run is gone; one that has ended or is unknown stays as it is.
@@ -111,18 +119,49 @@ class Dispatcher:
         Raises:
             PrefectUnavailable: Prefect does not answer.
         """
-        state = {"type": "CRASHED", "name": "Crashed", "message": "the worker that ran it is gone"}
+        await self._set_state(flow_run_id, "CRASHED", "the worker that ran it is gone")
+
+    async def close(self, flow_run_id: UUID) -> None:
+        """Tell Prefect that a flow run was cancelled whose process is gone; one that has ended stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        await self._set_state(flow_run_id, "CANCELLED", "cancelled, and the worker that ran it is gone")
+
+    async def _set_state(self, flow_run_id: UUID, kind: str, message: str) -> None:
+        state = {"type": kind, "name": kind.capitalize(), "message": message}
         await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
 
     async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
-        """The states of flow runs, at most 200; a run that Prefect does not know is left out.
+        """The states of flow runs, at most `PAGE`; a run that Prefect does not know is left out.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
         """
         ids = [str(one) for one in flow_run_ids]
-        body = {"flow_runs": {"id": {"any_": ids}}, "limit": 200}
-        runs: list[dict[str, Any]] = _accepted(await self._call("POST", "/flow_runs/filter", body))
+        return await self._states({"flow_runs": {"id": {"any_": ids}}}) if ids else {}
+
+    async def begun(self, before: datetime, offset: int) -> dict[UUID, RunState]:
+        """A page of at most 200 runs of jobs that were due before then and have begun, and not ended, oldest first.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        return await self._states(
+            {
+                "flows": {"name": {"any_": list(FLOWS.values())}},
+                "flow_runs": {
+                    "state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}},
+                    "expected_start_time": {"before_": before.isoformat()},
+                },
+                "sort": "EXPECTED_START_TIME_ASC",
+                "offset": offset,
+            }
+        )
+
+    async def _states(self, wanted: dict[str, Any]) -> dict[UUID, RunState]:
+        runs: list[dict[str, Any]] = _accepted(await self._call("POST", "/flow_runs/filter", wanted | {"limit": PAGE}))
         return {
             UUID(run["id"]): RunState(run["state"]["type"], datetime.fromisoformat(run["state"]["timestamp"]))
             for run in runs
@@ -202,8 +241,10 @@ class Dispatcher:
 
     async def _deployment(self, flow: str) -> str:
         if flow not in self._deployments:
-            answer = _accepted(await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}"))
-            self._deployments[flow] = _member(answer, "id")
+            answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise NoDeployment(f"{flow}/{DEPLOYMENT}")
+            self._deployments[flow] = _member(_accepted(answer), "id")
         return self._deployments[flow]
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
@@ -232,4 +273,5 @@ def _accepted(answer: httpx.Response) -> Any:
             raise PrefectUnavailable(_NOT_PREFECT) from None
     hint = {401: "check PREFECT_API_AUTH_STRING", 404: "run: nexus-hub deploy"}.get(answer.status_code, "see its log")
     path = answer.request.url.path
-    raise PrefectUnavailable(f"Prefect's API answered {answer.status_code} to {path}; {hint}.")
+    kind = PrefectRefused if answer.status_code in REFUSED else PrefectUnavailable
+    raise kind(f"Prefect's API answered {answer.status_code} to {path}; {hint}.")

@@ -36,7 +36,9 @@ HubError
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
 ├── UpkeepFailed              500  a flow that looks after the hub failed; `reason` is its code
 ├── InternalError             500  something that should not happen
-├── PrefectUnavailable        503  Prefect's API does not answer
+├── PrefectUnavailable        503  Prefect's API does not answer, or not with what was asked for
+│   ├── NoDeployment          503  it does not know the flow's deployment
+│   └── PrefectRefused        503  it refuses this one request
 └── DatabaseUnavailable       503  PostgreSQL does not answer
 
 A message says what, which one and what to do, and never holds a secret. `code` is for machines: it is what
@@ -343,9 +345,13 @@ class UpstreamError(HubError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The call never reached the server, so that repeating it is safe."""
+    """The call never reached the server, so that repeating it is safe; not before `retry_after` seconds, if any."""
 
     code = "upstream-unavailable"
+
+    def __init__(self, server: str, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(server, message)
 
 
 class UpstreamRejected(UpstreamError):
@@ -360,11 +366,15 @@ class UpstreamRejected(UpstreamError):
 
 
 class OutcomeUnknown(UpstreamError):
-    """The connection was lost after the call was sent: it may have had its effect."""
+    """The connection was lost after the call was sent: it may have had its effect.
+
+    Who repeats it all the same waits `retry_after` seconds, if the server gave any.
+    """
 
     code = "outcome-unknown"
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
         super().__init__(
             server, f"The connection to {server!r} was lost during the call; whether it had its effect is unknown."
         )
@@ -405,6 +415,22 @@ class PrefectUnavailable(HubError):
 
     code = "prefect-unavailable"
     status = 503
+
+
+class NoDeployment(PrefectUnavailable):
+    """Prefect does not know the deployment of a flow, until somebody deploys."""
+
+    code = "no-deployment"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"Prefect knows no deployment {name}; run: nexus-hub deploy")
+
+
+class PrefectRefused(PrefectUnavailable):
+    """Prefect refuses one request and answers others."""
+
+    code = "prefect-refused"
 
 
 class DatabaseUnavailable(HubError):

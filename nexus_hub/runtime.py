@@ -13,8 +13,8 @@ from nexus_hub.dispatch import Dispatcher, prefect_auth
 from nexus_hub.jobs.changes import Changes
 from nexus_hub.jobs.cleanup import Cleanup
 from nexus_hub.jobs.execution import Execution
+from nexus_hub.jobs.handover import Handovers
 from nexus_hub.jobs.mirror import Mirror
-from nexus_hub.jobs.submit import Handovers
 from nexus_hub.jobs.sweep import Sweep
 from nexus_hub.jobs.upkeep import Upkeep
 from nexus_hub.rate_limit.limiter import Limiter

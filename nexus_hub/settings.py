@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """NEXUS_CATALOG_TTL_SECONDS: how long what a server offers counts as fresh, give or take 10%."""
     worker_limit: int = Field(default=32, ge=1, le=1000)
     """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
+    worker_grace_seconds: float = Field(default=25, ge=0, le=24 * 3600)
+    """NEXUS_WORKER_GRACE_SECONDS: how long a worker that is told to stop waits until it hands back what still runs."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)

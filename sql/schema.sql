@@ -554,6 +554,8 @@ CREATE TABLE public.job_results (
     sent_at timestamp with time zone,
     params_escaped boolean DEFAULT false NOT NULL,
     result_escaped boolean DEFAULT false NOT NULL,
+    lost_flow_run_id uuid,
+    lost_runs integer DEFAULT 0 NOT NULL,
     CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
     CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),
     CONSTRAINT job_results_claim_only_running CHECK (((claim_id IS NULL) OR (status = 'running'::text))),
@@ -563,6 +565,7 @@ CREATE TABLE public.job_results (
     CONSTRAINT job_results_known_retry CHECK ((retry = ANY (ARRAY['auto'::text, 'always'::text]))),
     CONSTRAINT job_results_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),
     CONSTRAINT job_results_known_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT job_results_lost_runs CHECK ((lost_runs >= 0)),
     CONSTRAINT job_results_max_attempts CHECK (((max_attempts >= 1) AND (max_attempts <= 20))),
     CONSTRAINT job_results_one_server CHECK (((server_ref_id IS NULL) OR (server_id = (server_ref_id)::text))),
     CONSTRAINT job_results_params_object CHECK ((jsonb_typeof(params) = 'object'::text)),
@@ -871,6 +874,10 @@ CREATE INDEX idx_job_results_by_user ON public.job_results USING btree (user_id,
 
 CREATE INDEX idx_job_results_cleanup ON public.job_results USING btree (status, completed_at) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
 
+-- Name: idx_job_results_dispatched; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_dispatched ON public.job_results USING btree (dispatched_at, id) WHERE ((status = 'pending'::text) AND (dispatched_at IS NOT NULL));
+
 -- Name: idx_job_results_ended; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_job_results_ended ON public.job_results USING btree (completed_at, id) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
@@ -886,6 +893,10 @@ CREATE INDEX idx_job_results_flow_run ON public.job_results USING btree (flow_ru
 -- Name: idx_job_results_lease; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_job_results_lease ON public.job_results USING btree (lease_expires_at) WHERE (status = 'running'::text);
+
+-- Name: idx_job_results_lost_run; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_lost_run ON public.job_results USING btree (lost_flow_run_id) WHERE ((status = 'pending'::text) AND (lost_flow_run_id IS NOT NULL));
 
 -- Name: idx_job_results_orphaned; Type: INDEX; Schema: public; Owner: -
 

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from nexus_hub.errors import HubError, InternalError
-from nexus_hub.jobs.execution import Attempt
+from nexus_hub.jobs.attempt import Attempt
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,6 +20,7 @@ class TaskFailed(Exception):
     def __init__(self, code: str, summary: str) -> None:
         self.code = code
         self.summary = summary
+        self.retry_after: float | None = None
         super().__init__(code, summary)
 
     def __str__(self) -> str:
@@ -56,11 +57,12 @@ def noted(work: Callable[Concatenate[Attempt, P], Awaitable[R]]) -> Callable[Con
 
 
 def retried_for(*errors: type[HubError]) -> "Callable[[Task[..., Any], TaskRun, State[Any]], bool]":
-    """A retry condition: only these errors pass by themselves."""
+    """A retry condition: only these errors pass by themselves, and soon, unless the server named a time."""
     codes = {error.code for error in errors}
 
     def passing(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
-        return isinstance(state.data, TaskFailed) and state.data.code in codes
+        failure = state.data
+        return isinstance(failure, TaskFailed) and failure.code in codes and failure.retry_after is None
 
     return passing
 
@@ -72,4 +74,6 @@ def failed(error: Exception) -> TaskFailed:
     if error.public:
         return TaskFailed(error.code, error.message.rstrip("."))
     summary = (type(error).__doc__ or "").partition("\n")[0].partition(";")[0]
-    return TaskFailed(error.code, summary.rstrip("."))
+    failure = TaskFailed(error.code, summary.rstrip("."))
+    failure.retry_after = getattr(error, "retry_after", None)
+    return failure

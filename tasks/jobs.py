@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from nexus_hub.access import users
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs import submit
-from nexus_hub.jobs.execution import Attempt, NotClaimed, Outcome
+from nexus_hub.jobs.attempt import Attempt, NotClaimed, Outcome
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal
 from tasks.context import current
@@ -63,15 +63,8 @@ async def postpone_job(attempt: Attempt, delay: float) -> datetime | None:
     return await current().execution.postpone(attempt, delay)
 
 
-@task(
-    name="record-job",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=10,
-    retry_delay_seconds=[0.5, 1, 2, 4, 8, 8, 8, 8, 8, 8],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
+@task(name="record-job", cache_policy=NO_CACHE, persist_result=False)
 @codes_only
 async def record_job(attempt: Attempt) -> Outcome:
-    """Write down how the attempt ended."""
+    """Write down how the attempt ended, however long the database is away."""
     return await current().execution.record(attempt)

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.errors import DatabaseUnavailable
-from nexus_hub.jobs.execution import Attempt
+from nexus_hub.jobs.attempt import Attempt
 from nexus_hub.jobs.mirror import Told
 from nexus_hub.vault.rotation import LOCK, RotationPlan, RotationReport
 from tasks.context import current

@@ -11,8 +11,8 @@ from nexus_hub.dispatch import UPKEEP
 from nexus_hub.errors import AtWork, InvalidRequest, UpkeepFailed
 from nexus_hub.jobs import store
 from nexus_hub.jobs.cleanup import checked_days
+from nexus_hub.jobs.handover import hand_over_now
 from nexus_hub.jobs.mirror import Kind
-from nexus_hub.jobs.sweep import hand_over_now
 from nexus_hub.runtime import Runtime
 from nexus_hub.servers import registry
 

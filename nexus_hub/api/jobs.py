@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nexus_hub.api.access import Asking, RuntimeOf
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.jobs import store, submit
+from nexus_hub.jobs.handover import Handover
 from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, JobRequest
 from nexus_hub.models import JobStatus, JobType
 
@@ -61,7 +62,7 @@ async def create(body: NewJob, response: Response, principal: Asking, runtime: R
     job = await store.get(runtime.database, principal, job_id)
     if is_new:
         label = body.name.server if isinstance(body.name, ResourceName) else body.name
-        runtime.handovers.start(submit.Handover(job_id, 1, job["job_type"], label))
+        runtime.handovers.start(Handover(job_id, 1, job["job_type"], label))
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return job
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 
+from nexus_hub.db.pool import KEEP_ALIVE
 from nexus_hub.db.queries import load
 from nexus_hub.models import TERMINAL, JobStatus
 
@@ -20,8 +21,6 @@ DISPATCH = "nexus_dispatch"
 RETRY_SECONDS = 1.0
 HIGHEST_VERSION = 2**31
 """No job changes that often: a notice with more was forged."""
-KEEP_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""In seconds: a host or a gateway between that vanished without a word is noticed after 25 s instead of hours."""
 ChangeEvent = Literal["state", "progress"]
 
 

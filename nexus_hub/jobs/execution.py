@@ -3,12 +3,13 @@
 import asyncio
 import json
 import logging
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from itertools import chain, repeat
 from uuid import UUID, uuid4
 
 import psycopg
@@ -26,14 +27,14 @@ from nexus_hub.errors import (
 )
 from nexus_hub.escape import escape
 from nexus_hub.jobs.arguments import check_tool_arguments
+from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack, NotClaimed, Outcome
 from nexus_hub.jobs.requests import DEFAULT_TIMEOUT_SECONDS
 from nexus_hub.jobs.store import JOBS, readable
-from nexus_hub.models import TERMINAL, JobStatus, ServerRef
+from nexus_hub.models import TERMINAL
 from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.servers.registry import Servers
 from nexus_hub.stopping import stop
-from nexus_hub.upstream.connections import Connections, Target
-from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
+from nexus_hub.upstream.connections import Connections
 
 logger = logging.getLogger(__name__)
 
@@ -41,98 +42,15 @@ LEASE_SECONDS = 30
 HEARTBEAT_SECONDS = 10
 FIRST_BACKOFF_SECONDS = 2
 LONGEST_BACKOFF_SECONDS = 300
-
+LONGEST_RETRY_AFTER_SECONDS = 3600
+PROGRESS_SECONDS = 1.0
+"""How often the row of a job takes a note of its progress at most; of those in between the latest is kept."""
+RECORD_PAUSES = (0.5, 1, 2, 4, 8)
 
 NEVER_SENT = (UpstreamUnavailable, DatabaseUnavailable)
 """Failures of an attempt before its call went out: another attempt is safe."""
 UNSTORABLE = (RecursionError, psycopg.DataError, *TOO_LARGE)
 """What a result raises that is nested too deep, or too large for the database."""
-
-
-class ClaimLost(HubError):
-    """The job was cancelled, or another claim holds it: whatever this one brings is of no use."""
-
-    code = "claim-lost"
-    status = 409
-
-
-class Attempt:
-    """One claim of a job, as it is worked on. It holds credentials, so that it shows none of itself."""
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.job = job
-        self.target: Target | None = None
-        self.limits = Limits()
-        self.result: dict[str, Any] | None = None
-        self.failure: HubError | None = None
-        self.lost = False
-        self.repeatable = job["retry"] == "always" or job["job_type"] != "tool_invoke"
-        self.in_flight: asyncio.Task[dict[str, Any]] | None = None
-        self._began = time.monotonic()
-
-    def __repr__(self) -> str:
-        return f"Attempt({self.id}, {self.number})"
-
-    @property
-    def id(self) -> UUID:
-        """The job's id."""
-        job_id: UUID = self.job["id"]
-        return job_id
-
-    @property
-    def number(self) -> int:
-        """Which attempt this is, from 1."""
-        number: int = self.job["attempt"]
-        return number
-
-    @property
-    def seconds(self) -> float:
-        """How long ago it was claimed."""
-        return time.monotonic() - self._began
-
-    @property
-    def claim(self) -> dict[str, Any]:
-        """What a write must match."""
-        return {"id": self.id, "claim_id": self.job["claim_id"]}
-
-    @property
-    def ref(self) -> ServerRef:
-        """The job's server.
-
-        Raises:
-            NotFound: the row names none that can exist.
-        """
-        if self.job["server_type"] is None or self.job["server_ref_id"] is None:
-            raise NotFound("server", "of this job")
-        return ServerRef(self.job["server_type"], self.job["server_ref_id"])
-
-    def request(self) -> UpstreamRequest:
-        """What is sent upstream."""
-        params = self.job["params"]
-        match self.job["job_type"]:
-            case "tool_invoke":
-                return ToolCall(self.job["tool_name"] or "", params)
-            case "resource_fetch":
-                return ResourceRead(str(params.get("uri", "")))
-            case _:
-                return PromptGet(str(params.get("name", "")), params.get("arguments") or {})
-
-    def lose(self) -> None:
-        """Stop working on it: the claim is gone."""
-        self.lost = True
-        if self.in_flight is not None:
-            self.in_flight.cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class NotClaimed:
-    """Why a job was not taken: it has ended, is taken already, or has to wait until `available_at`."""
-
-    status: JobStatus | None
-    available_at: datetime | None = None
-
-
-Outcome = Literal["completed", "failed", "cancelled", "requeued", "lost"]
 
 
 @dataclass
@@ -146,6 +64,8 @@ class Execution:
     max_result_bytes: int
     lease_seconds: float = LEASE_SECONDS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
+    progress_seconds: float = PROGRESS_SECONDS
+    jitter: Callable[[], float] = random.random
     held: dict[UUID, Attempt] = field(default_factory=dict)
 
     async def claim(self, job_id: UUID, attempt: int, flow_run_id: UUID | None) -> Attempt | NotClaimed:
@@ -169,14 +89,20 @@ class Execution:
 
     @asynccontextmanager
     async def hold(self, attempt: Attempt) -> AsyncIterator[None]:
-        """Keep the lease alive as long as the block runs; a lost claim cancels the call in it."""
+        """Keep the lease alive as long as the block runs, and write down progress; a lost claim cancels the call."""
         self.held[attempt.id] = attempt
-        heartbeat = asyncio.create_task(self._beat(attempt))
+        loops = [asyncio.create_task(loop) for loop in (self._beat(attempt), self._write_progress(attempt))]
         try:
             yield
         finally:
-            await stop(heartbeat)
+            for loop in loops:
+                await stop(loop)
             self.held.pop(attempt.id, None)
+
+    def leave(self) -> None:
+        """Stop the work on all jobs that are held here, since the process stops: they are handed back."""
+        for attempt in self.held.values():
+            attempt.leave()
 
     def lose(self, job_id: UUID) -> None:
         """Stop the work on a job whose row has ended, if it is held here."""
@@ -245,17 +171,20 @@ class Execution:
         Raises:
             UpstreamError: see nexus_hub.errors.
             ClaimLost: the job was cancelled; the upstream was told.
+            HandedBack: the worker stops, and another one may call; the upstream was told.
         """
         if attempt.target is None:
             raise NotFound("server", attempt.ref)
         if attempt.lost:
             raise ClaimLost
+        if attempt.leaving:
+            raise HandedBack
         attempt.in_flight = asyncio.create_task(
             self.connections.request(
                 attempt.target,
                 attempt.request(),
                 timeout=attempt.job["timeout_seconds"] or DEFAULT_TIMEOUT_SECONDS,
-                on_progress=lambda progress, total, message: self._progress(attempt, progress, total, message),
+                on_progress=attempt.news,
             )
         )
         try:
@@ -263,14 +192,24 @@ class Execution:
         except asyncio.CancelledError:
             if attempt.lost:
                 raise ClaimLost from None
+            if attempt.leaving:
+                raise (HandedBack() if attempt.repeatable else OutcomeUnknown(attempt.target.name)) from None
             attempt.in_flight.cancel()
             raise
 
-    async def _progress(self, attempt: Attempt, progress: float, total: float | None, message: str | None) -> None:
-        note = escape({"progress": progress, "total": total, "message": (message or "")[:1000] or None})
-        with suppress(DatabaseUnavailable):
-            async with self.database.transaction() as transaction:
-                await transaction.run(JOBS["record_progress"], progress=json_parameter(note), **attempt.claim)
+    async def note_progress(self, attempt: Attempt) -> None:
+        """Write down how far the call has come; nothing is written under an older claim."""
+        note = json_parameter(escape(attempt.progress))
+        async with self.database.transaction() as transaction:
+            await transaction.run(JOBS["record_progress"], progress=note, **attempt.claim)
+
+    async def _write_progress(self, attempt: Attempt) -> None:
+        while True:
+            await attempt.has_news.wait()
+            attempt.has_news.clear()
+            with suppress(DatabaseUnavailable):
+                await self.note_progress(attempt)
+            await asyncio.sleep(self.progress_seconds)
 
     async def postpone(self, attempt: Attempt, delay: float) -> datetime | None:
         """Put a job back for the same attempt, later; when, or None if the claim is gone."""
@@ -281,9 +220,21 @@ class Execution:
     async def record(self, attempt: Attempt) -> Outcome:
         """Write down how the attempt ended, or put the job back for another one.
 
+        While the database is away it waits: the answer of a call exists here and nowhere else.
+
         Raises:
-            DatabaseUnavailable: nothing was written; call it again.
+            DatabaseUnavailable: the process stops before anything could be written.
         """
+        pauses = chain(RECORD_PAUSES, repeat(RECORD_PAUSES[-1]))
+        while True:
+            try:
+                return await self._record(attempt)
+            except DatabaseUnavailable:
+                if attempt.leaving:
+                    raise
+            await asyncio.sleep(next(pauses) * (1 + self.jitter()) / 2)
+
+    async def _record(self, attempt: Attempt) -> Outcome:
         failure = attempt.failure
         again = isinstance(failure, NEVER_SENT) or (attempt.repeatable and isinstance(failure, OutcomeUnknown))
         if failure is not None and again and await self._requeue(attempt, failure):
@@ -300,7 +251,9 @@ class Execution:
         return "completed" if attempt.result is not None else "failed"
 
     async def _requeue(self, attempt: Attempt, failure: HubError) -> bool:
-        delay = min(FIRST_BACKOFF_SECONDS * 2 ** (attempt.number - 1), LONGEST_BACKOFF_SECONDS)
+        longest = min(FIRST_BACKOFF_SECONDS * 2 ** (attempt.number - 1), LONGEST_BACKOFF_SECONDS)
+        asked = min(getattr(failure, "retry_after", None) or 0, LONGEST_RETRY_AFTER_SECONDS)
+        delay = asked + longest * (1 + self.jitter()) / 2
         async with self.database.transaction() as transaction:
             return bool(
                 await transaction.run(JOBS["requeue_job"], delay=delay, error_code=failure.code, **attempt.claim)
@@ -319,6 +272,7 @@ class Execution:
                     result=json_parameter(escape(attempt.result)),
                     error=escape(failure.message) if failure else None,
                     error_code=failure.code if failure else None,
+                    progress=json_parameter(escape(attempt.progress)),
                     **attempt.claim,
                 )
             )

@@ -11,6 +11,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, assert_never
 
 import httpx2
@@ -50,14 +52,18 @@ MAX_RPC_MESSAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What the HTTP client met; `detail` is a host, a status or a size, never a secret."""
+    """What the HTTP client met; `detail` is a host, a status or a size, never a secret.
+
+    `retry_after` is how many seconds the server wants to be left alone, if it said so.
+    """
 
     kind: Kind
     detail: str = ""
+    retry_after: float | None = None
 
-    def encode(self, mark: str) -> dict[str, str]:
+    def encode(self, mark: str) -> dict[str, Any]:
         """As the data of a JSON-RPC error."""
-        return {"mark": mark, "kind": self.kind, "detail": self.detail}
+        return {"mark": mark, "kind": self.kind, "detail": self.detail, "retry_after": self.retry_after}
 
 
 class NotExecuted(Exception):
@@ -84,13 +90,30 @@ def trouble_of_exchange(error: Exception) -> Trouble:
     return Trouble("lost")
 
 
-def trouble_of_status(status: int) -> Trouble:
-    """What a status of 400 or more says when no JSON-RPC error comes with it."""
+def trouble_of_status(status: int, retry_after: str | None = None) -> Trouble:
+    """What a status of 400 or more says when no JSON-RPC error comes with it; `retry_after` is the header's value."""
+    seconds = seconds_of(retry_after)
     if status in {401, 403, 407}:
-        return Trouble("credentials", str(status))
+        return Trouble("credentials", str(status), seconds)
     if status in {408, 429}:
-        return Trouble("limited", str(status))
-    return Trouble("status", str(status))
+        return Trouble("limited", str(status), seconds)
+    return Trouble("status", str(status), seconds)
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """The seconds that a header Retry-After names, from now on; None if it can't be read.
+
+    Source: RFC 9110, 10.2.3: a number of seconds, or an HTTP date.
+    """
+    if retry_after is None:
+        return None
+    if retry_after.strip().isascii() and retry_after.strip().isdigit():
+        return float(retry_after.strip()[:9])
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def trouble_of(error: MCPError, mark: str | None) -> Trouble | None:
@@ -98,7 +121,7 @@ def trouble_of(error: MCPError, mark: str | None) -> Trouble | None:
     data = error.error.data
     if mark is None or not isinstance(data, dict) or data.get("mark") != mark:
         return None
-    return Trouble(data["kind"], data["detail"])
+    return Trouble(data["kind"], data["detail"], data["retry_after"])
 
 
 def while_connecting(server: str, error: BaseException, trouble: Trouble | None, *, seconds: float) -> HubError:
@@ -113,7 +136,7 @@ def while_connecting(server: str, error: BaseException, trouble: Trouble | None,
 def _connecting_trouble(server: str, trouble: Trouble) -> HubError:
     if trouble.kind == "forbidden":
         return ForbiddenAddress(trouble.detail)
-    return UpstreamUnavailable(server, _why_unavailable(server, trouble))
+    return UpstreamUnavailable(server, _why_unavailable(server, trouble), trouble.retry_after)
 
 
 def _connecting_cause(server: str, causes: list[BaseException]) -> str:
@@ -165,15 +188,15 @@ def _calling_trouble(server: str, trouble: Trouble) -> HubError | NotExecuted:
         case "forbidden":
             return ForbiddenAddress(trouble.detail)
         case "status":
-            return _calling_status(server, int(trouble.detail))
+            return _calling_status(server, int(trouble.detail), trouble.retry_after)
         case _:
-            return UpstreamUnavailable(server, _why_unavailable(server, trouble))
+            return UpstreamUnavailable(server, _why_unavailable(server, trouble), trouble.retry_after)
 
 
-def _calling_status(server: str, status: int) -> HubError:
+def _calling_status(server: str, status: int, retry_after: float | None) -> HubError:
     """4xx refuses the request; after 5xx nobody knows how far it came."""
     if status >= 500:
-        return OutcomeUnknown(server)
+        return OutcomeUnknown(server, retry_after)
     return UpstreamRejected(server, INTERNAL_ERROR, f"HTTP status {status}")
 
 

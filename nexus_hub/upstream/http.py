@@ -116,13 +116,14 @@ class ContainedClient(httpx2.AsyncClient):
 
     async def _refusal(self, response: httpx2.Response) -> httpx2.Response:
         kept = await self._read(response, MAX_ERROR_BYTES)
-        if kept.status_code in {401, 403, 407}:
-            return self._answer(kept.request, trouble_of_status(kept.status_code))
+        trouble = trouble_of_status(kept.status_code, response.headers.get("retry-after"))
+        if trouble.kind in {"credentials", "limited"}:
+            return self._answer(kept.request, trouble)
         error = _rpc_error_of(kept)
         if _is_session_loss(kept, error) or (self.assumed and kept.status_code in {400, 404, 405}):
             return self._answer(kept.request, Trouble("session"))
-        self.trouble = trouble_of_status(kept.status_code)
-        return kept if error is not None else self._answer(kept.request, self.trouble)
+        self.trouble = trouble
+        return kept if error is not None else self._answer(kept.request, trouble)
 
     async def _read(self, response: httpx2.Response, limit: int) -> httpx2.Response:
         """The response with its body read, here, where a connection that breaks is contained."""

@@ -80,7 +80,7 @@ class Opening:
         fault = faults.while_connecting(self.server, error, trouble, seconds=self._connect_timeout)
         if isinstance(fault, ForbiddenAddress):
             return partial(ForbiddenAddress, fault.host)
-        return partial(UpstreamUnavailable, self.server, fault.message)
+        return partial(UpstreamUnavailable, self.server, fault.message, getattr(fault, "retry_after", None))
 
     def _streams(self, *, assumed: bool) -> AbstractAsyncContextManager[Any]:
         if isinstance(self._config, StdioConfig):

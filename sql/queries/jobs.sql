@@ -40,7 +40,7 @@ LIMIT %(limit)s;
 UPDATE job_results
 SET status = 'running', attempt = attempt + 1, claim_id = %(claim_id)s,
     flow_run_id = coalesce(%(flow_run_id)s, flow_run_id), dispatched_at = coalesce(dispatched_at, now()),
-    started_at = coalesce(started_at, now()), heartbeat_at = now(), sent_at = NULL,
+    started_at = coalesce(started_at, now()), heartbeat_at = now(), sent_at = NULL, progress = NULL, lost_runs = 0,
     lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1
   AND available_at <= clock_timestamp() + interval '1 second'
@@ -62,7 +62,7 @@ UPDATE job_results SET progress = %(progress)s WHERE id = %(id)s AND status = 'r
 -- name: finish_job
 UPDATE job_results
 SET status = %(status)s, result = %(result)s, result_escaped = true, error = %(error)s, error_code = %(error_code)s,
-    completed_at = now()
+    progress = coalesce(%(progress)s, progress), completed_at = now()
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
 
 -- name: requeue_job
@@ -93,61 +93,98 @@ WHERE flow_run_id = %(flow_run_id)s AND status IN ('pending', 'running');
 -- name: mark_dispatched
 UPDATE job_results
 SET dispatched_at = now(), flow_run_id = %(flow_run_id)s
-WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND dispatched_at IS NULL;
+WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND lost_runs = %(lost_runs)s
+  AND dispatched_at IS NULL;
+
+-- name: put_off
+-- Prefect makes no run for it now: it is tried again later, and holds up no other until then.
+UPDATE job_results
+SET available_at = now() + make_interval(secs => %(delay)s)
+WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND lost_runs = %(lost_runs)s
+  AND dispatched_at IS NULL;
 
 -- name: sweep_lock
--- One sweeper at a time; the lock goes with the transaction.
-SELECT pg_try_advisory_xact_lock(hashtextextended('nexus_hub.sweep', 0)) AS taken;
+-- One sweeper at a time; the lock goes with the transaction, and the transaction with a process that has stopped.
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0)) AS taken,
+       set_config('idle_in_transaction_session_timeout', %(patience)s, true) AS patience;
+
+-- name: lost_runs
+-- Flow runs that jobs have gone on without: what does Prefect say of them?
+SELECT id, lost_flow_run_id
+FROM job_results
+WHERE status = 'pending' AND lost_flow_run_id IS NOT NULL
+LIMIT %(limit)s;
+
+-- name: cancel_lost_run
+-- The run was cancelled in Prefect while nobody was there to hear of it.
+UPDATE job_results
+SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
+WHERE id = %(id)s AND status = 'pending' AND lost_flow_run_id = %(lost_flow_run_id)s;
+
+-- name: settle_lost_run
+UPDATE job_results SET lost_flow_run_id = NULL
+WHERE id = %(id)s AND status = 'pending' AND lost_flow_run_id = %(lost_flow_run_id)s;
+
+-- name: runs_in_use
+-- Of these flow runs those that carry a job which has not ended, or has only just.
+SELECT DISTINCT flow_run_id
+FROM job_results
+WHERE flow_run_id = ANY (%(flow_run_ids)s::uuid[])
+  AND (status IN ('pending', 'running') OR completed_at > now() - make_interval(secs => %(seconds)s));
 
 -- name: undispatched_jobs
 -- Stored and never handed to Prefect, or due for another attempt. Rows of other types only mirror other flows.
 SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params ->> 'name' AS params_name,
-       job.params_escaped, state.name AS server
+       job.params_escaped, job.lost_runs, state.name AS server
 FROM job_results AS job
 LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
 WHERE job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
-  AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
+  AND job.lost_flow_run_id IS NULL AND job.job_type = %(job_type)s
   AND (job.attempt > 0 OR job.created_at < now() - make_interval(secs => %(grace)s))
 ORDER BY job.available_at
 LIMIT %(limit)s;
 
 -- name: undispatched_job
 SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params ->> 'name' AS params_name,
-       job.params_escaped, state.name AS server
+       job.params_escaped, job.lost_runs, state.name AS server
 FROM job_results AS job
 LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
 WHERE job.id = %(id)s AND job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
+  AND job.lost_flow_run_id IS NULL
   AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute');
 
 -- name: unclaimed_jobs
 -- Handed to Prefect a while ago, and not claimed since: what does Prefect say of the run?
-SELECT id, attempt, flow_run_id
+SELECT id, attempt, flow_run_id, dispatched_at
 FROM job_results
-WHERE status = 'pending' AND flow_run_id IS NOT NULL
+WHERE status = 'pending' AND dispatched_at IS NOT NULL AND flow_run_id IS NOT NULL
   AND job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
   AND greatest(dispatched_at, available_at) < now() - make_interval(secs => %(grace)s)
-ORDER BY dispatched_at
+  AND (%(after_at)s::timestamptz IS NULL OR (dispatched_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid))
+ORDER BY dispatched_at, id
 LIMIT %(limit)s;
 
 -- name: give_up_run
--- The flow run of this attempt is gone: the attempt is spent.
+-- The flow run is gone before it took the job: the attempt gets another one. One whose runs are lost over and over,
+-- further and further apart, can't be run.
 UPDATE job_results
-SET status = CASE WHEN attempt + 1 < max_attempts THEN 'pending' ELSE 'failed' END,
-    attempt = least(attempt + 1, max_attempts),
-    dispatched_at = NULL,
-    flow_run_id = CASE WHEN attempt + 1 < max_attempts THEN NULL ELSE flow_run_id END,
+SET status = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN 'pending' ELSE 'failed' END,
+    lost_runs = lost_runs + 1,
+    lost_flow_run_id = flow_run_id,
+    flow_run_id = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN NULL ELSE flow_run_id END,
+    dispatched_at = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN NULL ELSE dispatched_at END,
+    available_at = now() + make_interval(secs => least(lost_runs * lost_runs * 5, 300)),
     error_code = 'run-lost',
-    error = CASE WHEN attempt + 1 < max_attempts THEN NULL
-                 ELSE 'The flow runs of this job were lost before they started.' END
+    error = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN NULL
+                 ELSE 'The flow runs of this job were lost before they started, ' || (lost_runs + 1) || ' in a row.' END
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s AND flow_run_id = %(flow_run_id)s;
 
 -- name: release_expired_leases
 -- The process that ran the job is gone. What may have had its effect is repeated only if that does no harm.
 WITH expired AS (
     SELECT job.id,
-           job.flow_run_id,
            job.attempt < job.max_attempts AS has_attempts,
            job.sent_at IS NULL OR job.retry = 'always' OR job.job_type <> 'tool_invoke'
                OR coalesce(tool.definition -> 'annotations' -> 'readOnlyHint' = 'true'::jsonb, false)
@@ -167,13 +204,14 @@ SET status = CASE WHEN expired.repeatable AND expired.has_attempts THEN 'pending
     available_at = now(),
     dispatched_at = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.dispatched_at END,
     flow_run_id = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.flow_run_id END,
+    lost_flow_run_id = job.flow_run_id,
     error_code = CASE WHEN expired.repeatable THEN 'lease-expired' ELSE 'outcome-unknown' END,
     error = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL
                  WHEN expired.repeatable THEN 'The worker was lost, and no attempt is left.'
                  ELSE 'The worker was lost during the call; whether it had its effect is unknown.' END
 FROM expired
 WHERE job.id = expired.id
-RETURNING job.id, job.status, expired.flow_run_id AS lost_flow_run_id;
+RETURNING job.id, job.status, job.flow_run_id;
 
 -- name: unended_jobs
 -- What a feed of changes begins with: the newest ones, the oldest of them first.

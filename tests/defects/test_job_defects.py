@@ -13,8 +13,8 @@ import pytest_asyncio
 from nexus_hub.client import ApiProblem
 from nexus_hub.errors import InvalidRequest
 from nexus_hub.jobs import store
+from nexus_hub.jobs.attempt import Attempt, NotClaimed
 from nexus_hub.jobs.cleanup import Cleanup, checked_days
-from nexus_hub.jobs.execution import Attempt, NotClaimed
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.sweep import Sweep, Swept

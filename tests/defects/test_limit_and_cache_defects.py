@@ -15,7 +15,8 @@ from nexus_hub.catalog.refresh import Refresher
 from nexus_hub.db.migrate import known_migrations, pending
 from nexus_hub.errors import DatabaseUnavailable, RefreshRunning
 from nexus_hub.jobs import store
-from nexus_hub.jobs.execution import Attempt, Execution
+from nexus_hub.jobs.attempt import Attempt
+from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.rate_limit.limiter import Limiter, Limits

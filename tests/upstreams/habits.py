@@ -43,8 +43,9 @@ async def call_tool(
         case "fail":
             raise MCPError(code=-32050, message=f"no: {arguments.get('why', '')}")
         case "steps":
-            for step in range(3):
-                await ctx.session.report_progress(step + 1, 3, f"step {step + 1}")
+            steps = arguments.get("steps", 3)
+            for step in range(1, steps + 1):
+                await ctx.session.report_progress(step, steps, f"step {step}")
         case "ask":
             question = types.ElicitRequestFormParams(
                 message="who?", requested_schema={"type": "object", "properties": {}}

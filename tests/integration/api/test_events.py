@@ -42,7 +42,8 @@ async def test_a_job_is_told_of_from_its_state_now_to_its_end(served: Served) ->
         first = await taken(stream, 1)
         attempt = await served.claimed(job_id)
         first += await taken(stream, 1)
-        await served.execution._progress(attempt, 1, 2, "half")
+        await attempt.news(1, 2, "half")
+        await served.execution.note_progress(attempt)
         first += await taken(stream, 1)
         await served.completed(attempt)
         first += await taken(stream, 1)
@@ -54,7 +55,7 @@ async def test_a_job_is_told_of_from_its_state_now_to_its_end(served: Served) ->
         ("progress", "3", "running"),
         ("state", "4", "completed"),
     ]
-    assert first[2].data["progress"] == {"progress": 1, "total": 2, "message": "half"}
+    assert first[2].data["progress"] == {"progress": 1, "total": 2, "fraction": 0.5, "message": "half"}
     assert first[3].data == row
 
 

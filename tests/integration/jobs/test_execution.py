@@ -1,6 +1,9 @@
 """One attempt, step by step, on a real database and real upstream servers."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -15,7 +18,8 @@ from nexus_hub.errors import (
     UpstreamUnavailable,
 )
 from nexus_hub.jobs import store
-from nexus_hub.jobs.execution import Attempt, ClaimLost, Execution, NotClaimed
+from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack, NotClaimed
+from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.rate_limit.limiter import Limiter, Limits
@@ -127,6 +131,112 @@ async def test_a_call_that_never_arrived_is_put_back_until_no_attempt_is_left(ti
     assert await time.execution.record(claimed) == "failed"
     job = await store.get(time.database, OPERATOR, job_id)
     assert job["error_code"] == "upstream-unavailable"
+
+
+async def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(time: Library) -> None:
+    time.execution.jitter = lambda: 0.0
+    for failure in (UpstreamUnavailable("time", "Too many requests.", 90), OutcomeUnknown("time", 90)):
+        claimed = await time.claimed(await time.submitted(replace(TIME, retry="always")))
+        claimed.failure = failure
+        assert await time.execution.record(claimed) == "requeued"
+        job = await store.get(time.database, OPERATOR, claimed.id)
+        assert 85 < (job["available_at"] - datetime.now(UTC)).total_seconds() < 92
+
+
+async def test_attempts_are_further_and_further_apart_and_never_in_step(time: Library) -> None:
+    waits = []
+    for jitter in (0.0, 1.0):
+        time.execution.jitter = partial(float, jitter)
+        job_id = await time.submitted(replace(TIME, max_attempts=20))
+        for attempt in range(1, 4):
+            claimed = await time.claimed(job_id, attempt)
+            claimed.failure = UpstreamUnavailable("time", "Away.")
+            await time.execution.record(claimed)
+            async with time.database.transaction() as transaction:
+                cursor = await transaction.connection.execute(
+                    "UPDATE job_results SET available_at = now() FROM job_results AS old"
+                    " WHERE old.id = job_results.id AND old.id = %s"
+                    " RETURNING extract(epoch FROM old.available_at - now())::float8 AS wait",
+                    [job_id],
+                )
+                (row,) = await cursor.fetchall()
+                waits.append(row["wait"])
+    assert waits == pytest.approx([1, 2, 4, 2, 4, 8], abs=0.9)
+
+
+async def test_a_stopping_worker_hands_back_what_may_be_repeated(library: Library) -> None:
+    await library.servers.register("habits", own_server("habits"))
+    for retry, expected in (("always", HandedBack), ("auto", OutcomeUnknown)):
+        job_id = await library.submitted(JobRequest("tool_invoke", "habits__wait", {"seconds": 60}, retry=retry))
+        claimed = await library.claimed(job_id)
+        async with library.execution.hold(claimed):
+            await library.execution.open(claimed)
+            assert await library.execution.admit(claimed) == 0
+            call = asyncio.create_task(library.execution.call(claimed))
+            while claimed.in_flight is None:
+                await asyncio.sleep(0.01)
+            library.execution.leave()
+            with pytest.raises(expected):
+                await call
+        if retry == "always":
+            assert await library.execution.postpone(claimed, 0) is not None
+            assert (await library.claimed(job_id)).number == 1
+            job = await store.get(library.database, OPERATOR, job_id)
+            assert (job["status"], job["attempt"]) == ("running", 1)
+
+
+async def test_a_call_that_was_not_sent_yet_is_handed_back(time: Library) -> None:
+    claimed = await time.claimed(await time.submitted(TIME))
+    async with time.execution.hold(claimed):
+        await time.execution.open(claimed)
+        time.execution.leave()
+        with pytest.raises(HandedBack):
+            await time.execution.call(claimed)
+
+
+async def test_an_answer_waits_for_a_database_that_is_away(
+    time: Library, database: HubDatabase, connections: Connections
+) -> None:
+    job_id = await time.submitted(TIME)
+    async with CutDatabase(database.app_url, name="cut") as cut:
+        execution = Execution(cut, time.servers, connections, Limiter(cut), 1024 * 1024)
+        claimed = await execution.claim(job_id, 1, None)
+        assert isinstance(claimed, Attempt)
+        await execution.open(claimed)
+        await execution.call(claimed)
+        cut.cut = True
+        recording = asyncio.create_task(execution.record(claimed))
+        await asyncio.sleep(1)
+        assert not recording.done()
+        cut.cut = False
+        assert await recording == "completed"
+        cut.cut = True
+        claimed.leave()
+        with pytest.raises(DatabaseUnavailable):
+            await execution.record(claimed)
+
+
+async def test_of_many_notes_of_progress_few_are_written_and_the_last_one_is_kept(
+    library: Library, database: HubDatabase
+) -> None:
+    await library.servers.register("habits", own_server("habits"))
+    job_id = await library.submitted(JobRequest("tool_invoke", "habits__steps", {"steps": 500}))
+    assert await library.ran(job_id) == "completed"
+    job = await store.get(library.database, OPERATOR, job_id)
+    assert job["progress"] == {"progress": 500, "total": 500, "fraction": 1.0, "message": "step 500"}
+    assert job["version"] < 20
+
+
+async def test_a_new_attempt_begins_without_the_progress_of_the_last_one(time: Library) -> None:
+    job_id = await time.submitted(TIME)
+    claimed = await time.claimed(job_id)
+    await claimed.news(float("nan"), 2, "half")
+    await time.execution.note_progress(claimed)
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert job["progress"] == {"progress": None, "total": 2, "fraction": None, "message": "half"}
+    await time.execution.postpone(claimed, 0)
+    await time.claimed(job_id)
+    assert (await store.get(time.database, OPERATOR, job_id))["progress"] is None
 
 
 async def test_a_result_that_jsonb_refuses_comes_back_as_it_was(time: Library) -> None:

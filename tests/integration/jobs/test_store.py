@@ -9,7 +9,7 @@ import pytest
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, JobEnded, NotFound
 from nexus_hub.jobs import store
-from nexus_hub.jobs.execution import Attempt
+from nexus_hub.jobs.attempt import Attempt
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.upstream.requests import ToolCall

@@ -11,7 +11,9 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import RunState
+from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs.mirror import Mirror
+from nexus_hub.jobs.reconcile import BATCH, MOST_LOST_RUNS
 from nexus_hub.jobs.sweep import Sweep, Swept
 from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
 from tests.fixtures.postgres import HubDatabase
@@ -41,7 +43,7 @@ async def test_a_job_that_was_never_handed_over_is_handed_over_once(
     assert await sweep.round() == Swept()
     assert [(started[2], started[3]) for started in prefect.started] == [(job_id, 1)]
     run, dispatched = await table.get(job_id, "flow_run_id", "dispatched_at")
-    assert run == prefect.runs[job_id, 1]
+    assert run == prefect.runs[job_id, 1, 0]
     assert dispatched is not None
 
 
@@ -239,14 +241,21 @@ async def handed_over(table: Table, prefect: PlayedPrefect, state: RunState | No
         RunState("PENDING", ago(LONG_AGO)),
     ],
 )
-async def test_a_lost_run_spends_its_attempt(
+async def test_a_lost_run_gets_its_attempt_another_one(
     sweep: Sweep, prefect: PlayedPrefect, table: Table, state: RunState | None
 ) -> None:
     job_id = await handed_over(table, prefect, state)
+    (lost,) = await table.get(job_id, "flow_run_id")
     assert await sweep.round() == Swept(given_up=1)
-    assert await table.get(job_id, "status", "attempt", "flow_run_id") == ("pending", 1, None)
+    assert await table.get(job_id, "status", "attempt", "flow_run_id") == ("pending", 0, None)
+    if state and state.type == "CANCELLING":
+        assert await sweep.round() == Swept()
+        assert await table.get(job_id, "status") == ("cancelled",)
+        assert prefect.closed == [lost]
+        return
     assert await sweep.round() == Swept(handed_over=1)
-    assert prefect.started[0][2:] == (job_id, 2)
+    assert await table.get(job_id, "flow_run_id", "lost_flow_run_id") == (prefect.runs[job_id, 1, 1], None)
+    assert set(prefect.crashed) == ({lost} if state and state.type in {"RUNNING", "PENDING"} else set())
 
 
 @pytest.mark.parametrize(
@@ -267,27 +276,133 @@ async def test_while_prefect_is_away_no_run_counts_as_lost(sweep: Sweep, prefect
     assert (await table.get(job_id, "attempt"))[0] == 0
 
 
-@pytest.mark.parametrize("attempt", [2, 3])
-async def test_a_run_that_was_the_last_one_fails_the_job(
-    sweep: Sweep, prefect: PlayedPrefect, table: Table, attempt: int
+async def test_a_job_whose_runs_are_all_lost_fails_in_the_end(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table
 ) -> None:
-    job_id = await handed_over(table, prefect, None, attempt=attempt)
+    job_id = await handed_over(table, prefect, None, max_attempts=1)
+    waits = []
+    for _ in range(MOST_LOST_RUNS):
+        assert (await table.get(job_id, "status")) == ("pending",)
+        await sweep.round()
+        (wait,) = await table.get(job_id, "extract(epoch FROM available_at - now())")
+        waits.append(round(wait))
+        await table.connection.execute(
+            "UPDATE job_results SET dispatched_at = %s, available_at = %s, flow_run_id = %s"
+            " WHERE id = %s AND status = 'pending'",
+            [ago(LONG_AGO), ago(LONG_AGO), uuid4(), job_id],
+        )
+    assert waits[:-1] == [0, 5, 20, 45, 80, 125, 180, 245, 300]
+    status, code, attempt, error = await table.get(job_id, "status", "error_code", "attempt", "error")
+    assert (status, code, attempt) == ("failed", "run-lost", 0)
+    assert "10 in a row" in error
+
+
+async def test_a_job_whose_lost_run_was_cancelled_in_prefect_is_cancelled(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table
+) -> None:
+    """Its worker died before it heard of it."""
+    job_id = await table.running()
+    (run,) = await table.get(job_id, "flow_run_id")
+    prefect.known[run] = RunState("CANCELLING", datetime.now(UTC))
+    assert await sweep.round() == Swept(released=1)
+    assert await table.get(job_id, "status", "error_code") == ("cancelled", "cancelled")
+    assert prefect.closed == [run]
+    assert prefect.started == []
+
+
+async def test_the_run_of_a_lost_worker_is_over_in_prefect_too(
+    sweep: Sweep, prefect: PlayedPrefect, table: Table
+) -> None:
+    jobs = [await table.running(), await table.running(sent_at=ago(LONG_AGO))]
+    runs = {(await table.get(job, "flow_run_id"))[0] for job in jobs}
+    prefect.known = {run: RunState("RUNNING", datetime.now(UTC)) for run in runs}
+    prefect.away = True
+    assert (await sweep.round()).released == 2
+    prefect.away = False
     await sweep.round()
-    status, code, error = await table.get(job_id, "status", "error_code", "error")
-    assert (status, code) == ("failed", "run-lost")
-    assert "lost" in error
+    assert set(prefect.crashed) == runs
+
+
+async def test_a_job_that_prefect_refuses_holds_up_no_other(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    refused, other = await table.add(available_at=ago(LONG_AGO * 2)), await table.add()
+    prefect.refused = {refused}
+    assert (await sweep.round()).handed_over == 1
+    assert [started[2] for started in prefect.started] == [other]
+    assert await table.get(refused, "status", "available_at > now()") == ("pending", True)
+
+
+async def test_a_lost_run_behind_many_that_wait_is_found(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    for _ in range(BATCH):
+        await handed_over(table, prefect, RunState("SCHEDULED", ago(LONG_AGO)))
+    lost = await handed_over(table, prefect, None)
+    await table.connection.execute(
+        "UPDATE job_results SET dispatched_at = dispatched_at + interval '1 s' WHERE id = %s", [lost]
+    )
+    assert [(await sweep.round()).given_up for _ in range(2)] == [0, 1]
+
+
+async def test_runs_that_are_left_over_in_prefect_end(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
+    in_use = await handed_over(table, prefect, RunState("RUNNING", ago(LONG_AGO)), status="running", attempt=1)
+    ended = await handed_over(
+        table, prefect, RunState("RUNNING", ago(LONG_AGO)), status="failed", completed_at=ago(LONG_AGO)
+    )
+    just_ended = await handed_over(table, prefect, RunState("RUNNING", ago(LONG_AGO)), status="completed")
+    runs = {job: (await table.get(job, "flow_run_id"))[0] for job in (in_use, ended, just_ended)}
+    without_job, cancelling, young = uuid4(), uuid4(), uuid4()
+    prefect.known[without_job] = RunState("PENDING", ago(LONG_AGO))
+    prefect.known[cancelling] = RunState("CANCELLING", ago(LONG_AGO))
+    prefect.known[young] = RunState("RUNNING", datetime.now(UTC))
+    await sweep.round()
+    assert set(prefect.crashed) == {runs[ended], without_job}
+    assert prefect.closed == [cancelling]
+
+
+async def test_a_prefect_that_hangs_does_not_keep_leases_from_being_taken_back(
+    hub_database: Database, prefect: PlayedPrefect, table: Table
+) -> None:
+    prefect.gate = asyncio.Event()
+    await table.add()
+    loop = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database), interval=0.01, lease_seconds=0).run())
+    await asyncio.sleep(0.2)
+    job_id = await table.running()
+    async with asyncio.timeout(10):
+        while (await table.get(job_id, "status")) != ("pending",):
+            await asyncio.sleep(0.02)
+    loop.cancel()
+
+
+async def test_a_sweep_that_hangs_loses_its_turn(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
+    job_id = await table.add()
+    hanging = PlayedPrefect()
+    hanging.gate = asyncio.Event()
+    hung = asyncio.create_task(Sweep(hub_database, hanging, Mirror(hub_database), round_seconds=1.5).reconcile())
+    await locked(table)
+    async with asyncio.timeout(10):
+        while not prefect.started:
+            await Sweep(hub_database, prefect, Mirror(hub_database)).reconcile()
+            await asyncio.sleep(0.02)
+    hanging.gate.set()
+    with pytest.raises(DatabaseUnavailable):
+        await hung
+    assert await table.get(job_id, "flow_run_id") == (prefect.runs[job_id, 1, 0],)
+
+
+async def locked(table: Table) -> None:
+    """Wait until a sweep is at work."""
+    cursor = None
+    async with asyncio.timeout(10):
+        while not (cursor and await cursor.fetchone()):
+            cursor = await table.connection.execute(
+                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
 
 
 async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
     await table.add()
     prefect.gate = asyncio.Event()
     first = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database)).round())
-    cursor = None
-    while not (cursor and await cursor.fetchone()):
-        cursor = await table.connection.execute(
-            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+    await locked(table)
     assert await Sweep(hub_database, prefect, Mirror(hub_database)).round() == Swept()
     prefect.gate.set()
     assert (await first).handed_over == 1
@@ -296,11 +411,11 @@ async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: 
 
 async def test_an_error_ends_a_round_and_not_the_loop(hub_database: Database, table: Table) -> None:
     class Broken(PlayedPrefect):
-        async def start(self, job_type: str, name: str, job_id: UUID, attempt: int) -> UUID:
+        async def start(self, job_type: str, name: str, job_id: UUID, attempt: int, lost_runs: int = 0) -> UUID:
             if not self.runs:
-                self.runs[job_id, attempt] = uuid4()
+                self.runs[job_id, attempt, lost_runs] = uuid4()
                 raise ValueError("canary")
-            return await super().start(job_type, name, job_id, attempt)
+            return await super().start(job_type, name, job_id, attempt, lost_runs)
 
     prefect = Broken()
     await table.add()

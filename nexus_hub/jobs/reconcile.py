@@ -1,0 +1,168 @@
+"""Holding the jobs against what Prefect says of their flow runs. The row decides, and Prefect follows it."""
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from nexus_hub.db.pool import Database
+from nexus_hub.dispatch import ENDED, FLOWS, PAGE, Dispatcher, RunState
+from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.jobs.handover import Handover, hand_over
+from nexus_hub.jobs.mirror import Mirror
+from nexus_hub.jobs.store import JOBS, cancel_flow_run
+
+BATCH = PAGE
+NEW_JOB_GRACE_SECONDS = 2
+UNCLAIMED_GRACE_SECONDS = 30
+LEFTOVER_SECONDS = 120
+LEFTOVER_INTERVAL_SECONDS = 30
+MOST_LOST_RUNS = 10
+"""How many flow runs of one attempt may be lost before they take the job, until it counts as one that can't be run."""
+STUCK = {"PENDING": timedelta(seconds=60), "RUNNING": timedelta(seconds=120), "CANCELLING": timedelta(seconds=120)}
+"""How long a run may be in a state without claiming its job: its worker has died in between, or lost Prefect. Should
+it live after all, the claim makes sure that either it or the next run takes the job."""
+CANCELLED = {"CANCELLED", "CANCELLING"}
+
+
+class Reconciliation:
+    """The steps of a round. Lists that may be longer than a batch go on where the last round stopped."""
+
+    def __init__(self, database: Database, dispatcher: Dispatcher, mirror: Mirror, silent_seconds: float) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._mirror = mirror
+        self._silent_seconds = silent_seconds
+        self._unclaimed_after: tuple[datetime, UUID] | None = None
+        self._leftovers_from = 0
+        self._leftovers_at = 0.0
+        self._gone: set[UUID] = set()
+
+    def gone(self, flow_run_ids: Iterable[UUID]) -> None:
+        """Runs whose jobs have failed for want of a sign of life; Prefect is told in the next round."""
+        self._gone.update(flow_run_ids)
+
+    async def round(self, woken: bool) -> tuple[int, int]:
+        """Take all steps, or those before Prefect fails to answer: how many jobs were handed over, and given up."""
+        handed_over = given_up = 0
+        with suppress(PrefectUnavailable):
+            await self._end_gone()
+            await self._settle_lost()
+            handed_over = await self._hand_over(0 if woken else NEW_JOB_GRACE_SECONDS)
+            given_up = await self._give_up_lost()
+            await self._close_mirrors()
+            await self._end_leftovers()
+        return handed_over, given_up
+
+    async def _end_gone(self) -> None:
+        gone = list(self._gone)[:BATCH]
+        for run, state in (await self._dispatcher.states(gone)).items():
+            await self._end_run(run, state)
+        self._gone.difference_update(gone)
+
+    async def _settle_lost(self) -> None:
+        """Runs that lost their job: what was cancelled in Prefect is cancelled here too; the others are over there."""
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["lost_runs"], limit=BATCH)
+        states = await self._dispatcher.states(row["lost_flow_run_id"] for row in rows)
+        for row in rows:
+            state = states.get(row["lost_flow_run_id"])
+            if state and state.type in CANCELLED:
+                async with self._database.transaction() as transaction:
+                    await transaction.run(JOBS["cancel_lost_run"], **row)
+            await self._end_run(row["lost_flow_run_id"], state)
+            async with self._database.transaction() as transaction:
+                await transaction.run(JOBS["settle_lost_run"], **row)
+
+    async def _end_run(self, flow_run_id: UUID, state: RunState | None) -> None:
+        if state is None or state.type in ENDED:
+            return
+        await (self._dispatcher.close if state.type in CANCELLED else self._dispatcher.crash)(flow_run_id)
+
+    async def _hand_over(self, grace: float) -> int:
+        """What was stored and never handed over, or is due for another attempt; each type by itself."""
+        done = 0
+        for job_type in FLOWS:
+            with suppress(NoDeployment):
+                done += await self._hand_over_type(job_type, grace)
+        return done
+
+    async def _hand_over_type(self, job_type: str, grace: float) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["undispatched_jobs"], job_type=job_type, grace=grace, limit=BATCH)
+        done = 0
+        for row in rows:
+            with suppress(PrefectRefused):
+                await hand_over(self._database, self._dispatcher, Handover.of(row))
+                done += 1
+        return done
+
+    async def _give_up_lost(self) -> int:
+        """Jobs that were handed over long ago and not claimed: their run may have ended, be stuck or be gone."""
+        after_at, after_id = self._unclaimed_after or (None, None)
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(
+                JOBS["unclaimed_jobs"],
+                grace=UNCLAIMED_GRACE_SECONDS,
+                after_at=after_at,
+                after_id=after_id,
+                limit=BATCH,
+            )
+        last = rows[-1] if len(rows) == BATCH else None
+        self._unclaimed_after = (last["dispatched_at"], last["id"]) if last else None
+        states = await self._dispatcher.states(row["flow_run_id"] for row in rows)
+        return sum([await self._give_up(row, states.get(row["flow_run_id"])) for row in rows])
+
+    async def _give_up(self, row: dict[str, Any], state: RunState | None) -> int:
+        if state and state.type == "CANCELLED":
+            await cancel_flow_run(self._database, row["flow_run_id"])
+            return 0
+        if not _is_lost(state):
+            return 0
+        lost = {name: row[name] for name in ("id", "attempt", "flow_run_id")}
+        async with self._database.transaction() as transaction:
+            return await transaction.run(JOBS["give_up_run"], most_lost_runs=MOST_LOST_RUNS, **lost)
+
+    async def _close_mirrors(self) -> None:
+        """Rows of other flows' runs whose process died."""
+        silent = await self._mirror.silent(self._silent_seconds, BATCH)
+        states = await self._dispatcher.states(run for _, run in silent)
+        for row, run in silent:
+            await self._close_mirror(row, run, states.get(run))
+
+    async def _close_mirror(self, row: UUID, run: UUID, state: RunState | None) -> None:
+        """A run that waits to be started, or has been in its state for a moment only, may still begin its row."""
+        long_ago = datetime.now(UTC) - timedelta(seconds=self._silent_seconds)
+        if state and state.type not in ENDED and (state.type == "SCHEDULED" or state.since > long_ago):
+            return
+        if state and state.type == "CANCELLED":
+            await self._mirror.cancel(row)
+            return
+        await self._mirror.fail(row, "run-lost", "The process of the flow run is gone.")
+        if state and state.type not in ENDED:
+            await self._dispatcher.crash(run)
+
+    async def _end_leftovers(self) -> None:
+        """Runs that Prefect shows as under way, though their jobs ended long ago or went on without them.
+
+        Left like that they would hold concurrency slots for ever.
+        """
+        if time.monotonic() < self._leftovers_at:
+            return
+        self._leftovers_at = time.monotonic() + LEFTOVER_INTERVAL_SECONDS
+        long_ago = datetime.now(UTC) - timedelta(seconds=LEFTOVER_SECONDS)
+        runs = await self._dispatcher.begun(long_ago, self._leftovers_from)
+        self._leftovers_from = self._leftovers_from + BATCH if len(runs) == BATCH else 0
+        old = {run: state for run, state in runs.items() if state.since < long_ago}
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["runs_in_use"], flow_run_ids=list(old), seconds=LEFTOVER_SECONDS)
+        for run in old.keys() - {row["flow_run_id"] for row in rows}:
+            await self._end_run(run, old[run])
+
+
+def _is_lost(state: RunState | None) -> bool:
+    if state is None or state.type in ENDED:
+        return True
+    return state.type in STUCK and state.since < datetime.now(UTC) - STUCK[state.type]
