@@ -2,7 +2,7 @@
 
 Over stdio, or HTTP with --port, where the path is the habit: /mcp works, /status/401 always answers that,
 /redirect leads elsewhere, /silent never answers, /drop closes the connection in a call, /huge answers without end,
-/forgetful knows a session for one call only.
+/forgetful knows a session for one call only, /busy answers calls with the status that it is asked for.
 """
 
 import argparse
@@ -73,7 +73,7 @@ class Habits:
                     request.query_params["to"], status_code=int(request.query_params.get("code", 307))
                 )
             case "status":
-                return Response(status_code=int(request.query_params["code"]))
+                return refusal(message, request.query_params)
         if message.get("method") == "server/discover":
             return JSONResponse(error(message, -32600, "Bad Request: no session"), status_code=400)
         if "id" not in message:
@@ -92,12 +92,22 @@ class Habits:
             self.sessions[session] += 1
             if habit == "drop":
                 return StreamingResponse(broken(), media_type="application/json", headers={"content-length": "100"})
+            if habit == "busy" and message["method"] == "tools/call":
+                return refusal(message, request.query_params)
             if habit == "huge":
                 return StreamingResponse(endless(), media_type="application/json")
             if message.get("params", {}).get("name") == "hang":
                 (Path(self.folder) / "began").touch()
                 await asyncio.Event().wait()
         return JSONResponse(answer(message), headers={"mcp-session-id": session})
+
+
+def refusal(message: Message, wanted: Any) -> Response:
+    headers = {"retry-after": wanted["after"]} if "after" in wanted else None
+    status = int(wanted["code"])
+    if "rpc" in wanted:
+        return JSONResponse(error(message, -32000, "not now"), status_code=status, headers=headers)
+    return Response(status_code=status, headers=headers)
 
 
 async def broken() -> Any:

@@ -27,6 +27,29 @@ async def appears(path: Path) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "seconds"),
+    [
+        ("status?code=429&after=7", UpstreamUnavailable, 7),
+        ("status?code=503&after=7", UpstreamUnavailable, 7),
+        ("busy?code=429&after=7", UpstreamUnavailable, 7),
+        ("busy?code=429&after=7&rpc=1", UpstreamUnavailable, 7),
+        ("busy?code=429", UpstreamUnavailable, None),
+        ("busy?code=429&after=soon", UpstreamUnavailable, None),
+        ("busy?code=503&after=7", OutcomeUnknown, 7),
+        ("busy?code=503", OutcomeUnknown, None),
+    ],
+)
+async def test_a_busy_server_says_when_to_come_back(
+    connections: Connections, serve: Serve, path: str, kind: type[UpstreamUnavailable | OutcomeUnknown], seconds: float
+) -> None:
+    """A call that a limit turned away was not executed; of one that met a 503 nobody knows."""
+    upstream = target(HttpConfig(url=(await serve("handmade")).url.replace("mcp", path)))
+    with pytest.raises((UpstreamUnavailable, OutcomeUnknown)) as caught:
+        await connections.request(upstream, ToolCall("echo"), timeout=30)
+    assert (type(caught.value), caught.value.retry_after) == (kind, seconds)
+
+
 async def test_the_headers_of_the_configuration_arrive(connections: Connections, serve: Serve) -> None:
     server = await serve("habits")
     config = HttpConfig(url=server.url, headers={"X-Api-Key": SecretStr(CANARY)})

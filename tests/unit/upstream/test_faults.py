@@ -1,11 +1,13 @@
 """What a failed exchange over HTTP says about whether the server may have executed the request."""
 
 import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx2
 import pytest
 
-from nexus_hub.upstream.faults import trouble_of_exchange
+from nexus_hub.upstream.faults import seconds_of, trouble_of_exchange
 
 
 def failed(error: Exception, behind: Exception) -> Exception:
@@ -21,3 +23,27 @@ def test_a_connection_that_broke_after_it_stood_is_lost_whatever_lies_behind(kin
 
 def test_a_certificate_that_is_refused_is_named() -> None:
     assert trouble_of_exchange(failed(httpx2.ConnectError("tls"), ssl.SSLError())).kind == "certificate"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("0", 0),
+        (" 120 ", 120),
+        ("9" * 400, 999999999),
+        ("-5", None),
+        ("soon", None),
+        ("", None),
+        ("٣", None),
+    ],
+)
+def test_seconds_to_wait_are_read_from_a_header(header: str | None, seconds: float | None) -> None:
+    assert seconds_of(header) == seconds
+
+
+def test_a_date_to_wait_for_is_read_from_a_header() -> None:
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    assert seconds_of(format_datetime(later, usegmt=True)) == pytest.approx(120, abs=5)
+    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert seconds_of("Wed, 99 Oct 2015 07:28:00 GMT") is None
