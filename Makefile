@@ -14,7 +14,7 @@ up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
 
 test: $(READY) node  ## run all tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 check: lint types  ## lint, types and import rules
 
