@@ -12,6 +12,7 @@ from tests.fixtures.hub import TIME_SERVER, Hub, any_hub, until
 from tests.fixtures.upstreams import ROOT
 
 pytestmark = pytest.mark.stack
+GRACE_SECONDS = 12
 CALL = {"name": "time__get_current_time", "arguments": {"timezone": "UTC"}}
 
 
@@ -19,7 +20,8 @@ CALL = {"name": "time__get_current_time", "arguments": {"timezone": "UTC"}}
 def fragile(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hub]:
     """A hub whose parts are killed."""
 
-    with any_hub(tmp_path_factory.mktemp("fragile"), request) as hub:
+    grace = {"NEXUS_WORKER_GRACE_SECONDS": str(GRACE_SECONDS)}
+    with any_hub(tmp_path_factory.mktemp("fragile"), request, **grace) as hub:
         assert hub.run("server", "add", "time", "--command", *TIME_SERVER).code == 0
         habits = str(ROOT / "tests" / "upstreams" / "habits.py")
         assert hub.run("server", "add", "habits", "--command", sys.executable, habits).code == 0
@@ -113,6 +115,20 @@ def test_a_worker_that_is_told_to_stop_finishes_its_calls_first(fragile: Hub) ->
     ended = fragile.ended(job_id, seconds=60)
     assert (ended["status"], ended["attempt"]) == ("completed", 1)
     assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Completed"
+    back(fragile, "worker", pid)
+
+
+def test_a_worker_that_is_told_to_stop_hands_back_what_takes_too_long(fragile: Hub) -> None:
+    again = running_call(fragile, GRACE_SECONDS + 5, retry="always")
+    once = running_call(fragile, 300)
+    pid: int = fragile.part("worker")["pid"]
+    psutil.Process(pid).terminate()
+    failed = fragile.ended(once, seconds=60)
+    assert (failed["status"], failed["error_code"], failed["attempt"]) == ("failed", "outcome-unknown", 1)
+    completed = fragile.ended(again, seconds=120)
+    assert (completed["status"], completed["attempt"]) == ("completed", 1)
+    run = fragile.flow_run(completed["flow_run_id"])
+    assert (run["state"]["name"], run["run_count"]) == ("Completed", 2)
     back(fragile, "worker", pid)
 
 
