@@ -148,6 +148,9 @@ def _identifier(flow_run: FlowRun) -> int:
 
 
 async def _execute(deployed: Deployed, flow_run: FlowRun) -> None:
+    """Run a flow. How one ends that waits, or that Prefect stops, is a signal, which must not reach the other runs."""
+    from prefect.exceptions import Abort, Pause
     from prefect.flow_engine import run_flow
 
-    await run_flow(deployed.flow(), flow_run=flow_run, return_type="state")  # type: ignore[misc]
+    with suppress(Abort, Pause):
+        await run_flow(deployed.flow(), flow_run=flow_run, return_type="state")  # type: ignore[misc]

@@ -68,7 +68,10 @@ class Database:
             timeout=10,
             max_lifetime=1800,
             connection_class=AsyncConnection[DictRow],
-            kwargs={"row_factory": dict_row, "application_name": name, "connect_timeout": 10} | KEEP_ALIVE,
+            # Transactions are begun in so many words: otherwise the check would switch autocommit on and off, and one
+            # that is cancelled in between leaves a connection on which a scope ends with its first statement.
+            kwargs={"row_factory": dict_row, "autocommit": True, "application_name": name, "connect_timeout": 10}
+            | KEEP_ALIVE,
             check=AsyncConnectionPool.check_connection,
         )
 
@@ -89,7 +92,7 @@ class Database:
             DatabaseUnavailable: no connection can be had, or it was lost on the way.
         """
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(
                     SESSION["set_scope"],
                     {
@@ -114,7 +117,6 @@ class Database:
         """
         try:
             async with self._pool.connection() as connection:
-                await connection.set_autocommit(True)
                 try:
                     row = await (await connection.execute(SESSION["lock_alone"], {"name": name})).fetchone()
                     yield row is not None and row["taken"]
@@ -139,7 +141,6 @@ async def _let_go(connection: AsyncConnection[DictRow]) -> None:
     """Give a connection back to the pool as it was; one that can't be is closed, which ends its locks too."""
     try:
         await connection.execute(SESSION["unlock_all"])
-        await connection.set_autocommit(False)
     except psycopg.Error:
         await connection.close()
     except BaseException:

@@ -176,6 +176,7 @@ def test_a_job_over_its_servers_limit_waits_and_then_completes_in_the_same_run(f
     assert added.code == 0
     call = {"name": "limited__get_current_time", "arguments": {"timezone": "UTC"}}
     assert fragile.called(call)["status"] == "completed"
+    beside = running_call(fragile, 20)
     waiting = fragile.submit(call)
     with fragile.api() as api, fragile.prefect() as prefect:
 
@@ -190,3 +191,4 @@ def test_a_job_over_its_servers_limit_waits_and_then_completes_in_the_same_run(f
     ended = fragile.ended(waiting["id"], seconds=120)
     assert (ended["status"], ended["attempt"]) == ("completed", 1)
     assert fragile.flow_run(ended["flow_run_id"])["run_count"] == 2
+    assert fragile.ended(beside)["status"] == "completed"
