@@ -23,12 +23,31 @@ def call(
     pairs: Annotated[list[str] | None, typer.Option("-a", help="key=value; the value as JSON, else as text.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait for the end.")] = True,
     timeout: Annotated[float | None, typer.Option(help="Stop waiting after so many seconds (exit code 3).")] = None,
+    job_timeout: Annotated[
+        int | None, typer.Option(metavar="S", help="End the call itself after so many seconds (3600).")
+    ] = None,
+    max_attempts: Annotated[int | None, typer.Option(metavar="N", help="Try at most so often (3).")] = None,
+    retry: Annotated[
+        str | None, typer.Option(metavar="auto|always", help="always: repeat even a call that may have had its effect.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="K", help="A second call with this key is the first one's job.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Call a tool as a durable job and show its result."""
+    asked = {
+        "timeout_seconds": job_timeout,
+        "max_attempts": max_attempts,
+        "retry": retry,
+        "idempotency_key": idempotency_key,
+    }
+    limits = {key: value for key, value in asked.items() if value is not None}
 
     async def command(client: HubClient, output: Output) -> int:
-        job = await client.submit({"job_type": "tool_invoke", "name": tool, "arguments": parsed(arguments, pairs)})
+        job = await client.submit(
+            {"job_type": "tool_invoke", "name": tool, "arguments": parsed(arguments, pairs), **limits}
+        )
         output.line(f"job {job['id']}", style="dim")
         return await follow(client, output, job["id"], timeout) if wait else shown(output, job)
 

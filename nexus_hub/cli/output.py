@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +26,7 @@ _WHOLE = {"id", "status", "state", "pid", "port"}
 """Columns that are never cut or wrapped: an id is there to be copied."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that would command the terminal instead of being shown."""
+_PREVIOUS_LINE = Control((ControlType.CURSOR_UP, 1), ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
 class Output:
@@ -32,6 +35,7 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._state = ""
+        self._stage: object = None
         self.console = Console(highlight=False, soft_wrap=True)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -76,14 +80,23 @@ class Output:
             self.line(text)
 
     def state(self, job: dict[str, Any]) -> None:
-        """One state of a job, unless it looks like the one before; nothing with --json."""
-        status = job["status"]
+        """One state of a job, unless it looks like the one before; nothing with --json.
+
+        On a terminal, progress takes the place of what was said of the same stage.
+        """
+        stage = (job["status"], job["attempt"], job.get("error_code"))
         note = f" ({job['error_code']})" if job.get("error_code") else ""
-        progress = (job.get("progress") or {}).get("message")
-        detail = f"attempt {job['attempt']}{note}{f' · {progress}' if progress else ''}"
-        shown = Text.assemble(("●", STATUS_STYLE[status]), f" {status:<9} ", _text(detail, "dim"))
-        if not self.as_json and shown.plain != self._state:
-            self._state = shown.plain
+        progress = _progress(job.get("progress") or {}) if job["status"] == "running" else []
+        detail = " · ".join([f"attempt {job['attempt']}{note}", *progress])
+        shown = Text.assemble(("●", STATUS_STYLE[job["status"]]), f" {job['status']:<9} ", _text(detail, "dim"))
+        if self.as_json or shown.plain == self._state:
+            return
+        if stage == self._stage:
+            self.console.control(_PREVIOUS_LINE)
+        self._state, self._stage = shown.plain, stage
+        if progress and self.console.is_terminal:  # one line at most, since it is written over
+            self.console.print(shown, soft_wrap=False, no_wrap=True, overflow="ellipsis")
+        else:
             self.console.print(shown)
 
 
@@ -105,6 +118,13 @@ def _styled(key: str, value: Any) -> Text:
     if key.endswith("_at") and value is not None:
         text = text.replace("T", " ")[:19]
     return _text(text, STATUS_STYLE.get(text) if key in {"status", "state"} else None)
+
+
+def _progress(note: dict[str, Any]) -> list[str]:
+    """How far the call is, and what the server says of it."""
+    done, total, message = note.get("progress"), note.get("total"), note.get("message")
+    far = [] if done is None else [f"{done:.10g}" + (f"/{total:.10g} ({done / total:.0%})" if total else "")]
+    return far + ([" ".join(message.split())] if message else [])
 
 
 def _texts(result: dict[str, Any]) -> list[str]:

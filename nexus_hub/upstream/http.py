@@ -3,10 +3,12 @@
 import asyncio
 import json
 import secrets
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.request import getproxies
 
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
@@ -19,6 +21,15 @@ from nexus_hub.upstream.faults import Trouble, rpc_error, trouble_of_exchange, t
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
 """How long a notification's POST may take: the SDK sends no further request before it ends."""
+REUSE_SECONDS = 1.5
+"""How long an idle connection is used again. Servers close theirs after 5 s (uvicorn, Node.js) or 2 s (gunicorn) unless
+told otherwise, and a call that is sent at that very moment is lost with an outcome that nobody knows."""
+_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *((socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in _PROBES.items() if hasattr(socket, name)),
+]
+"""A call may be silent for hours: what lies between keeps its connection, and a peer that is gone shows in 2 min."""
 MAX_ERROR_BYTES = 64 * 1024
 _ADDRESS_SECONDS = 30.0
 
@@ -184,10 +195,12 @@ def build_client(
     config: HttpConfig, *, guarded: bool, resolve: Resolve, max_bytes: int, connect_timeout: float
 ) -> ContainedClient:
     """A client with the server's headers; `guarded` ones use no proxy and reach only public addresses."""
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
-    transport = None
-    if guarded:
-        transport = GuardedTransport(httpx2.AsyncHTTPTransport(limits=limits), resolve, time.monotonic)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=REUSE_SECONDS)
+    transport: httpx2.AsyncBaseTransport | None = None
+    if guarded or not getproxies():  # through proxies the client goes only by transports of its own
+        transport = httpx2.AsyncHTTPTransport(limits=limits, socket_options=KEEP_ALIVE)
+    if guarded and transport is not None:
+        transport = GuardedTransport(transport, resolve, time.monotonic)
     return ContainedClient(
         max_bytes=max_bytes,
         headers={name: value.get_secret_value() for name, value in config.headers.items()},

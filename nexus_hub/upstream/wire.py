@@ -1,5 +1,6 @@
 """Requests and results as they are on the wire, passed through without loss."""
 
+import asyncio
 from typing import Any, assert_never
 
 import mcp_types as types
@@ -36,12 +37,37 @@ async def send(session: ClientSession, request: UpstreamRequest, on_progress: On
 async def _send_once(
     session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None
 ) -> dict[str, Any]:
-    async def tell(progress: float, total: float | None, message: str | None) -> None:
-        if on_progress is not None:
-            await on_progress(progress, total, message)
+    if on_progress is None:
+        return (await session.send_request(_typed(request), Wire)).root
+    telling = _Telling(on_progress)
+    result = await session.send_request(_typed(request), Wire, progress_callback=telling)
+    await telling.over.wait()
+    return result.root
 
-    progress_callback = tell if on_progress is not None else None
-    return (await session.send_request(_typed(request), Wire, progress_callback=progress_callback)).root
+
+class _Telling:
+    """Tells of progress in order and one at a time; what a chatty server said meanwhile gives way to its last word.
+
+    The SDK starts a task for each notification: told at once, they would overtake each other.
+    """
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._latest: tuple[float, float | None, str | None] | None = None
+        self.over = asyncio.Event()
+        self.over.set()
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self._latest = progress, total, message
+        if not self.over.is_set():
+            return
+        self.over.clear()
+        try:
+            while (latest := self._latest) is not None:
+                self._latest = None
+                await self._on_progress(*latest)
+        finally:
+            self.over.set()
 
 
 def _typed(request: UpstreamRequest) -> types.ClientRequest:

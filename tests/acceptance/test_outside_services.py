@@ -1,43 +1,18 @@
 """The same parts against a PostgreSQL and a Prefect of somebody else, each started by itself, by environment alone."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
-import httpx
 import pytest
 
 from nexus_hub.vault.keys import VaultKey
-from tests.fixtures.hub import TIME_SERVER, Hub, outside_postgres, until
+from tests.fixtures.hub import TIME_SERVER, Hub, answers, outside_postgres, process, until
 from tests.fixtures.upstreams import free_port
 
 pytestmark = pytest.mark.stack
 SERVICE_KEY = "a-service-key-of-the-tests"
 PREFECT_AUTH = "admin:of-the-tests"
-
-
-@contextmanager
-def process(directory: Path, name: str, command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    """A process that is told to end after the block, and has to end well."""
-    log = directory / f"{name}.log"
-    with log.open("wb") as out:
-        started = subprocess.Popen(command, env=environment, cwd=directory, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            yield
-        finally:
-            started.terminate()
-            code = started.wait(60)
-    assert code in (0, -15), (name, code, log.read_text()[-3000:])
-
-
-def answers(url: str, auth: tuple[str, str] | None = None) -> bool | None:
-    """True once a URL answers."""
-    try:
-        return True if httpx.get(url, auth=auth).is_success else None
-    except httpx.HTTPError:
-        return None
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,13 @@
 """What is submitted while a part is away completes once it is back; what runs when a part dies is not lost."""
 
-import sys
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.fixtures.hub import TIME_SERVER, Hub, any_hub, until
-from tests.fixtures.upstreams import ROOT
+from tests.fixtures.hub import HABITS, TIME_SERVER, Hub, any_hub, running_call, until
 
 pytestmark = pytest.mark.stack
 GRACE_SECONDS = 12
@@ -23,33 +21,15 @@ def fragile(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     grace = {"NEXUS_WORKER_GRACE_SECONDS": str(GRACE_SECONDS)}
     with any_hub(tmp_path_factory.mktemp("fragile"), request, **grace) as hub:
         assert hub.run("server", "add", "time", "--command", *TIME_SERVER).code == 0
-        habits = str(ROOT / "tests" / "upstreams" / "habits.py")
-        assert hub.run("server", "add", "habits", "--command", sys.executable, habits).code == 0
+        assert hub.run("server", "add", "habits", "--command", *HABITS).code == 0
         yield hub
-
-
-def kill(hub: Hub, name: str) -> int:
-    """Kill a part with SIGKILL; its pid."""
-    pid: int = hub.part(name)["pid"]
-    psutil.Process(pid).kill()
-    return pid
-
-
-def back(hub: Hub, name: str, pid: int) -> None:
-    """Wait until a part is back as another process."""
-
-    def look() -> bool | None:
-        part = hub.part(name)
-        return True if part["healthy"] and part["pid"] != pid else None
-
-    until(look, 90, f"the return of {name}")
 
 
 @pytest.mark.parametrize("name", ["worker", "prefect"])
 def test_a_job_submitted_during_an_outage_completes(fragile: Hub, name: str) -> None:
-    pid = kill(fragile, name)
+    pid = fragile.kill(name)
     job = fragile.submit(CALL)
-    back(fragile, name, pid)
+    fragile.back(name, pid)
     ended = fragile.ended(job["id"], seconds=120)
     assert (ended["status"], ended["error"]) == ("completed", None)
     assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Completed"
@@ -59,7 +39,7 @@ def test_a_job_submitted_during_an_outage_completes(fragile: Hub, name: str) -> 
 def test_a_job_submitted_right_after_an_outage_completes(fragile: Hub, name: str) -> None:
     if name == "postgres" and "NEXUS_DATABASE_URL" in fragile.extra:
         pytest.skip("the PostgreSQL of NEXUS_TEST_POSTGRES_URL is not ours to kill")
-    pid = kill(fragile, name)
+    pid = fragile.kill(name)
 
     def submit() -> str | None:
         try:
@@ -72,21 +52,12 @@ def test_a_job_submitted_right_after_an_outage_completes(fragile: Hub, name: str
 
     job_id = until(submit, 60, "the API to take a job")
     assert fragile.ended(job_id, seconds=120)["status"] == "completed"
-    back(fragile, name, pid)
-
-
-def running_call(hub: Hub, seconds: float, **more: object) -> str:
-    """A call that is under way at its server."""
-    job = hub.submit({"name": "habits__wait", "arguments": {"seconds": seconds}} | more)
-    with hub.api() as api:
-        until(lambda: True if api.get(f"/v1/jobs/{job['id']}").json()["status"] == "running" else None, 30, "the claim")
-    time.sleep(1)
-    return str(job["id"])
+    fragile.back(name, pid)
 
 
 def test_a_call_that_may_have_had_its_effect_is_not_repeated_after_the_worker_died(fragile: Hub) -> None:
     job_id = running_call(fragile, 300)
-    back(fragile, "worker", kill(fragile, "worker"))
+    fragile.back("worker", fragile.kill("worker"))
     ended = fragile.ended(job_id, seconds=120)
     assert (ended["status"], ended["error_code"], ended["attempt"]) == ("failed", "outcome-unknown", 1)
     assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Crashed"
@@ -94,7 +65,7 @@ def test_a_call_that_may_have_had_its_effect_is_not_repeated_after_the_worker_di
 
 def test_a_call_that_the_caller_lets_repeat_is_another_attempt_after_the_worker_died(fragile: Hub) -> None:
     job_id = running_call(fragile, 8, retry="always")
-    back(fragile, "worker", kill(fragile, "worker"))
+    fragile.back("worker", fragile.kill("worker"))
     ended = fragile.ended(job_id, seconds=120)
     assert (ended["status"], ended["attempt"]) == ("completed", 2)
 
@@ -103,7 +74,7 @@ def test_a_running_call_outlives_the_death_of_the_api_prefect_and_postgres(fragi
     names = ["api", "prefect"] + ([] if "NEXUS_DATABASE_URL" in fragile.extra else ["postgres"])
     for name in names:
         job_id = running_call(fragile, 6)
-        back(fragile, name, kill(fragile, name))
+        fragile.back(name, fragile.kill(name))
         ended = fragile.ended(job_id, seconds=120)
         assert (ended["status"], ended["attempt"]) == ("completed", 1), (name, ended)
 
@@ -115,7 +86,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_calls_first(fragile: Hub) ->
     ended = fragile.ended(job_id, seconds=60)
     assert (ended["status"], ended["attempt"]) == ("completed", 1)
     assert fragile.flow_run(ended["flow_run_id"])["state"]["name"] == "Completed"
-    back(fragile, "worker", pid)
+    fragile.back("worker", pid)
 
 
 def test_a_worker_that_is_told_to_stop_hands_back_what_takes_too_long(fragile: Hub) -> None:
@@ -129,25 +100,49 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_takes_too_long(fragile: H
     assert (completed["status"], completed["attempt"]) == ("completed", 1)
     run = fragile.flow_run(completed["flow_run_id"])
     assert (run["state"]["name"], run["run_count"]) == ("Completed", 2)
-    back(fragile, "worker", pid)
+    fragile.back("worker", pid)
 
 
-def test_cancelling_reaches_the_call_and_the_flow_run(fragile: Hub) -> None:
-    job_id = running_call(fragile, 300)
+def endless_call(hub: Hub, folder: Path) -> str:
+    """A call under way at its server, which touches a file in the folder when it is told of a cancellation."""
+    job = hub.submit({"name": "habits__hang", "arguments": {"folder": str(folder)}})
+    appears(folder / "began")
+    return str(job["id"])
+
+
+def appears(path: Path) -> None:
+    """Wait for a file that a server touches."""
+    until(lambda: True if path.exists() else None, 60, path.name)
+
+
+def assert_cancelled(hub: Hub, job_id: str, folder: Path) -> None:
+    """The job, its server and its flow run all know."""
+    ended = hub.ended(job_id)
+    assert (ended["status"], ended["error_code"], ended["attempt"]) == ("cancelled", "cancelled", 1)
+    appears(folder / "cancelled")
+    assert hub.flow_run(ended["flow_run_id"])["state"]["name"] == "Cancelled"
+
+
+def test_cancelling_reaches_the_call_and_the_flow_run(fragile: Hub, tmp_path: Path) -> None:
+    job_id = endless_call(fragile, tmp_path)
     with fragile.api() as api:
-        cancelled = api.delete(f"/v1/jobs/{job_id}").json()
-    assert cancelled["status"] == "cancelled"
-    assert fragile.flow_run(cancelled["flow_run_id"])["state"]["name"] == "Cancelled"
+        assert api.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
+    assert_cancelled(fragile, job_id, tmp_path)
 
 
-def test_cancelling_in_prefect_cancels_the_job(fragile: Hub) -> None:
-    job_id = running_call(fragile, 300)
+def test_cancelling_on_the_command_line_reaches_the_call_and_the_flow_run(fragile: Hub, tmp_path: Path) -> None:
+    job_id = endless_call(fragile, tmp_path)
+    assert fragile.run("job", "cancel", job_id).code == 0
+    assert_cancelled(fragile, job_id, tmp_path)
+
+
+def test_cancelling_in_prefect_cancels_the_job(fragile: Hub, tmp_path: Path) -> None:
+    job_id = endless_call(fragile, tmp_path)
     with fragile.api() as api, fragile.prefect() as prefect:
         flow_run_id = api.get(f"/v1/jobs/{job_id}").json()["flow_run_id"]
         state = {"type": "CANCELLING", "name": "Cancelling"}
         assert prefect.post(f"/flow_runs/{flow_run_id}/set_state", json={"state": state}).is_success
-    assert fragile.ended(job_id)["status"] == "cancelled"
-    assert fragile.flow_run(flow_run_id)["state"]["name"] == "Cancelled"
+    assert_cancelled(fragile, job_id, tmp_path)
 
 
 def test_a_run_cancelled_in_prefect_before_it_started_cancels_its_job(fragile: Hub) -> None:

@@ -43,9 +43,7 @@ async def call_tool(
         case "fail":
             raise MCPError(code=-32050, message=f"no: {arguments.get('why', '')}")
         case "steps":
-            steps = arguments.get("steps", 3)
-            for step in range(1, steps + 1):
-                await ctx.session.report_progress(step, steps, f"step {step}")
+            await steps(ctx, arguments.get("count", 3), arguments.get("seconds", 0))
         case "ask":
             question = types.ElicitRequestFormParams(
                 message="who?", requested_schema={"type": "object", "properties": {}}
@@ -54,6 +52,12 @@ async def call_tool(
         case "wait":
             await asyncio.sleep(arguments["seconds"])
     return result(ctx, arguments)
+
+
+async def steps(ctx: Context, count: int, seconds: float) -> None:
+    for step in range(1, count + 1):
+        await asyncio.sleep(seconds / count)
+        await ctx.session.report_progress(step, count, f"step {step}")
 
 
 async def hang(folder: Path) -> None:

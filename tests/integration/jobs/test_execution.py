@@ -220,7 +220,7 @@ async def test_of_many_notes_of_progress_few_are_written_and_the_last_one_is_kep
     library: Library, database: HubDatabase
 ) -> None:
     await library.servers.register("habits", own_server("habits"))
-    job_id = await library.submitted(JobRequest("tool_invoke", "habits__steps", {"steps": 500}))
+    job_id = await library.submitted(JobRequest("tool_invoke", "habits__steps", {"count": 500}))
     assert await library.ran(job_id) == "completed"
     job = await store.get(library.database, OPERATOR, job_id)
     assert job["progress"] == {"progress": 500, "total": 500, "fraction": 1.0, "message": "step 500"}

@@ -240,6 +240,26 @@ async def test_progress_is_told_in_the_newer_era(connections: Connections, serve
     assert told == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
 
 
+async def test_a_chatty_servers_progress_is_told_in_order_one_at_a_time_and_to_its_last_word(
+    connections: Connections,
+) -> None:
+    told: list[float] = []
+    telling = 0
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        nonlocal telling
+        telling += 1
+        assert (telling, total, message) == (1, 500, f"step {progress:g}")
+        await asyncio.sleep(0.05 / progress)
+        told.append(progress)
+        telling -= 1
+
+    call = ToolCall("steps", {"count": 500})
+    await connections.request(target(own_server("habits")), call, timeout=60, on_progress=on_progress)
+    assert told == sorted(set(told))
+    assert (told[-1], len(told) < 500) == (500, True)
+
+
 async def test_a_session_that_is_lost_for_one_call_does_not_end_another(
     connections: Connections, serve: Serve, tmp_path: Path
 ) -> None:

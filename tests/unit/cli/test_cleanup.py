@@ -9,27 +9,10 @@ from typer.testing import CliRunner, Result
 
 from nexus_hub.cli.main import app
 from nexus_hub.client import HubClient
-from tests.fixtures.stream import streamed
+from tests.fixtures.stream import PlayedHub, streamed
 
 COUNTS = {"deleted_completed": 3, "deleted_orphaned": 1, "total_deleted": 4}
 JOB = {"id": "1", "attempt": 1, "result": None, "error": None, "error_code": None}
-
-
-class PlayedHub:
-    """Answers with what it is given, in turn, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[httpx.Response] = []
-        self.asked: list[tuple[str, str, Any]] = []
-
-    def respond(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append((request.method, request.url.path, json.loads(request.content or "null")))
-        return self.answers.pop(0)
-
-    def client(self, _settings: object) -> HubClient:
-        made = HubClient("http://hub", "token")
-        made._http = httpx.AsyncClient(transport=httpx.MockTransport(self.respond), base_url="http://hub")
-        return made
 
 
 @pytest.fixture

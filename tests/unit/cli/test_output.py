@@ -76,6 +76,35 @@ def test_control_codes_of_an_upstream_do_not_reach_the_terminal(code: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        (None, "attempt 1"),
+        ({"progress": 3, "total": 10, "message": "reading"}, "attempt 1 · 3/10 (30%) · reading"),
+        ({"progress": 0.5, "total": 1, "message": None}, "attempt 1 · 0.5/1 (50%)"),
+        ({"progress": 12345678, "total": None, "message": "two\nlines"}, "attempt 1 · 12345678 · two lines"),
+        ({"progress": 0, "total": 0}, "attempt 1 · 0"),
+        ({"message": "only"}, "attempt 1 · only"),
+    ],
+)
+def test_a_piped_state_is_a_line_with_the_progress(
+    progress: Any, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Output(as_json=False).state(JOB | {"status": "running", "progress": progress})
+    assert capsys.readouterr().out == f"● running   {shown}\n"
+
+
+def test_progress_takes_the_place_of_earlier_progress_and_of_nothing_else() -> None:
+    terminal = Terminal()
+    terminal.state(JOB | {"status": "pending", "attempt": 0})
+    for done in (1, 1, 2):
+        terminal.state(JOB | {"status": "running", "progress": {"progress": done, "total": 2, "message": "x" * 300}})
+    terminal.state(JOB | {"progress": {"progress": 2, "total": 2}})
+    written = terminal.file.getvalue()
+    assert written.count("\x1b[1A") == 1
+    assert max(map(len, written.split("\n"))) < 250
+
+
+@pytest.mark.parametrize(
     ("result", "said"),
     [
         ({"content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}, "one\ntwo\n"),
