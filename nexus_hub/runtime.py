@@ -108,7 +108,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             changes=Changes(database),
             cleanup=Cleanup(database, dispatcher),
         )
-        for loop in (runtime.sweep.run(), runtime.watch(), runtime.changes.run()):
+        for loop in (*runtime.sweep.loops(), runtime.watch(), runtime.changes.run()):
             stack.push_async_callback(stop, asyncio.create_task(loop))
         stack.push_async_callback(runtime.handovers.drain)
         yield runtime

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.dispatch import Dispatcher
@@ -56,11 +57,9 @@ class Sweep:
         self._round_seconds = round_seconds
         self._wake = asyncio.Event()
 
-    async def run(self) -> None:
-        """Do rounds until cancelled; an error ends a round, not the loop."""
-        async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._repeat(self.take_back, asyncio.Event()))
-            loops.create_task(self._repeat(self.reconcile, self._wake))
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Both loops, which do rounds until cancelled; an error ends a round, not its loop."""
+        return self._repeat(self.take_back, asyncio.Event()), self._repeat(self.reconcile, self._wake)
 
     def wake(self) -> None:
         """Do a round now, which also takes jobs that were stored a moment ago."""

@@ -15,6 +15,7 @@ from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.reconcile import BATCH, MOST_LOST_RUNS
 from nexus_hub.jobs.sweep import Sweep, Swept
+from nexus_hub.stopping import stop
 from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
 from tests.fixtures.postgres import HubDatabase
 
@@ -362,13 +363,15 @@ async def test_a_prefect_that_hangs_does_not_keep_leases_from_being_taken_back(
 ) -> None:
     prefect.gate = asyncio.Event()
     await table.add()
-    loop = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database), interval=0.01, lease_seconds=0).run())
+    sweep = Sweep(hub_database, prefect, Mirror(hub_database), interval=0.01, lease_seconds=0)
+    loops = [asyncio.create_task(loop) for loop in sweep.loops()]
     await asyncio.sleep(0.2)
     job_id = await table.running()
     async with asyncio.timeout(10):
         while (await table.get(job_id, "status")) != ("pending",):
             await asyncio.sleep(0.02)
-    loop.cancel()
+    for loop in loops:
+        await stop(loop)
 
 
 async def test_a_sweep_that_hangs_loses_its_turn(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
@@ -419,9 +422,11 @@ async def test_an_error_ends_a_round_and_not_the_loop(hub_database: Database, ta
 
     prefect = Broken()
     await table.add()
-    loop = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database), interval=0.01).run())
+    sweep = Sweep(hub_database, prefect, Mirror(hub_database), interval=0.01)
+    loops = [asyncio.create_task(loop) for loop in sweep.loops()]
     async with asyncio.timeout(5):
-        while not prefect.started and not loop.done():
+        while not prefect.started and not loops[1].done():
             await asyncio.sleep(0.01)
     assert prefect.started
-    loop.cancel()
+    for loop in loops:
+        await stop(loop)
