@@ -41,16 +41,14 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
 
 def batch_page(carried: Carried) -> str:
     """What a run has carried: how many jobs, how they ended at which server, and how long it took."""
-    span = max((row["span"] for row in carried.ended), default=0.0)
+    span = max((row["span"] or 0.0 for row in carried.ended), default=0.0)
     facts = {
         "jobs that ended in this run": carried.jobs,
         "jobs that go on later, by themselves or in another batch": carried.left or None,
         "seconds in this process": f"{carried.seconds:.3f}",
         "jobs per second": f"{carried.jobs / span:.1f}" if span else None,
     }
-    rows = [
-        row | {"mean": f"{row['seconds'] / row['jobs']:.3f}"} for row in carried.ended if row["seconds"] is not None
-    ]
+    rows = [row | {"mean": f"{(row['seconds'] or 0) / row['jobs']:.3f}"} for row in carried.ended]
     columns = {"server": "server", "status": "ended as", "error_code": "error", "jobs": "jobs", "mean": "mean seconds"}
     where = "Each job is a row of its own in the hub: `nexus-hub job list`"
     return f"# {carried.summary()}\n\n{facts_table(facts)}\n\n{table(rows, columns)}\n\n{where}\n"

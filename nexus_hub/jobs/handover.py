@@ -111,12 +111,14 @@ class Handovers:
         self._dispatcher = dispatcher
         self._at_once = at_once
         self._waiting: deque[Handover] = deque()
+        self._working = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, handover: Handover) -> None:
         """Hand a job over soon."""
         self._waiting.append(handover)
-        if len(self._tasks) < self._at_once:
+        if self._working < self._at_once:
+            self._working += 1
             self._spawn(self._work())
 
     def start_batch(self, batch_id: UUID, jobs: int) -> None:
@@ -140,6 +142,7 @@ class Handovers:
             else:
                 some = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_IN_BATCH))]
                 await _tried(self._group([handover.job_id for handover in some]))
+        self._working -= 1
 
     async def _group(self, job_ids: list[UUID]) -> None:
         batch_id = uuid4()

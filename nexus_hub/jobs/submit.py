@@ -94,7 +94,9 @@ async def submit(
 async def submit_batch(
     database: Database, principal: Principal, requests: Sequence[JobRequest]
 ) -> tuple[list[UUID], UUID, int]:
-    """Check and store requests that share a flow run, all or none: the jobs' ids in order, their batch, how many are new.
+    """Check and store requests that share a flow run, all or none.
+
+    Returns the jobs' ids in order, their batch, and how many of them are new.
 
     Raises:
         NotFound, InvalidRequest, InvalidArguments, TooLarge, Conflict: as for `submit`; the message says which one.
