@@ -57,12 +57,11 @@ class Bench:
 
     hub: Hub
     client: HubClient
-    upstream: int
+    pids: dict[str, int]
 
     def processor(self) -> dict[str, float]:
         """Seconds that each part has spent on processors."""
-        pids = {name: self.hub.part(name)["pid"] for name in PARTS} | {"echo server": self.upstream}
-        return {name: _spent(psutil.Process(pid)) for name, pid in pids.items()}
+        return {name: _spent(psutil.Process(pid)) for name, pid in self.pids.items()}
 
 
 def _spent(process: psutil.Process) -> float:
@@ -206,7 +205,8 @@ async def measured(hub: Hub, upstream: int, most: int) -> str:
     """Measure everything; the report."""
     on = machine(hub.app_url)
     async with HubClient(hub.url, hub.key, timeout=300) as client:
-        bench = Bench(hub, client, upstream)
+        pids = {name: hub.part(name)["pid"] for name in PARTS} | {"echo server": upstream}
+        bench = Bench(hub, client, pids)
         await batch(bench, 10)
         await to_start(bench, 1)
         single = await one_run_per_job(bench)
