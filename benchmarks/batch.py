@@ -31,7 +31,7 @@ from tests.fixtures.upstreams import ROOT, free_port, start
 
 CLIENTS, SINGLES = 8, 48
 SIZES = (10, 100, 1000, 10_000)
-TURNS, TURN_SIZE = 20, 100
+TURNS, TURN_SIZE = 10, 100
 PER_REQUEST = 1000
 PARTS = ("postgres", "prefect", "api", "worker")
 LONGEST_SECONDS = 1800
@@ -224,8 +224,7 @@ async def measured(hub: Hub, upstream: int, most: int) -> str:
 async def main(most: int) -> None:
     """Start a hub and the echo server, measure, and stop them."""
     port = free_port()
-    habits = str(ROOT / "tests" / "upstreams" / "habits.py")
-    echo = await start(sys.executable, habits, "--port", str(port), port=port)
+    echo = await start(sys.executable, str(ROOT / "benchmarks" / "echo.py"), str(port), port=port)
     try:
         with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(Path(directory)) as hub:
             added = hub.run("server", "add", "echo", "--url", echo.url)

@@ -47,6 +47,8 @@ LONGEST_BACKOFF_SECONDS = 300
 LONGEST_RETRY_AFTER_SECONDS = 3600
 PROGRESS_SECONDS = 1.0
 """How often the row of a job takes a note of its progress at most; of those in between the latest is kept."""
+LARGE_RESULT_BYTES = 256 * 1024
+"""A larger result is written by itself: a group of them would be too much at once."""
 RECORD_PAUSES = (0.5, 1, 2, 4, 8)
 
 NEVER_SENT = (UpstreamUnavailable, DatabaseUnavailable)
@@ -66,6 +68,18 @@ class End:
     error: str | None
     error_code: str | None
     progress: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """In the form that `finish_jobs` takes."""
+        return {
+            "id": str(self.id),
+            "claim_id": str(self.claim_id),
+            "status": self.status,
+            "result": self.result,
+            "error": self.error,
+            "error_code": self.error_code,
+            "progress": self.progress,
+        }
 
 
 @dataclass
@@ -281,8 +295,9 @@ class Execution:
             )
 
     async def _finish(self, attempt: Attempt, failure: HubError | None) -> bool:
+        size = len(json.dumps(attempt.result)) if failure is None else 0
         if failure is None:
-            failure = InternalError() if attempt.result is None else self._oversize(attempt)
+            failure = InternalError() if attempt.result is None else self._oversize(size)
         if failure is not None:
             attempt.result = None
         end = End(
@@ -294,24 +309,16 @@ class Execution:
             error_code=failure.code if failure else None,
             progress=escape(attempt.progress),
         )
+        if size > LARGE_RESULT_BYTES:
+            return end.claim_id in await self._write_ends([end])
         return await self._ends(end)
 
     async def _write_ends(self, ends: list[End]) -> set[UUID]:
+        said = json_parameter([end.as_json() for end in ends])
         async with self.database.transaction() as transaction:
-            rows = await transaction.all(
-                JOBS["finish_jobs"],
-                ids=[end.id for end in ends],
-                claim_ids=[end.claim_id for end in ends],
-                statuses=[end.status for end in ends],
-                results=[json_parameter(end.result) for end in ends],
-                errors=[end.error for end in ends],
-                error_codes=[end.error_code for end in ends],
-                progresses=[json_parameter(end.progress) for end in ends],
-            )
-        return _claims(rows)
+            return _claims(await transaction.all(JOBS["finish_jobs"], ends=said))
 
-    def _oversize(self, attempt: Attempt) -> HubError | None:
-        size = len(json.dumps(attempt.result))
+    def _oversize(self, size: int) -> HubError | None:
         return TooLarge("A result", size, self.max_result_bytes) if size > self.max_result_bytes else None
 
     async def _lost(self, attempt: Attempt) -> Outcome:

@@ -130,9 +130,8 @@ UPDATE job_results SET progress = %(progress)s WHERE id = %(id)s AND status = 'r
 WITH ended AS (
     SELECT job.id, said.claim_id, said.status, said.result, said.error, said.error_code, said.progress
     FROM job_results AS job
-    JOIN unnest(%(ids)s::uuid[], %(claim_ids)s::uuid[], %(statuses)s::text[], %(results)s::jsonb[], %(errors)s::text[],
-                %(error_codes)s::text[], %(progresses)s::jsonb[])
-         AS said (id, claim_id, status, result, error, error_code, progress)
+    JOIN jsonb_to_recordset(%(ends)s) AS said (
+             id uuid, claim_id uuid, status text, result jsonb, error text, error_code text, progress jsonb)
       ON said.id = job.id AND said.claim_id = job.claim_id
     WHERE job.status = 'running'
     ORDER BY job.id
