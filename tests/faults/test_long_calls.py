@@ -156,8 +156,7 @@ async def outlives(place: Place, seconds: int, steps: int, kills: list[int]) -> 
         assert (run["state"]["name"], run["run_count"]) == ("Completed", 1)
     shown = steps_in(lines)
     assert shown == sorted(set(shown))
-    assert shown[0] <= kills[0]
-    assert shown[-1] == steps
+    assert shown[0] <= kills[0] <= kills[-1] < shown[-1]
     assert "● completed attempt 1" in lines
 
 

@@ -136,12 +136,14 @@ def test_cancelling_on_the_command_line_reaches_the_call_and_the_flow_run(fragil
     assert_cancelled(fragile, job_id, tmp_path)
 
 
-def test_cancelling_in_prefect_cancels_the_job(fragile: Hub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["CANCELLING", "CANCELLED"])
+def test_cancelling_in_prefect_cancels_the_job(fragile: Hub, tmp_path: Path, kind: str) -> None:
+    """By its button, which asks for it, or by setting the state itself, which asks nobody."""
     job_id = endless_call(fragile, tmp_path)
     with fragile.api() as api, fragile.prefect() as prefect:
         flow_run_id = api.get(f"/v1/jobs/{job_id}").json()["flow_run_id"]
-        state = {"type": "CANCELLING", "name": "Cancelling"}
-        assert prefect.post(f"/flow_runs/{flow_run_id}/set_state", json={"state": state}).is_success
+        body = {"state": {"type": kind, "name": kind.capitalize()}, "force": kind == "CANCELLED"}
+        assert prefect.post(f"/flow_runs/{flow_run_id}/set_state", json=body).is_success
     assert_cancelled(fragile, job_id, tmp_path)
 
 
