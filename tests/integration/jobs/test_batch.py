@@ -69,6 +69,14 @@ async def began(folder: Path) -> None:
             await asyncio.sleep(0.05)
 
 
+async def taken_over(hub: Library, table: Table, job_id: UUID) -> UUID:
+    """Let somebody else claim a running job; the other claim."""
+    await table.connection.execute(
+        "UPDATE job_results SET status = 'pending', attempt = attempt - 1, available_at = now() WHERE id = %s", [job_id]
+    )
+    return (await hub.claimed(job_id)).claim_id
+
+
 def hang(folder: Path) -> JobRequest:
     return JobRequest("tool_invoke", "habits__hang", {"folder": str(folder)})
 
@@ -249,8 +257,7 @@ async def test_a_lost_claim_writes_nothing(hub: Library, table: Table, tmp_path:
     ids, batch_id = await stored(hub, [hang(tmp_path)])
     working = asyncio.create_task(carrier(hub, batch_id).run())
     await began(tmp_path)
-    other = uuid4()
-    await table.connection.execute("UPDATE job_results SET claim_id = %s WHERE id = %s", [other, ids[0]])
+    other = await taken_over(hub, table, ids[0])
     hub.execution.lose(ids[0])
     carried = await working
     assert carried.outcomes == {"lost": 1}
@@ -269,7 +276,7 @@ async def test_the_leases_of_all_are_renewed_and_a_lost_one_ends_its_call(
     for folder in folders:
         await began(folder)
     (first,) = await table.get(ids[0], "lease_expires_at")
-    await table.connection.execute("UPDATE job_results SET claim_id = gen_random_uuid() WHERE id = %s", [ids[1]])
+    await taken_over(hub, table, ids[1])
     async with asyncio.timeout(60):
         while not (folders[1] / "cancelled").exists():
             await asyncio.sleep(0.05)
