@@ -1,0 +1,69 @@
+"""What keeps a process warm for flows: Prefect's clients stay open, and no run asks where results are stored."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import AsyncClientContext, SyncClientContext
+from prefect.exceptions import Pause
+from prefect.flow_engine import AsyncFlowRunEngine
+from prefect.settings import get_current_settings
+from prefect.utilities.callables import get_call_parameters, parameters_to_args_kwargs
+
+from deployments.catalogue import Deployed
+
+
+@asynccontextmanager
+async def clients() -> AsyncIterator[None]:
+    """Two of Prefect's clients, which all that is started from this context shares.
+
+    Without them each flow run makes its own, which loads the certificates of all authorities anew.
+    """
+    async with AsyncClientContext():
+        with SyncClientContext():
+            yield
+
+
+@cache
+def prepared(deployed: Deployed) -> Flow[..., Any]:
+    """The flow with its storage of results named: else each of its runs asks the server for the default one.
+
+    Nothing is stored there, as the flows persist no results.
+    """
+    path: Path = get_current_settings().results.local_storage_path
+    return deployed.flow().with_options(result_storage=path)
+
+
+class Engine(AsyncFlowRunEngine[..., Any]):
+    """Prefect's engine, which does not look out for a suspension.
+
+    Prefect's looks out in a thread of its own for each run of a deployment, with its own event loop, client and
+    subscription, and lets the event loop of all runs stand still until those are there, and again until they are gone:
+    about 0.1 s and 0.2 s. A job can't be suspended in the midst of its call in any case: it goes on to its end.
+    """
+
+    @contextmanager
+    def setup_flow_run_suspension_request(self) -> Iterator[Any]:
+        """The request, which nobody will make."""
+        yield self._flow_run_suspension_request
+
+
+async def execute(deployed: Deployed, flow_run: FlowRun) -> State[Any]:
+    """Run a flow to its end, or until it waits for a time: how it stands then."""
+    flow = prepared(deployed)
+    arguments, named = parameters_to_args_kwargs(flow.fn, flow_run.parameters)
+    engine = Engine(flow=flow, flow_run=flow_run, parameters=get_call_parameters(flow.fn, arguments, named))
+    try:
+        async with engine.start():
+            while engine.is_running():
+                async with engine.run_context():
+                    _ = await engine.call_flow_fn()
+    except Pause as pause:
+        if pause.state is None:
+            raise
+        return pause.state
+    return engine.state
