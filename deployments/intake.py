@@ -24,6 +24,8 @@ from deployments.warm import execute
 logger = logging.getLogger(__name__)
 TAKING_SECONDS = 2.0
 """How long the next look waits for the last one's runs to count as taken."""
+BUSY_SECONDS = 0.1
+"""How long what is rung for gathers while other runs are at work, so that one look finds several."""
 PATIENCE_SECONDS = 0.2
 """How long a run that Prefect tells of may be taken in another way before it is looked for."""
 LARGEST_LOOK = 200
@@ -58,6 +60,8 @@ class Intake:
         """Look each time the bell rings, until cancelled."""
         while True:
             await self.bell.wait()
+            if self.running:
+                await asyncio.sleep(BUSY_SECONDS)
             try:
                 await self.look()
             except Exception as error:  # whatever it is, the poll looks again

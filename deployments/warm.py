@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.exceptions import Pause
@@ -38,6 +40,31 @@ def prepared(deployed: Deployed) -> Flow[..., Any]:
     return deployed.flow().with_options(result_storage=path)
 
 
+class RunsClient(PrefectClient):
+    """The shared client as the engine of one run has it, which spares the server what the worker knows.
+
+    Prefect's engine notes the flow's retries and version at the run, which has neither here, and reads the run again
+    that it was given a moment ago.
+    """
+
+    def __init__(self, shared: PrefectClient, engine: "Engine") -> None:
+        self.__dict__.update(shared.__dict__)
+        self._engine = engine
+
+    async def update_flow_run(self, flow_run_id: UUID, *args: Any, **changes: Any) -> Any:
+        """Leave the run as it is, unless something else is to change than what every run is told."""
+        if args or changes.keys() != {"flow_version", "empirical_policy"}:
+            return await super().update_flow_run(flow_run_id, *args, **changes)
+        return None
+
+    async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
+        """The engine's own run as it is now, of which the server counts the start."""
+        run = self._engine.flow_run
+        if run is None or run.id != flow_run_id:
+            return await super().read_flow_run(flow_run_id)
+        return run.model_copy(update={"run_count": run.run_count + 1})
+
+
 class Engine(AsyncFlowRunEngine[..., Any]):
     """Prefect's engine, which does not look out for a suspension.
 
@@ -45,6 +72,12 @@ class Engine(AsyncFlowRunEngine[..., Any]):
     subscription, and lets the event loop of all runs stand still until those are there, and again until they are gone:
     about 0.1 s and 0.2 s. A job can't be suspended in the midst of its call in any case: it goes on to its end.
     """
+
+    @property
+    def client(self) -> PrefectClient:
+        """The client of this run; a flow that is tried again within its run takes the usual way."""
+        shared = super().client
+        return shared if self.flow.retries else RunsClient(shared, self)
 
     @contextmanager
     def setup_flow_run_suspension_request(self) -> Iterator[Any]:
