@@ -147,6 +147,8 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
             queues = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
             limits = [self._work_pool.concurrency_limit, *(queue.concurrency_limit for queue in queues)]
             self._intake.limited = any(limit is not None for limit in limits)
+            if self._intake.limited:
+                self._intake.bell.ring()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take what is due, and see what will be before the next poll."""
