@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio.abc
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State, WorkPool
 from prefect.client.schemas.responses import WorkerFlowRunResponse
@@ -18,6 +19,7 @@ from prefect.states import Crashed, Pending
 from prefect.utilities.engine import propose_state
 
 from deployments.bell import Bell
+from deployments.catalogue import Deployed
 from deployments.permits import Permits, Refused
 from deployments.warm import execute
 
@@ -127,8 +129,8 @@ class Intake:
             self.running[flow_run.id] = task
         self._own.append(flow_run.id)
         try:
-            deployed = await self._permits.of(flow_run, self.client, template)
-            if await self._taken(flow_run):
+            deployed = await self._permitted(flow_run, template)
+            if deployed is not None and await self._taken(flow_run):
                 decided.set()
                 self._wait_for(await execute(deployed, flow_run), flow_run.id)
         except Refused as refusal:
@@ -143,6 +145,14 @@ class Intake:
             self.running.pop(flow_run.id, None)
             if self._left or self.limited:
                 self.bell.ring()
+
+    async def _permitted(self, flow_run: FlowRun, template: dict[str, Any]) -> Deployed | None:
+        """What it may run; None if Prefect can't say now: it stays scheduled, and the poll finds it again."""
+        try:
+            return await self._permits.of(flow_run, self.client, template)
+        except httpx.HTTPError as error:
+            logger.info("the run %s is left for later: %s", flow_run.id, type(error).__name__)
+            return None
 
     async def _taken(self, flow_run: FlowRun) -> bool:
         """Whether the run is Pending and ours; one that waits for a slot of its deployment is not."""
