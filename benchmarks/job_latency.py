@@ -118,7 +118,7 @@ async def by_process_worker(bench: Bench, deployment: UUID) -> float:
         parameters = {"job_id": str(job_id), "attempt": 1}
         run = await prefect.create_flow_run_from_deployment(deployment, parameters=parameters)
         async with bench.runtime.database.transaction() as transaction:
-            assert await transaction.run(JOBS["mark_dispatched"], id=job_id, attempt=1, flow_run_id=run.id)
+            assert await transaction.run(JOBS["mark_dispatched"], id=job_id, attempt=1, lost_runs=0, flow_run_id=run.id)
         await _ended(bench, str(job_id))
     return time.perf_counter() - began
 
