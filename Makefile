@@ -38,6 +38,7 @@ node: .node/ready  ## the MCP reference servers for tests; without npm their tes
 
 bench: $(READY)  ## measure anew, into benchmarks/results
 	$(BIN)/python -m benchmarks.job_latency
+	$(BIN)/python -m benchmarks.batch
 	$(BIN)/python -m benchmarks.cleanup
 	$(BIN)/python -m benchmarks.monitoring
 	$(BIN)/python -m benchmarks.tool_search

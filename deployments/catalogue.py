@@ -36,6 +36,7 @@ DEPLOYED = (
     Deployed("flows.invoke.invoke_tool", ("nexus", "job")),
     Deployed("flows.fetch.fetch_resource", ("nexus", "job")),
     Deployed("flows.prompt.execute_prompt", ("nexus", "job")),
+    Deployed("flows.invoke_batch.invoke_batch", ("nexus", "job")),
     Deployed("flows.refresh_catalog.refresh_catalog", ("nexus", "upkeep"), every=timedelta(minutes=5)),
     Deployed("flows.rotate_vault_key.rotate_vault_key", ("nexus", "upkeep"), every=timedelta(days=90), active=False),
     Deployed("flows.cleanup_jobs.cleanup_jobs", ("nexus", "upkeep"), cron="0 2 * * *"),

@@ -7,6 +7,7 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact
 
 from nexus_hub.jobs.attempt import Attempt
+from nexus_hub.jobs.batch import Carried
 
 logger = logging.getLogger("nexus_hub.flows")
 
@@ -36,6 +37,21 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
     }
     where = f"Arguments and result are in the hub: `nexus-hub job show {attempt.id}`"
     return f"# {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
+
+
+def batch_page(carried: Carried) -> str:
+    """What a run has carried: how many jobs, how they ended at which server, and how long it took."""
+    span = max((row["span"] or 0.0 for row in carried.ended), default=0.0)
+    facts = {
+        "jobs that ended in this run": carried.jobs,
+        "jobs that go on later, by themselves or in another batch": carried.left or None,
+        "seconds in this process": f"{carried.seconds:.3f}",
+        "jobs per second": f"{carried.jobs / span:.1f}" if span else None,
+    }
+    rows = [row | {"mean": f"{(row['seconds'] or 0) / row['jobs']:.3f}"} for row in carried.ended]
+    columns = {"server": "server", "status": "ended as", "error_code": "error", "jobs": "jobs", "mean": "mean seconds"}
+    where = "Each job is a row of its own in the hub: `nexus-hub job list`"
+    return f"# {carried.summary()}\n\n{facts_table(facts)}\n\n{table(rows, columns)}\n\n{where}\n"
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:

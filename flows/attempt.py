@@ -1,17 +1,15 @@
 """The steps that every job takes, in order, as one flow run: one attempt of one job."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
-from prefect.exceptions import Pause
 from prefect.runtime import flow_run
-from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
 from flows.artifacts import attempt_page, leave
-from flows.this_run import announce, rename
+from flows.this_run import rename, wait
 from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack, NotClaimed
 from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
@@ -44,9 +42,8 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
 async def _work(attempt: Attempt) -> "State[None]":
     try:
         await vault.open_credentials(attempt)
-        wait = await rate_limit.take_rate_limit(attempt)
-        if wait:
-            return await _postpone(attempt, wait)
+        if seconds := await rate_limit.take_rate_limit(attempt):
+            return await _postpone(attempt, seconds)
         await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
         if failure.code == HandedBack.code:
@@ -69,24 +66,17 @@ def _ended(outcome: str) -> "State[None]":
             return Failed(message=outcome)
 
 
-async def _postpone(attempt: Attempt, wait: float) -> "State[None]":
-    available_at = await jobs.postpone_job(attempt, wait)
+async def _postpone(attempt: Attempt, seconds: float) -> "State[None]":
+    available_at = await jobs.postpone_job(attempt, seconds)
     if available_at is None:
         attempt.failure = ClaimLost()
         return _ended(await jobs.record_job(attempt))
-    return await _wait(available_at, HandedBack.code if attempt.leaving else "waits for the server's rate limit")
+    return await wait(available_at, HandedBack.code if attempt.leaving else "waits for the server's rate limit")
 
 
 async def _not_claimed(claimed: NotClaimed) -> "State[None]":
     if claimed.available_at is not None:
-        return await _wait(claimed.available_at, "waits until it is due")
+        return await wait(claimed.available_at, "waits until it is due")
     if claimed.status is None:
         return Failed(message="not-found: there is no such job")
     return Completed(message=f"nothing to do: the job is {claimed.status}")
-
-
-async def _wait(until: datetime, why: str) -> "State[None]":
-    """Give the worker's slot back until the job is due; the same run goes on then."""
-    state: State[None] = AwaitingRetry(scheduled_time=until, message=why)
-    await announce(state)
-    raise Pause(state=state)

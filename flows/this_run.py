@@ -1,16 +1,34 @@
 """What a flow tells Prefect about its own run."""
 
+from datetime import datetime
+from typing import NoReturn
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy, State
+from prefect.exceptions import Pause
 from prefect.runtime import flow_run
+from prefect.states import AwaitingRetry
 
 
 async def announce(state: "State[None]") -> None:
     """Set this run's state with the client: an AwaitingRetry that is returned would end the run."""
     async with get_client() as client:
         await client.set_flow_run_state(UUID(flow_run.id), state, force=True)
+
+
+async def wait(until: datetime, why: str) -> NoReturn:
+    """Give the worker's slot back until then; the same run goes on afterwards."""
+    state: State[None] = AwaitingRetry(scheduled_time=until, message=why)
+    await announce(state)
+    raise Pause(state=state)
+
+
+async def is_cancelled() -> bool:
+    """Whether Prefect wants this run cancelled: then it takes no other end."""
+    async with get_client() as client:
+        state = (await client.read_flow_run(UUID(flow_run.id))).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 async def rename(what: str, job_id: UUID) -> None:

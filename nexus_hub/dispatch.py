@@ -21,6 +21,8 @@ from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
 """Job type -> flow; the deployment of each is `<flow>/nexus`."""
+BATCH_FLOW = "invoke-batch"
+"""The flow that carries many jobs of any type."""
 UPKEEP = {"cache_refresh": "refresh-catalog", "key_rotation": "rotate-vault-key", "job_cleanup": "cleanup-jobs"}
 """The type of a mirrored row -> the flow that looks after the hub."""
 CHECKS = ("check-jobs",)
@@ -86,6 +88,23 @@ class Dispatcher:
         }
         return await self._create(flow, key, body)
 
+    async def start_batch(self, batch_id: UUID, jobs: int) -> UUID:
+        """Create the flow run of a batch of so many jobs, once, under the idempotency key `batch:<id>`.
+
+        Raises:
+            PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
+        """
+        name = f"{BATCH_FLOW} {jobs} jobs {str(batch_id)[:4]}"
+        return await self.start_run(BATCH_FLOW, name, {"batch_id": str(batch_id)}, idempotency_key=f"batch:{batch_id}")
+
+    async def has_batches(self) -> None:
+        """Make sure that batches can be started.
+
+        Raises:
+            PrefectUnavailable, NoDeployment: they can't.
+        """
+        await self._deployment(BATCH_FLOW)
+
     async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
         """Create a flow run of the deployment `<flow>/nexus`, once for each key; its id.
 
@@ -149,7 +168,7 @@ class Dispatcher:
         """
         return await self._states(
             {
-                "flows": {"name": {"any_": list(FLOWS.values())}},
+                "flows": {"name": {"any_": [*FLOWS.values(), BATCH_FLOW]}},
                 "flow_runs": {
                     "state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}},
                     "expected_start_time": {"before_": before.isoformat()},
@@ -221,7 +240,7 @@ class Dispatcher:
             PrefectUnavailable: Prefect does not answer.
         """
         missing = []
-        for flow in (*FLOWS.values(), *UPKEEP.values(), *CHECKS):
+        for flow in (*FLOWS.values(), BATCH_FLOW, *UPKEEP.values(), *CHECKS):
             answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
             if answer.status_code == httpx.codes.NOT_FOUND:
                 missing.append(f"{flow}/{DEPLOYMENT}")

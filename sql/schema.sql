@@ -662,6 +662,7 @@ CREATE TABLE public.job_results (
     result_escaped boolean DEFAULT false NOT NULL,
     lost_flow_run_id uuid,
     lost_runs integer DEFAULT 0 NOT NULL,
+    batch_id uuid,
     CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
     CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),
     CONSTRAINT job_results_claim_only_running CHECK (((claim_id IS NULL) OR (status = 'running'::text))),
@@ -971,6 +972,10 @@ ALTER TABLE ONLY public.vault_rotations
 -- Name: idx_api_tokens_user; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_api_tokens_user ON public.api_tokens USING btree (user_id);
+
+-- Name: idx_job_results_batch; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_batch ON public.job_results USING btree (batch_id) WHERE ((status = 'pending'::text) AND (batch_id IS NOT NULL));
 
 -- Name: idx_job_results_by_user; Type: INDEX; Schema: public; Owner: -
 

@@ -11,6 +11,7 @@ from nexus_hub.access import users
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs import submit
 from nexus_hub.jobs.attempt import Attempt, NotClaimed, Outcome
+from nexus_hub.jobs.batch import Carried, Carrier
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal
 from tasks.context import current
@@ -47,6 +48,13 @@ async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
 async def claim_job(job_id: UUID, attempt: int, flow_run_id: UUID) -> Attempt | NotClaimed:
     """Take the job for this attempt, or say why not."""
     return await current().execution.claim(job_id, attempt, flow_run_id)
+
+
+@task(name="run-batch", cache_policy=NO_CACHE, persist_result=False)
+@codes_only
+async def run_batch(batch_id: UUID, flow_run_id: UUID) -> Carried:
+    """Carry the jobs of a batch until none is left, or the worker stops."""
+    return await Carrier(current().execution, batch_id, flow_run_id).run()
 
 
 @task(

@@ -41,7 +41,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app, max_body_bytes=settings.max_body_bytes)
-    for router in (*(one.router for one in (events, jobs, catalog, servers, users, vault, internal)), internal.edge):
+    routers = (one.router for one in (events, jobs, catalog, servers, users, vault, internal))
+    for router in (*routers, jobs.batches, internal.edge):
         app.include_router(router)
     app.add_api_route("/healthz", _alive, tags=["health"])
     app.add_api_route("/readyz", _ready, tags=["health"])

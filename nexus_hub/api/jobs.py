@@ -4,16 +4,17 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nexus_hub.api.access import Asking, RuntimeOf
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.jobs import store, submit
-from nexus_hub.jobs.handover import Handover
+from nexus_hub.jobs.handover import MOST_IN_BATCH, Handover
 from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, JobRequest
 from nexus_hub.models import JobStatus, JobType
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+batches = APIRouter(tags=["jobs"])
 
 
 class ResourceName(BaseModel):
@@ -55,6 +56,18 @@ class NewJob(BaseModel):
         )
 
 
+class NewJobs(BaseModel):
+    """Jobs that are stored together and share a flow run; a bare list of them will do."""
+
+    model_config = ConfigDict(extra="forbid")
+    jobs: Annotated[list[NewJob], Field(min_length=1, max_length=MOST_IN_BATCH)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_list(cls, given: Any) -> Any:
+        return {"jobs": given} if isinstance(given, list) else given
+
+
 @router.post("", status_code=202)
 async def create(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Store a job and start it; the answer is its row, and where to find it later."""
@@ -65,6 +78,19 @@ async def create(body: NewJob, response: Response, principal: Asking, runtime: R
         runtime.handovers.start(Handover(job_id, 1, job["job_type"], label))
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return job
+
+
+@batches.post("/v1/jobs:batch", status_code=202)
+async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Store up to 1,000 jobs, all or none, and start them in one flow run; the answer is their ids, in order."""
+    requests = []
+    for number, job in enumerate(body.jobs):
+        with store.numbered(number):
+            requests.append(job.request())
+    ids, batch_id, new = await submit.submit_batch(runtime.database, principal, requests)
+    if new:
+        runtime.handovers.start_batch(batch_id, new)
+    return {"ids": ids}
 
 
 @router.get("")

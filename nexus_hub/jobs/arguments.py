@@ -6,19 +6,20 @@ from typing import Any
 from jsonschema import ValidationError
 
 from nexus_hub.errors import InvalidArguments
-from nexus_hub.jobs.schemas import errors_of
+from nexus_hub.jobs.schemas import Schema
 
 _MOST_PROBLEMS = 10
 _LONGEST_PROBLEM = 500
 
 
-def check_tool_arguments(tool: str, schema: dict[str, Any], arguments: dict[str, Any]) -> None:
+def check_tool_arguments(tool: str, schema: Schema | dict[str, Any], arguments: dict[str, Any]) -> None:
     """Hold arguments against a tool's input schema; one that is broken, or takes too long to follow, checks nothing.
 
     Raises:
         InvalidArguments: they do not fit; one line per place, at most 10.
     """
-    errors = sorted(errors_of(schema, arguments), key=lambda error: [str(part) for part in error.path])
+    known = schema if isinstance(schema, Schema) else Schema(schema)
+    errors = sorted(known.errors(arguments), key=lambda error: [str(part) for part in error.path])
     problems = list(dict.fromkeys(_problem(error)[:_LONGEST_PROBLEM] for error in errors))
     if problems:
         raise InvalidArguments(tool, problems[:_MOST_PROBLEMS])

@@ -69,9 +69,15 @@ class Attempt:
         return time.monotonic() - self._began
 
     @property
+    def claim_id(self) -> UUID:
+        """Under which claim it is held."""
+        claim_id: UUID = self.job["claim_id"]
+        return claim_id
+
+    @property
     def claim(self) -> dict[str, Any]:
         """What a write must match."""
-        return {"id": self.id, "claim_id": self.job["claim_id"]}
+        return {"id": self.id, "claim_id": self.claim_id}
 
     @property
     def ref(self) -> ServerRef:

@@ -5,16 +5,16 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, repeat
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 
-from nexus_hub.catalog import read
 from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter
 from nexus_hub.errors import (
     DatabaseUnavailable,
@@ -28,9 +28,11 @@ from nexus_hub.errors import (
 from nexus_hub.escape import escape
 from nexus_hub.jobs.arguments import check_tool_arguments
 from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack, NotClaimed, Outcome
+from nexus_hub.jobs.grouped import Grouped
+from nexus_hub.jobs.known import Known
 from nexus_hub.jobs.requests import DEFAULT_TIMEOUT_SECONDS
 from nexus_hub.jobs.store import JOBS, readable
-from nexus_hub.models import TERMINAL
+from nexus_hub.models import TERMINAL, JobStatus
 from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.servers.registry import Servers
 from nexus_hub.stopping import stop
@@ -45,6 +47,8 @@ LONGEST_BACKOFF_SECONDS = 300
 LONGEST_RETRY_AFTER_SECONDS = 3600
 PROGRESS_SECONDS = 1.0
 """How often the row of a job takes a note of its progress at most; of those in between the latest is kept."""
+LARGE_RESULT_BYTES = 256 * 1024
+"""A larger result is written by itself: a group of them would be too much at once."""
 RECORD_PAUSES = (0.5, 1, 2, 4, 8)
 
 NEVER_SENT = (UpstreamUnavailable, DatabaseUnavailable)
@@ -53,9 +57,34 @@ UNSTORABLE = (RecursionError, psycopg.DataError, *TOO_LARGE)
 """What a result raises that is nested too deep, or too large for the database."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a claim of a job ended, as its row is to have it."""
+
+    id: UUID
+    claim_id: UUID
+    status: JobStatus
+    result: dict[str, Any] | None
+    error: str | None
+    error_code: str | None
+    progress: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """In the form that `finish_jobs` takes."""
+        return {
+            "id": str(self.id),
+            "claim_id": str(self.claim_id),
+            "status": self.status,
+            "result": self.result,
+            "error": self.error,
+            "error_code": self.error_code,
+            "progress": self.progress,
+        }
+
+
 @dataclass
 class Execution:
-    """The steps, with what they need."""
+    """The steps, with what they need. What many jobs write at the same time is written in groups."""
 
     database: Database
     servers: Servers
@@ -67,6 +96,12 @@ class Execution:
     progress_seconds: float = PROGRESS_SECONDS
     jitter: Callable[[], float] = random.random
     held: dict[UUID, Attempt] = field(default_factory=dict)
+    leaving: bool = False
+    """Whether the process stops: nothing more is taken."""
+
+    def __post_init__(self) -> None:
+        self._sent = Grouped(self._mark_sent)
+        self._ends = Grouped(self._write_ends, apart=UNSTORABLE)
 
     async def claim(self, job_id: UUID, attempt: int, flow_run_id: UUID | None) -> Attempt | NotClaimed:
         """Take a job: pending -> running under a new claim id, or say why not."""
@@ -101,6 +136,7 @@ class Execution:
 
     def leave(self) -> None:
         """Stop the work on all jobs that are held here, since the process stops: they are handed back."""
+        self.leaving = True
         for attempt in self.held.values():
             attempt.leave()
 
@@ -130,24 +166,21 @@ class Execution:
         async with self.database.transaction() as transaction:
             return await transaction.run(JOBS["renew_lease"], lease_seconds=self.lease_seconds, **attempt.claim)
 
-    async def open(self, attempt: Attempt) -> None:
+    async def open(self, attempt: Attempt, known: Known | None = None) -> None:
         """Open the server's credentials and check the arguments of a job that plain SQL stored.
 
         Raises:
             NotFound, CannotOpen, InvalidArguments: the job can't be run.
         """
-        attempt.target, row = await self.servers.open(attempt.ref)
+        known = known or Known(self.database, self.servers)
+        attempt.target, row = await known.server(attempt.ref)
         if attempt.job["user_id"] is not None and row["user_id"] not in (None, attempt.job["user_id"]):
             raise NotFound("server", attempt.ref)  # plain SQL can store a job for a server of somebody else
         attempt.limits = Limits(row["limit_per_minute"], row["user_limit_per_minute"])
         if attempt.job["job_type"] == "tool_invoke":
-            await self._check_tool(attempt)
-
-    async def _check_tool(self, attempt: Attempt) -> None:
-        tool = await read.tool_definition(self.database, attempt.ref, attempt.job["tool_name"])
-        hints = tool.get("annotations") or {}
-        attempt.repeatable |= any(hints.get(hint) is True for hint in ("readOnlyHint", "idempotentHint"))
-        check_tool_arguments(str(attempt.job["tool_name"]), tool.get("inputSchema") or {}, attempt.job["params"])
+            tool = await known.tool(attempt.ref, attempt.job["tool_name"])
+            attempt.repeatable |= tool.repeatable
+            check_tool_arguments(str(attempt.job["tool_name"]), tool.schema, attempt.job["params"])
 
     async def admit(self, attempt: Attempt) -> float:
         """Take the call from the server's limits, then note that it goes out; seconds to wait, or 0.
@@ -158,12 +191,14 @@ class Execution:
         decision = await self.limiter.take(attempt.ref.server_ref_id, attempt.job["user_id"], attempt.limits)
         if not decision.allowed:
             return max(decision.retry_after, 0.1)
-        async with self.database.transaction() as transaction:
-            marked = await transaction.run(JOBS["mark_sent"], **attempt.claim)
-        if not marked:
+        if not await self._sent(attempt):
             attempt.lose()
             raise ClaimLost
         return 0
+
+    async def _mark_sent(self, attempts: list[Attempt]) -> set[UUID]:
+        async with self.database.transaction() as transaction:
+            return _claims(await transaction.all(JOBS["mark_sent"], **claims_of(attempts)))
 
     async def call(self, attempt: Attempt) -> None:
         """Send the request upstream and keep what comes back.
@@ -260,25 +295,30 @@ class Execution:
             )
 
     async def _finish(self, attempt: Attempt, failure: HubError | None) -> bool:
+        size = len(json.dumps(attempt.result)) if failure is None else 0
         if failure is None:
-            failure = InternalError() if attempt.result is None else self._oversize(attempt)
+            failure = InternalError() if attempt.result is None else self._oversize(size)
         if failure is not None:
             attempt.result = None
-        async with self.database.transaction() as transaction:
-            return bool(
-                await transaction.run(
-                    JOBS["finish_job"],
-                    status="failed" if failure else "completed",
-                    result=json_parameter(escape(attempt.result)),
-                    error=escape(failure.message) if failure else None,
-                    error_code=failure.code if failure else None,
-                    progress=json_parameter(escape(attempt.progress)),
-                    **attempt.claim,
-                )
-            )
+        end = End(
+            id=attempt.id,
+            claim_id=attempt.claim_id,
+            status="failed" if failure else "completed",
+            result=escape(attempt.result),
+            error=escape(failure.message) if failure else None,
+            error_code=failure.code if failure else None,
+            progress=escape(attempt.progress),
+        )
+        if size > LARGE_RESULT_BYTES:
+            return end.claim_id in await self._write_ends([end])
+        return await self._ends(end)
 
-    def _oversize(self, attempt: Attempt) -> HubError | None:
-        size = len(json.dumps(attempt.result))
+    async def _write_ends(self, ends: list[End]) -> set[UUID]:
+        said = json_parameter([end.as_json() for end in ends])
+        async with self.database.transaction() as transaction:
+            return _claims(await transaction.all(JOBS["finish_jobs"], ends=said))
+
+    def _oversize(self, size: int) -> HubError | None:
         return TooLarge("A result", size, self.max_result_bytes) if size > self.max_result_bytes else None
 
     async def _lost(self, attempt: Attempt) -> Outcome:
@@ -286,6 +326,16 @@ class Execution:
             row = await transaction.one(JOBS["get_job"], id=attempt.id)
         ours = row is not None and row["attempt"] == attempt.number
         return row["status"] if row and ours and row["status"] in TERMINAL else "lost"
+
+
+def claims_of(attempts: Iterable[Attempt]) -> dict[str, list[UUID]]:
+    """What a write to many must match."""
+    pairs = [(attempt.id, attempt.claim_id) for attempt in attempts]
+    return {"ids": [job_id for job_id, _ in pairs], "claim_ids": [claim_id for _, claim_id in pairs]}
+
+
+def _claims(rows: list[dict[str, Any]]) -> set[UUID]:
+    return {row["claim_id"] for row in rows}
 
 
 class NotStorable(HubError):

@@ -1,9 +1,11 @@
-"""Telling Prefect of jobs: a flow run for each attempt, made once."""
+"""Telling Prefect of jobs: a flow run for each attempt, or one for many of them, made once."""
 
 import asyncio
+from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import Dispatcher
@@ -13,6 +15,11 @@ from nexus_hub.jobs.store import JOBS
 
 REFUSED_SECONDS = 60
 """How long a job waits that Prefect refuses to make a run for, so that it holds up no other."""
+
+
+FEWEST_IN_BATCH = 10
+"""So many jobs that wait for a flow run at the same time share one."""
+MOST_IN_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +65,88 @@ async def hand_over(database: Database, dispatcher: Dispatcher, handover: Handov
         await transaction.run(JOBS["mark_dispatched"], flow_run_id=flow_run_id, **known)
 
 
+async def hand_over_batch(database: Database, dispatcher: Dispatcher, batch_id: UUID, jobs: int) -> None:
+    """Tell Prefect of a batch and note its flow run with the jobs. One that is refused waits a minute.
+
+    Raises:
+        PrefectUnavailable, DatabaseUnavailable: as for `hand_over`.
+    """
+    try:
+        flow_run_id = await dispatcher.start_batch(batch_id, jobs)
+    except PrefectRefused:
+        async with database.transaction() as transaction:
+            await transaction.run(JOBS["put_off_undispatched_batch"], delay=REFUSED_SECONDS, batch_id=batch_id)
+        raise
+    async with database.transaction() as transaction:
+        await transaction.run(JOBS["mark_batch_dispatched"], flow_run_id=flow_run_id, batch_id=batch_id)
+
+
 async def hand_over_now(database: Database, dispatcher: Dispatcher, job_id: UUID) -> bool:
     """Hand one job to Prefect that nobody has yet; False if there is nothing to hand over, or the sweep has to."""
     async with database.transaction() as transaction:
         row = await transaction.one(JOBS["undispatched_job"], id=job_id)
-    return row is not None and await _tried(database, dispatcher, Handover.of(row))
+    if row is None:
+        return False
+    if row["batch_id"] is not None:
+        return await _tried(hand_over_batch(database, dispatcher, row["batch_id"], row["jobs"]))
+    return await _tried(hand_over(database, dispatcher, Handover.of(row)))
 
 
-async def _tried(database: Database, dispatcher: Dispatcher, handover: Handover) -> bool:
+async def _tried(handing_over: Coroutine[Any, Any, None]) -> bool:
     try:
-        await hand_over(database, dispatcher, handover)
+        await handing_over
     except (PrefectUnavailable, DatabaseUnavailable):
         return False
     return True
 
 
 class Handovers:
-    """Tells Prefect of new jobs in the background, a few at a time; the sweep finds what it misses."""
+    """Tells Prefect of new jobs in the background, a few at a time; the sweep finds what it misses.
+
+    Jobs that come faster than their runs can be made share one.
+    """
 
     def __init__(self, database: Database, dispatcher: Dispatcher, *, at_once: int = 8) -> None:
         self._database = database
         self._dispatcher = dispatcher
-        self._slots = asyncio.Semaphore(at_once)
+        self._at_once = at_once
+        self._waiting: deque[Handover] = deque()
+        self._working = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, handover: Handover) -> None:
         """Hand a job over soon."""
-        task = asyncio.create_task(self._run(handover))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._waiting.append(handover)
+        if self._working < self._at_once:
+            self._working += 1
+            self._spawn(self._work())
 
-    async def _run(self, handover: Handover) -> None:
-        async with self._slots:
-            await _tried(self._database, self._dispatcher, handover)
+    def start_batch(self, batch_id: UUID, jobs: int) -> None:
+        """Hand a batch over now."""
+        self._spawn(_tried(hand_over_batch(self._database, self._dispatcher, batch_id, jobs)))
 
     async def drain(self) -> None:
         """Wait until all that were started are done."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            if len(self._waiting) < FEWEST_IN_BATCH:
+                await _tried(hand_over(self._database, self._dispatcher, self._waiting.popleft()))
+            else:
+                some = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_IN_BATCH))]
+                await _tried(self._group([handover.job_id for handover in some]))
+        self._working -= 1
+
+    async def _group(self, job_ids: list[UUID]) -> None:
+        batch_id = uuid4()
+        async with self._database.transaction() as transaction:
+            jobs = await transaction.run(JOBS["group_jobs"], ids=job_ids, batch_id=batch_id)
+        if jobs:
+            await hand_over_batch(self._database, self._dispatcher, batch_id, jobs)

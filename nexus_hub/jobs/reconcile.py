@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import ENDED, FLOWS, PAGE, Dispatcher, RunState
 from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
-from nexus_hub.jobs.handover import Handover, hand_over
+from nexus_hub.jobs.handover import FEWEST_IN_BATCH, MOST_IN_BATCH, Handover, hand_over, hand_over_batch
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.store import JOBS, cancel_flow_run
 
@@ -84,9 +84,36 @@ class Reconciliation:
     async def _hand_over(self, grace: float) -> int:
         """What was stored and never handed over, or is due for another attempt; each type by itself."""
         done = 0
+        with suppress(NoDeployment):
+            await self._dispatcher.has_batches()
+            await self._group_waiting(grace)
+            done += await self._hand_over_batches(grace)
         for job_type in FLOWS:
             with suppress(NoDeployment):
                 done += await self._hand_over_type(job_type, grace)
+        return done
+
+    async def _group_waiting(self, grace: float) -> None:
+        """Many jobs that wait share flow runs: after an outage of Prefect, or stored by plain SQL."""
+        grouped = MOST_IN_BATCH
+        while grouped == MOST_IN_BATCH:
+            async with self._database.transaction() as transaction:
+                grouped = await transaction.run(
+                    JOBS["group_waiting_jobs"],
+                    batch_id=uuid4(),
+                    grace=grace,
+                    fewest=FEWEST_IN_BATCH,
+                    limit=MOST_IN_BATCH,
+                )
+
+    async def _hand_over_batches(self, grace: float) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["undispatched_batches"], grace=grace, limit=BATCH)
+        done = 0
+        for row in rows:
+            with suppress(PrefectRefused):
+                await hand_over_batch(self._database, self._dispatcher, row["batch_id"], row["jobs"])
+                done += row["jobs"]
         return done
 
     async def _hand_over_type(self, job_type: str, grace: float) -> int:

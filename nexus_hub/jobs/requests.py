@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nexus_hub.errors import InvalidRequest, TooLarge
+from nexus_hub.escape import escape
 from nexus_hub.models import JobType
 
 DEFAULT_TIMEOUT_SECONDS = 3600
@@ -51,6 +52,8 @@ class JobRequest:
             raise InvalidRequest("A resource is named by {server, uri}; the uri is missing.")
         if self.idempotency_key is not None:
             _within("the length of idempotency_key", len(self.idempotency_key), 1, 200)
+            if escape(self.idempotency_key) != self.idempotency_key:
+                raise InvalidRequest("The idempotency_key holds a character that can't be stored, such as U+0000.")
         if (size := _size(self.arguments)) > MOST_ARGUMENT_BYTES:
             raise TooLarge("Arguments", size, MOST_ARGUMENT_BYTES)
 

@@ -6,6 +6,7 @@ regular expression of a schema is run, since one can take for ever and can't be 
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from itertools import islice
@@ -19,22 +20,41 @@ from jsonschema_specifications import REGISTRY
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 LONGEST_SECONDS = 0.5
+LONGEST_SECONDS_IN_ALL = 2.0
+"""How long one schema is followed for all values that are held against it; afterwards it checks nothing."""
 MOST_ERRORS = 100
 _MOST_UNIQUE_ITEMS = 200
 _IGNORED = {"pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"}
 _DEADLINE: ContextVar[float] = ContextVar("nexus_hub_schema_deadline")
 
 
-def errors_of(schema: dict[str, Any], value: Any) -> list[ValidationError]:
-    """Where a value breaks a schema, at most 100 places; none if the schema is broken or takes too long to follow."""
-    _DEADLINE.set(time.monotonic() + LONGEST_SECONDS)
-    try:
-        kind = _bounded(validator_for(schema, default=Draft202012Validator))
-        if any(True for _ in kind(kind.META_SCHEMA, registry=REGISTRY).iter_errors(schema)):
-            return []
-        return list(islice(kind(schema, registry=REGISTRY).iter_errors(value), MOST_ERRORS))
-    except Exception:  # a schema can be broken in more ways than can be named, endless recursion among them
-        return []
+class Schema:
+    """A schema to hold values against; one that is broken, or takes too long to follow, checks nothing."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._left = LONGEST_SECONDS_IN_ALL
+        self._validator: Any = None
+        with self._bounded():
+            kind = _bounded(validator_for(schema, default=Draft202012Validator))
+            if not any(True for _ in kind(kind.META_SCHEMA, registry=REGISTRY).iter_errors(schema)):
+                self._validator = kind(schema, registry=REGISTRY)
+
+    def errors(self, value: Any) -> list[ValidationError]:
+        """Where a value breaks the schema, at most 100 places."""
+        errors: list[ValidationError] = []
+        if self._validator is not None and self._left > 0:
+            with self._bounded():
+                errors = list(islice(self._validator.iter_errors(value), MOST_ERRORS))
+        return errors
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Follow it for a while only; it can be broken in more ways than can be named, endless recursion among them."""
+        began = time.monotonic()
+        _DEADLINE.set(began + LONGEST_SECONDS)
+        with suppress(Exception):
+            yield
+        self._left -= time.monotonic() - began
 
 
 @cache

@@ -1,35 +1,81 @@
 """From a request to a stored job."""
 
-from uuid import UUID
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
 
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
 from nexus_hub.jobs import store
 from nexus_hub.jobs.arguments import check_prompt_arguments, check_tool_arguments
 from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.schemas import Schema
+from nexus_hub.jobs.store import Resolved
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.servers import registry
 
+LONGEST_CHECKS_SECONDS = 2.0
+"""How long one request may take to be held against schemas; what is left is checked when it runs."""
+CHECKED_AT_ONCE = 20
+"""So many jobs later others get their turn."""
 
-async def resolve(database: Database, principal: Principal, request: JobRequest) -> tuple[ServerRef, str | None]:
-    """The server that a request goes to, and its own name of the tool or prompt.
 
-    Raises:
-        NotFound: the principal sees no such tool, prompt or server.
-        InvalidArguments: the arguments do not fit.
-    """
-    request.check()
-    if request.job_type == "resource_fetch":
-        server = await registry.find(database, principal, request.name)
-        return ServerRef(server["server_type"], server["id"]), None
-    kind: read.NamedKind = "tool" if request.job_type == "tool_invoke" else "prompt"
-    entry = await read.find(database, principal, kind, request.name)
-    ref = ServerRef(entry["server_type"], entry["server_ref_id"])
-    if kind == "tool":
-        check_tool_arguments(request.name, entry["definition"].get("inputSchema") or {}, request.arguments)
-    else:
-        check_prompt_arguments(request.name, entry["definition"], request.arguments)
-    return ref, entry["name"]
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What stands behind a name: the server, its own name of the tool or prompt, and what it says of it."""
+
+    ref: ServerRef
+    name: str | None = None
+    definition: dict[str, Any] = field(default_factory=dict)
+    schema: Schema | None = None
+
+
+class Names:
+    """What names stand for, to one principal; each is looked up once."""
+
+    def __init__(self, database: Database, principal: Principal) -> None:
+        self._database = database
+        self._principal = principal
+        self._known: dict[tuple[str, str], Named] = {}
+        self._checking_seconds = 0.0
+
+    async def resolve(self, request: JobRequest) -> Resolved:
+        """The server that a request goes to, and its own name of the tool or prompt.
+
+        Raises:
+            NotFound: the principal sees no such tool, prompt or server.
+            InvalidArguments: the arguments do not fit.
+        """
+        request.check()
+        key = request.job_type, request.name
+        if key not in self._known:
+            self._known[key] = await self._find(request)
+        named = self._known[key]
+        if self._checking_seconds < LONGEST_CHECKS_SECONDS:
+            began = time.monotonic()
+            _check(request, named)
+            self._checking_seconds += time.monotonic() - began
+        return request, named.ref, named.name
+
+    async def _find(self, request: JobRequest) -> Named:
+        if request.job_type == "resource_fetch":
+            server = await registry.find(self._database, self._principal, request.name)
+            return Named(ServerRef(server["server_type"], server["id"]))
+        kind: read.NamedKind = "tool" if request.job_type == "tool_invoke" else "prompt"
+        entry = await read.find(self._database, self._principal, kind, request.name)
+        ref, definition = ServerRef(entry["server_type"], entry["server_ref_id"]), entry["definition"]
+        schema = Schema(definition.get("inputSchema") or {}) if kind == "tool" else None
+        return Named(ref, entry["name"], definition, schema)
+
+
+def _check(request: JobRequest, named: Named) -> None:
+    if named.schema is not None:
+        check_tool_arguments(request.name, named.schema, request.arguments)
+    elif request.job_type == "prompt_execute":
+        check_prompt_arguments(request.name, named.definition, request.arguments)
 
 
 async def submit(
@@ -41,5 +87,26 @@ async def submit(
         NotFound, InvalidRequest, InvalidArguments, TooLarge: the request can't be used.
         Conflict: the idempotency key stands for another request.
     """
-    ref, name = await resolve(database, principal, request)
-    return await store.add(database, principal, request, ref, name, flow_run_id=flow_run_id)
+    resolved = await Names(database, principal).resolve(request)
+    return await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
+
+
+async def submit_batch(
+    database: Database, principal: Principal, requests: Sequence[JobRequest]
+) -> tuple[list[UUID], UUID, int]:
+    """Check and store requests that share a flow run, all or none.
+
+    Returns the jobs' ids in order, their batch, and how many of them are new.
+
+    Raises:
+        NotFound, InvalidRequest, InvalidArguments, TooLarge, Conflict: as for `submit`; the message says which one.
+    """
+    names, batch_id = Names(database, principal), uuid4()
+    resolved = []
+    for number, request in enumerate(requests):
+        with store.numbered(number):
+            resolved.append(await names.resolve(request))
+        if number % CHECKED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    ids, new = await store.add_batch(database, principal, resolved, batch_id)
+    return ids, batch_id, new

@@ -11,6 +11,25 @@ VALUES (%(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(s
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id;
 
+-- name: insert_jobs
+-- As many as one request brings, in one go; in the order of their keys, so that two of them don't wait for each other.
+INSERT INTO job_results (id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
+                         timeout_seconds, max_attempts, retry, idempotency_key, request_digest, batch_id)
+SELECT job.id, %(user_id)s, job.job_type, job.server_ref_id::text, job.server_type, job.server_ref_id, job.tool_name,
+       job.params, true, job.timeout_seconds, job.max_attempts, job.retry, job.idempotency_key, job.request_digest,
+       %(batch_id)s
+FROM jsonb_to_recordset(%(jobs)s) AS job (
+    id uuid, job_type text, server_type text, server_ref_id uuid, tool_name text, params jsonb, timeout_seconds integer,
+    max_attempts integer, retry text, idempotency_key text, request_digest text)
+ORDER BY job.idempotency_key
+ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+RETURNING id;
+
+-- name: jobs_of_keys
+SELECT id, idempotency_key, request_digest
+FROM job_results
+WHERE idempotency_key = ANY (%(idempotency_keys)s) AND user_id IS NOT DISTINCT FROM %(user_id)s::uuid;
+
 -- name: job_of_key
 SELECT id, request_digest
 FROM job_results
@@ -38,7 +57,7 @@ LIMIT %(limit)s;
 -- name: claim_job
 -- pending -> running, for exactly one claimant of this attempt.
 UPDATE job_results
-SET status = 'running', attempt = attempt + 1, claim_id = %(claim_id)s,
+SET status = 'running', attempt = attempt + 1, claim_id = %(claim_id)s, batch_id = NULL,
     flow_run_id = coalesce(%(flow_run_id)s, flow_run_id), dispatched_at = coalesce(dispatched_at, now()),
     started_at = coalesce(started_at, now()), heartbeat_at = now(), sent_at = NULL, progress = NULL, lost_runs = 0,
     lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
@@ -47,29 +66,89 @@ WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1
 RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, params, params_escaped, attempt, max_attempts,
           timeout_seconds, retry, claim_id;
 
--- name: renew_lease
-UPDATE job_results
+-- name: batch_jobs
+-- What is left of a batch and due.
+SELECT id, server_id, user_id
+FROM job_results
+WHERE batch_id = %(batch_id)s AND status = 'pending' AND available_at <= clock_timestamp() + interval '1 second'
+ORDER BY created_at, id;
+
+-- name: claim_batch
+-- pending -> running for many, each under a claim of its own; what somebody else is writing is left out.
+WITH due AS (
+    SELECT id
+    FROM job_results
+    WHERE id = ANY (%(ids)s::uuid[]) AND batch_id = %(batch_id)s AND status = 'pending'
+      AND available_at <= clock_timestamp() + interval '1 second'
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE job_results AS job
+SET status = 'running', attempt = job.attempt + 1, claim_id = gen_random_uuid(), flow_run_id = %(flow_run_id)s,
+    dispatched_at = coalesce(job.dispatched_at, now()), started_at = coalesce(job.started_at, now()),
+    heartbeat_at = now(), sent_at = NULL, progress = NULL, lost_runs = 0,
+    lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
+FROM due
+WHERE job.id = due.id
+RETURNING job.id, job.user_id, job.job_type, job.server_type, job.server_ref_id, job.tool_name, job.params,
+          job.params_escaped, job.attempt, job.max_attempts, job.timeout_seconds, job.retry, job.claim_id;
+
+-- name: renew_leases
+-- All that a process holds under these claims. Whoever writes several rows locks them in the order of their ids.
+WITH held AS (
+    SELECT job.id, job.claim_id
+    FROM job_results AS job
+    JOIN unnest(%(ids)s::uuid[], %(claim_ids)s::uuid[]) AS claim (id, claim_id)
+      ON claim.id = job.id AND claim.claim_id = job.claim_id
+    WHERE job.status = 'running'
+    ORDER BY job.id
+    FOR UPDATE OF job
+)
+UPDATE job_results AS job
 SET heartbeat_at = now(), lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
-WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+FROM held
+WHERE job.id = held.id
+RETURNING held.claim_id;
 
 -- name: mark_sent
--- From here on the call may have had its effect.
-UPDATE job_results SET sent_at = now() WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+-- From here on these calls may have had their effect.
+WITH held AS (
+    SELECT job.id, job.claim_id
+    FROM job_results AS job
+    JOIN unnest(%(ids)s::uuid[], %(claim_ids)s::uuid[]) AS claim (id, claim_id)
+      ON claim.id = job.id AND claim.claim_id = job.claim_id
+    WHERE job.status = 'running'
+    ORDER BY job.id
+    FOR UPDATE OF job
+)
+UPDATE job_results AS job SET sent_at = now() FROM held WHERE job.id = held.id RETURNING held.claim_id;
 
 -- name: record_progress
 UPDATE job_results SET progress = %(progress)s WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
 
--- name: finish_job
-UPDATE job_results
-SET status = %(status)s, result = %(result)s, result_escaped = true, error = %(error)s, error_code = %(error_code)s,
-    progress = coalesce(%(progress)s, progress), completed_at = now()
-WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+-- name: finish_jobs
+WITH ended AS (
+    SELECT job.id, said.claim_id, said.status, said.result, said.error, said.error_code, said.progress
+    FROM job_results AS job
+    JOIN jsonb_to_recordset(%(ends)s) AS said (
+             id uuid, claim_id uuid, status text, result jsonb, error text, error_code text, progress jsonb)
+      ON said.id = job.id AND said.claim_id = job.claim_id
+    WHERE job.status = 'running'
+    ORDER BY job.id
+    FOR UPDATE OF job
+)
+UPDATE job_results AS job
+SET status = ended.status, result = ended.result, result_escaped = true, error = ended.error,
+    error_code = ended.error_code, progress = coalesce(ended.progress, job.progress), completed_at = now()
+FROM ended
+WHERE job.id = ended.id
+RETURNING ended.claim_id;
 
 -- name: requeue_job
 -- running -> pending: another attempt, by another flow run.
 UPDATE job_results
 SET status = 'pending', available_at = now() + make_interval(secs => %(delay)s), dispatched_at = NULL,
-    flow_run_id = NULL, error_code = %(error_code)s
+    flow_run_id = NULL, batch_id = NULL, error_code = %(error_code)s
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s AND attempt < max_attempts;
 
 -- name: postpone_job
@@ -79,22 +158,128 @@ SET status = 'pending', attempt = attempt - 1, available_at = now() + make_inter
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s
 RETURNING available_at;
 
+-- name: leave_batch
+-- running -> pending: the same attempt later, by another flow run.
+UPDATE job_results
+SET status = 'pending', attempt = attempt - 1, available_at = now() + make_interval(secs => %(delay)s),
+    dispatched_at = NULL, flow_run_id = NULL, batch_id = NULL
+WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+
+-- name: put_off_batch
+-- Jobs of a batch that nobody has taken: each later, by another flow run.
+WITH waiting AS (
+    SELECT job.id, later.delay
+    FROM job_results AS job
+    JOIN unnest(%(ids)s::uuid[], %(delays)s::float8[]) AS later (id, delay) ON later.id = job.id
+    WHERE job.batch_id = %(batch_id)s AND job.status = 'pending'
+    ORDER BY job.id
+    FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE job_results AS job
+SET available_at = now() + make_interval(secs => waiting.delay), dispatched_at = NULL, flow_run_id = NULL,
+    batch_id = NULL
+FROM waiting
+WHERE job.id = waiting.id;
+
+-- name: run_ended
+-- How the jobs of a flow run have ended, by server.
+SELECT state.name AS server, job.status, job.error_code, count(*) AS jobs,
+       sum(extract(epoch FROM job.completed_at - job.started_at))::float8 AS seconds,
+       extract(epoch FROM max(job.completed_at) - min(job.started_at))::float8 AS span
+FROM job_results AS job
+LEFT JOIN server_state AS state
+       ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
+WHERE job.flow_run_id = %(flow_run_id)s AND job.status IN ('completed', 'failed', 'cancelled')
+GROUP BY state.name, job.status, job.error_code
+ORDER BY count(*) DESC, state.name, job.status, job.error_code;
+
 -- name: cancel_job
 UPDATE job_results
 SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
 WHERE id = %(id)s AND status IN ('pending', 'running')
-RETURNING id, flow_run_id;
+RETURNING id, flow_run_id, batch_id;
 
 -- name: cancel_flow_run
-UPDATE job_results
+WITH carried AS (
+    SELECT id
+    FROM job_results
+    WHERE flow_run_id = %(flow_run_id)s AND status IN ('pending', 'running')
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE job_results AS job
 SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
-WHERE flow_run_id = %(flow_run_id)s AND status IN ('pending', 'running');
+FROM carried
+WHERE job.id = carried.id;
 
 -- name: mark_dispatched
 UPDATE job_results
 SET dispatched_at = now(), flow_run_id = %(flow_run_id)s
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND lost_runs = %(lost_runs)s
-  AND dispatched_at IS NULL;
+  AND dispatched_at IS NULL AND batch_id IS NULL;
+
+-- name: group_jobs
+-- These become a batch, if nobody has handed them over yet.
+WITH waiting AS (
+    SELECT id
+    FROM job_results
+    WHERE id = ANY (%(ids)s::uuid[]) AND status = 'pending' AND dispatched_at IS NULL AND batch_id IS NULL
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE job_results AS job SET batch_id = %(batch_id)s FROM waiting WHERE job.id = waiting.id;
+
+-- name: group_waiting_jobs
+-- The next ones that wait for a flow run become a batch, if they are enough for one.
+WITH waiting AS (
+    SELECT id
+    FROM job_results
+    WHERE status = 'pending' AND dispatched_at IS NULL AND available_at <= now() AND batch_id IS NULL
+      AND lost_flow_run_id IS NULL AND job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
+      AND (attempt > 0 OR created_at < now() - make_interval(secs => %(grace)s))
+    ORDER BY available_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE job_results AS job
+SET batch_id = %(batch_id)s
+FROM waiting
+WHERE job.id = waiting.id AND (SELECT count(*) FROM waiting) >= %(fewest)s;
+
+-- name: undispatched_batches
+SELECT batch_id, count(*) AS jobs
+FROM job_results
+WHERE status = 'pending' AND batch_id IS NOT NULL AND dispatched_at IS NULL AND available_at <= now()
+  AND (attempt > 0 OR created_at < now() - make_interval(secs => %(grace)s))
+GROUP BY batch_id
+LIMIT %(limit)s;
+
+-- name: mark_batch_dispatched
+WITH waiting AS (
+    SELECT id
+    FROM job_results
+    WHERE batch_id = %(batch_id)s AND status = 'pending' AND dispatched_at IS NULL
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE job_results AS job
+SET dispatched_at = now(), flow_run_id = %(flow_run_id)s
+FROM waiting
+WHERE job.id = waiting.id;
+
+-- name: put_off_undispatched_batch
+-- Prefect makes no run for it now.
+WITH waiting AS (
+    SELECT id
+    FROM job_results
+    WHERE batch_id = %(batch_id)s AND status = 'pending' AND dispatched_at IS NULL
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE job_results AS job
+SET available_at = now() + make_interval(secs => %(delay)s)
+FROM waiting
+WHERE job.id = waiting.id;
 
 -- name: put_off
 -- Prefect makes no run for it now: it is tried again later, and holds up no other until then.
@@ -110,20 +295,34 @@ SELECT pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0)) AS taken,
 
 -- name: lost_runs
 -- Flow runs that jobs have gone on without: what does Prefect say of them?
-SELECT id, lost_flow_run_id
+SELECT DISTINCT lost_flow_run_id
 FROM job_results
 WHERE status = 'pending' AND lost_flow_run_id IS NOT NULL
 LIMIT %(limit)s;
 
 -- name: cancel_lost_run
 -- The run was cancelled in Prefect while nobody was there to hear of it.
-UPDATE job_results
+WITH lost AS (
+    SELECT id
+    FROM job_results
+    WHERE status = 'pending' AND lost_flow_run_id = %(lost_flow_run_id)s
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE job_results AS job
 SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
-WHERE id = %(id)s AND status = 'pending' AND lost_flow_run_id = %(lost_flow_run_id)s;
+FROM lost
+WHERE job.id = lost.id;
 
 -- name: settle_lost_run
-UPDATE job_results SET lost_flow_run_id = NULL
-WHERE id = %(id)s AND status = 'pending' AND lost_flow_run_id = %(lost_flow_run_id)s;
+WITH lost AS (
+    SELECT id
+    FROM job_results
+    WHERE status = 'pending' AND lost_flow_run_id = %(lost_flow_run_id)s
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE job_results AS job SET lost_flow_run_id = NULL FROM lost WHERE job.id = lost.id;
 
 -- name: runs_in_use
 -- Of these flow runs those that carry a job which has not ended, or has only just.
@@ -140,14 +339,16 @@ FROM job_results AS job
 LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
 WHERE job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
-  AND job.lost_flow_run_id IS NULL AND job.job_type = %(job_type)s
+  AND job.lost_flow_run_id IS NULL AND job.batch_id IS NULL AND job.job_type = %(job_type)s
   AND (job.attempt > 0 OR job.created_at < now() - make_interval(secs => %(grace)s))
 ORDER BY job.available_at
 LIMIT %(limit)s;
 
 -- name: undispatched_job
 SELECT job.id, job.attempt + 1 AS attempt, job.job_type, job.tool_name, job.params ->> 'name' AS params_name,
-       job.params_escaped, job.lost_runs, state.name AS server
+       job.params_escaped, job.lost_runs, job.batch_id, state.name AS server,
+       (SELECT count(*) FROM job_results AS other
+        WHERE other.batch_id = job.batch_id AND other.status = 'pending' AND other.dispatched_at IS NULL) AS jobs
 FROM job_results AS job
 LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
@@ -156,14 +357,19 @@ WHERE job.id = %(id)s AND job.status = 'pending' AND job.dispatched_at IS NULL A
   AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute');
 
 -- name: unclaimed_jobs
--- Handed to Prefect a while ago, and not claimed since: what does Prefect say of the run?
-SELECT id, attempt, flow_run_id, dispatched_at
-FROM job_results
-WHERE status = 'pending' AND dispatched_at IS NOT NULL AND flow_run_id IS NOT NULL
-  AND job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
-  AND greatest(dispatched_at, available_at) < now() - make_interval(secs => %(grace)s)
-  AND (%(after_at)s::timestamptz IS NULL OR (dispatched_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid))
-ORDER BY dispatched_at, id
+-- Handed to Prefect a while ago, and not claimed since: what does Prefect say of the run? One that works on other jobs
+-- of its batch lives, whatever Prefect says.
+SELECT job.id, job.attempt, job.flow_run_id, job.dispatched_at
+FROM job_results AS job
+WHERE job.status = 'pending' AND job.dispatched_at IS NOT NULL AND job.flow_run_id IS NOT NULL
+  AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
+  AND greatest(job.dispatched_at, job.available_at) < now() - make_interval(secs => %(grace)s)
+  AND (%(after_at)s::timestamptz IS NULL
+       OR (job.dispatched_at, job.id) > (%(after_at)s::timestamptz, %(after_id)s::uuid))
+  AND (job.batch_id IS NULL OR NOT EXISTS (
+      SELECT FROM job_results AS other
+      WHERE other.flow_run_id = job.flow_run_id AND other.status = 'running' AND other.lease_expires_at > now()))
+ORDER BY job.dispatched_at, job.id
 LIMIT %(limit)s;
 
 -- name: give_up_run
@@ -175,6 +381,7 @@ SET status = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN 'pending' ELSE 'f
     lost_flow_run_id = flow_run_id,
     flow_run_id = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN NULL ELSE flow_run_id END,
     dispatched_at = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN NULL ELSE dispatched_at END,
+    batch_id = NULL,
     available_at = now() + make_interval(secs => least(lost_runs * lost_runs * 5, 300)),
     error_code = 'run-lost',
     error = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN NULL
@@ -205,6 +412,7 @@ SET status = CASE WHEN expired.repeatable AND expired.has_attempts THEN 'pending
     dispatched_at = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.dispatched_at END,
     flow_run_id = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.flow_run_id END,
     lost_flow_run_id = job.flow_run_id,
+    batch_id = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL ELSE job.batch_id END,
     error_code = CASE WHEN expired.repeatable THEN 'lease-expired' ELSE 'outcome-unknown' END,
     error = CASE WHEN expired.repeatable AND expired.has_attempts THEN NULL
                  WHEN expired.repeatable THEN 'The worker was lost, and no attempt is left.'

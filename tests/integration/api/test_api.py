@@ -268,6 +268,62 @@ async def test_a_bad_job_stores_nothing(api: httpx.AsyncClient, server: dict[str
     assert (await api.get("/v1/jobs")).json()["items"] == []
 
 
+async def test_a_batch_is_stored_whole_and_answers_with_its_ids_in_order(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    jobs = [JOB | {"arguments": {"n": number}} for number in range(1000)]
+    for body in ({"jobs": jobs}, jobs):
+        answer = await api.post("/v1/jobs:batch", json=body)
+        assert answer.status_code == 202, answer.text
+        ids = answer.json()["ids"]
+        assert len(set(ids)) == 1000
+        for number in (0, 500, 999):
+            assert (await api.get(f"/v1/jobs/{ids[number]}")).json()["params"] == {"n": number}
+
+
+@pytest.mark.parametrize(
+    ("bad", "status", "words"),
+    [
+        ({"name": "srv__nothing"}, 404, "jobs[1]: There is no tool"),
+        (JOB | {"timeout_seconds": 0}, 400, "jobs[1]: timeout_seconds"),
+        ({"name": {"server": "srv", "uri": "x"}}, 400, "jobs[1]: name must be"),
+        ({"name": 7}, 422, "body.jobs.1.name"),
+        (JOB | {"idempotency_key": BAD_TEXT}, 400, "jobs[1]: The idempotency_key"),
+        (JOB | {"idempotency_key": "taken", "arguments": {"b": 1}}, 409, "jobs[1]: This idempotency key"),
+    ],
+)
+async def test_a_bad_job_of_a_batch_is_named_and_nothing_is_stored(
+    api: httpx.AsyncClient, server: dict[str, Any], bad: Any, status: int, words: str
+) -> None:
+    taken = (await api.post("/v1/jobs", json=JOB | {"idempotency_key": "taken"})).json()["id"]
+    answer = await api.post("/v1/jobs:batch", json={"jobs": [JOB, bad, JOB]})
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["error"]
+    assert [job["id"] for job in (await api.get("/v1/jobs")).json()["items"]] == [taken]
+
+
+@pytest.mark.parametrize("body", [{"jobs": []}, [], {"jobs": [JOB] * 1001}, {"jobs": [JOB], "x": 1}, {}, 7])
+async def test_a_batch_holds_1_to_1000_jobs(api: httpx.AsyncClient, server: dict[str, Any], body: Any) -> None:
+    assert (await api.post("/v1/jobs:batch", json=body)).status_code == 422
+    assert (await api.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_jobs_of_a_batch_belong_to_who_asked(api: httpx.AsyncClient, server: dict[str, Any]) -> None:
+    ann, bob = await token(api, "ann"), await token(api, "bob")
+    ids = (await api.post("/v1/jobs:batch", json=[JOB, JOB], headers=ann)).json()["ids"]
+    assert {job["id"] for job in (await api.get("/v1/jobs", headers=ann)).json()["items"]} == set(ids)
+    assert (await api.get("/v1/jobs", headers=bob)).json()["items"] == []
+    assert (await api.get(f"/v1/jobs/{ids[0]}", headers=bob)).status_code == 404
+
+
+async def test_a_batch_that_is_sent_again_with_its_keys_is_the_same(
+    api: httpx.AsyncClient, server: dict[str, Any]
+) -> None:
+    jobs = [JOB | {"idempotency_key": f"key {number}"} for number in range(5)]
+    first, second = [(await api.post("/v1/jobs:batch", json=jobs)).json()["ids"] for _ in range(2)]
+    assert first == second
+
+
 async def test_odd_characters_in_arguments_come_back_as_they_were(
     api: httpx.AsyncClient, server: dict[str, Any]
 ) -> None:

@@ -1,0 +1,33 @@
+"""Flow `invoke-batch`: carry many jobs in one run."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from flows.artifacts import batch_page, leave
+from flows.this_run import is_cancelled, wait
+from tasks import jobs
+from tasks.context import available
+from tasks.failures import TaskFailed
+
+
+@flow(name="invoke-batch", persist_result=False, log_prints=False)
+async def invoke_batch(batch_id: UUID) -> "State[None]":
+    """Carry the jobs of a batch; each has its own row in `job_results`, where its result is.
+
+    Args:
+        batch_id: Filled by the hub: which jobs this run carries.
+    """
+    async with available():
+        try:
+            carried = await jobs.run_batch(batch_id, UUID(flow_run.id))
+        except TaskFailed as failure:
+            return Failed(message=str(failure))
+        if carried.unfinished:
+            await wait(datetime.now(UTC), "handed-back")
+        await leave(batch_page(carried), carried.summary())
+        return Cancelled() if await is_cancelled() else Completed(message=carried.summary())
