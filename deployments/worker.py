@@ -4,12 +4,14 @@ Prefect's server imports this module too (entry point `prefect.collections`), so
 """
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Abort, Pause
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from nexus_hub.runtime import Runtime
 
 
+logger = logging.getLogger("nexus_hub.worker")
 HAND_BACK_SECONDS = 10
 """How long the jobs that are still running after the grace time have to be handed back."""
 
@@ -118,6 +121,17 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         """Take what is due, unless this worker is about to end."""
         return [] if self._draining else await super().get_and_submit_flow_runs()
 
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """Take a run; should Prefect go away meanwhile, that ends no other run; this one is asked for again."""
+        try:
+            await super()._submit_run(flow_run)
+        except (Exception, Abort, Pause) as error:
+            logger.warning("a flow run could not be taken: %s", type(error).__name__)
+            self._release_limit_slot(flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
+
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing more and wait for what runs, at most the grace time; then hand the jobs of it back."""
         self._draining = True
@@ -149,7 +163,6 @@ def _identifier(flow_run: FlowRun) -> int:
 
 async def _execute(deployed: Deployed, flow_run: FlowRun) -> None:
     """Run a flow. How one ends that waits, or that Prefect stops, is a signal, which must not reach the other runs."""
-    from prefect.exceptions import Abort, Pause
     from prefect.flow_engine import run_flow
 
     with suppress(Abort, Pause):
