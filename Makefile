@@ -5,7 +5,7 @@ NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo up test slow check lint types bench lock node schema clean
+.PHONY: demo up test slow chaos check lint types bench lock node schema clean
 
 demo: $(READY)  ## run the main job on a hub of its own and show its result
 	$(BIN)/nexus-hub demo
@@ -18,6 +18,13 @@ test: $(READY) node  ## run all tests but the slow ones
 
 slow: $(READY) node  ## run the tests that take minutes each and that `make test` leaves out
 	$(BIN)/pytest -m slow
+
+SEED ?= $(shell date +%s)
+JOBS ?= 1500
+KILLS ?= 100
+
+chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=
+	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -q tests/faults/test_chaos.py
 
 check: lint types  ## lint, types and import rules
 

@@ -1,16 +1,19 @@
 """How long does a durable job take, against its own flow without any dispatch, and against Prefect's process worker?
 
-Three ways to run `get_current_time` of mcp-server-time as a job, one at a time, on one hub:
+Three ways to run `get_current_time` of mcp-server-time as a job, on one hub:
 
 - hub: from `POST /v1/jobs` until the API's watcher (`HubClient.watch`) shows the end;
-- floor: `await invoke_tool(job_id=...)` on a stored job in this process, which is warm, against the same Prefect;
-- process worker: the same flow from a deployment in a pool of type `process`, from creating the run until the watcher
-  shows the end.
+- floor: `await invoke_tool(job_id=...)` on a stored job in this process, which is warm: the same flow with the same
+  storage of results, clients of Prefect that stay open, the same Prefect;
+- process worker: the same flow from a deployment in a pool of type `process`, polled every second, from creating the
+  run until the watcher shows the end.
 
-Hub and floor take turns, so that what else the machine does meets both. Pauses of random length let the server finish
-the run before, and let submissions meet the worker's poll (once a second) at any point of its round.
+One at a time, hub and floor take turns; pauses of random length let the server finish the run before. Then so many at
+a time, again in turns, and what each process spent on a job of them. At the end what the hub costs while nothing
+happens, and whether the worker's memory grows.
 """
 
+import argparse
 import asyncio
 import os
 import random
@@ -18,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from benchmarks.processes import Processes, spent
 from benchmarks.report import machine, milliseconds, percentile, publish, table
 from deployments.serve import PREFECT_DEFAULTS
 from nexus_hub.client import HubClient
@@ -39,12 +43,15 @@ from nexus_hub.stack.parts import environment
 from tests.fixtures.hub import TIME_SERVER, Hub, running
 
 WARM_UPS, MEASURED, MEASURED_PROCESS = 5, 30, 5
+ROUNDS, AT_ONCE = 2, 8
+SETTLE_SECONDS = 5
+"""After a round the server goes on for a moment with what the round has left it."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.4, 1.4
 POOL = "benchmark-process"
 REQUEST = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"})
 STEPS = (
     ("stored until its run is created in Prefect", "created_at", "dispatched_at"),
-    ("until the flow claims it: the worker's poll, and Prefect's steps before the flow", "dispatched_at", "started_at"),
+    ("until the flow claims it: the worker's look, and Prefect's steps before the flow", "dispatched_at", "started_at"),
     ("until its end is recorded: limit, credentials, call, record", "started_at", "completed_at"),
 )
 OUTSIDE = "before it is stored, and after its end until the watcher asks again"
@@ -60,6 +67,14 @@ class Times:
     hub_jobs: list[UUID] = field(default_factory=list)
 
 
+@dataclass
+class Rate:
+    """Rounds of many jobs: jobs per second, and the CPU seconds of each process."""
+
+    per_second: list[float] = field(default_factory=list)
+    cpu: list[dict[str, float]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Bench:
     """What the ways to run a job need."""
@@ -67,6 +82,7 @@ class Bench:
     hub: Hub
     client: HubClient
     runtime: Runtime
+    asked: argparse.Namespace
 
 
 async def by_hub(bench: Bench) -> tuple[float, UUID]:
@@ -79,12 +95,14 @@ async def by_hub(bench: Bench) -> tuple[float, UUID]:
 
 async def by_floor(bench: Bench) -> float:
     """The flow alone, in this process; seconds."""
-    from flows.invoke import invoke_tool
+    from deployments.catalogue import DEPLOYED
+    from deployments.warm import prepared
 
+    flow: Any = prepared(next(one for one in DEPLOYED if one.entrypoint == "flows.invoke.invoke_tool"))
     # With a run noted the job counts as handed over, and the hub leaves it alone.
     job_id, _ = await submit(bench.runtime.database, OPERATOR, REQUEST, flow_run_id=uuid4())
     began = time.perf_counter()
-    await invoke_tool(job_id=job_id, attempt=1, return_state=True)
+    await flow(job_id=job_id, attempt=1, return_state=True)
     took = time.perf_counter() - began
     await _ended(bench, str(job_id))
     return took
@@ -100,7 +118,7 @@ async def by_process_worker(bench: Bench, deployment: UUID) -> float:
         parameters = {"job_id": str(job_id), "attempt": 1}
         run = await prefect.create_flow_run_from_deployment(deployment, parameters=parameters)
         async with bench.runtime.database.transaction() as transaction:
-            assert await transaction.run(JOBS["mark_dispatched"], id=job_id, attempt=1, flow_run_id=run.id)
+            assert await transaction.run(JOBS["mark_dispatched"], id=job_id, attempt=1, lost_runs=0, flow_run_id=run.id)
         await _ended(bench, str(job_id))
     return time.perf_counter() - began
 
@@ -126,6 +144,73 @@ async def _in_turns(bench: Bench, times: Times) -> None:
             times.hub_jobs.append(job_id)
 
 
+async def _round(way: Callable[[Bench], Awaitable[Any]], bench: Bench, jobs: int) -> float:
+    """So many jobs, some at a time; seconds."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one() -> None:
+        async with slots:
+            await way(bench)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(jobs)))
+    return time.perf_counter() - began
+
+
+async def _rates(bench: Bench, jobs: int) -> dict[str, Rate]:
+    """Rounds of so many jobs, in turns."""
+    rates = {"floor: the flow alone": Rate(), "hub": Rate()}
+    processes = Processes.of(bench.hub)
+    for _ in range(ROUNDS):
+        for (name, rate), way in zip(rates.items(), (by_floor, by_hub), strict=True):
+            before = processes.seconds()
+            took = await _round(way, bench, jobs)
+            await asyncio.sleep(SETTLE_SECONDS)
+            rate.per_second.append(jobs / took)
+            rate.cpu.append(spent(before, processes.seconds()))
+            sys.stderr.write(f"{name}: {rate.per_second[-1]:.2f} a second\n")
+    return rates
+
+
+def _rates_table(rates: dict[str, Rate], jobs: int) -> str:
+    low = sum(rates["floor: the flow alone"].per_second)
+    names = list(rates["hub"].cpu[0])
+    rows = [
+        [
+            way,
+            str(jobs * len(rate.cpu)),
+            f"{sum(rate.per_second) / len(rate.per_second):.2f}",
+            f"{sum(rate.per_second) / low:.2f}",
+            *(milliseconds(sum(cpu[name] for cpu in rate.cpu) / len(rate.cpu) / jobs) for name in names),
+        ]
+        for way, rate in rates.items()
+    ]
+    return table(["way", "jobs", "jobs/s", "of the floor's", *(f"CPU per job: {name}" for name in names)], rows)
+
+
+async def _idle(bench: Bench) -> str:
+    """What worker and API cost while nothing happens."""
+    processes = Processes.of(bench.hub)
+    await asyncio.sleep(SETTLE_SECONDS)
+    before = processes.seconds()
+    await asyncio.sleep(bench.asked.idle_seconds)
+    used = spent(before, processes.seconds())
+    shares = [[name, f"{used[name] / bench.asked.idle_seconds * 100:.2f} %"] for name in used]
+    both = (used["worker"] + used["api"]) / bench.asked.idle_seconds * 100
+    return table(["process", "of a core"], [*shares, ["worker and API together", f"{both:.2f} %"]])
+
+
+async def _memory(bench: Bench) -> str:
+    """The worker's memory over many jobs; what the first ones load is not a leak."""
+    processes, rows = Processes.of(bench.hub), []
+    part = max(bench.asked.memory_jobs // 4, 1)
+    for number in range(5):
+        rows.append([f"{number * part:,}", f"{processes.megabytes('worker'):.1f} MB"])
+        if number < 4:
+            await _round(by_hub, bench, part)
+    return table(["jobs", "the worker's memory"], rows)
+
+
 async def _process_worker(bench: Bench, times: Times) -> None:
     async with _process_pool(bench.hub) as deployment:
         await by_process_worker(bench, deployment)
@@ -140,8 +225,11 @@ async def _process_pool(hub: Hub) -> AsyncIterator[UUID]:
     made = hub.prefect_cli("work-pool", "create", POOL, "--type", "process")
     assert made.code == 0, made.err
     command = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    environment = os.environ | {"PREFECT_WORKER_QUERY_SECONDS": "1"}
     with tempfile.TemporaryDirectory() as directory, (Path(directory) / "log").open("wb") as log:
-        worker = await asyncio.create_subprocess_exec(*command, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
+        worker = await asyncio.create_subprocess_exec(
+            *command, cwd=directory, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
         try:
             yield await _deployed()
         finally:
@@ -179,7 +267,7 @@ async def _steps(bench: Bench, times: Times) -> list[list[str]]:
     return [[what, *(milliseconds(percentile(seconds, p)) for p in (50, 95))] for what, seconds in spent.items()]
 
 
-def _report(times: Times, steps: list[list[str]], on: str) -> str:
+def _latencies(times: Times) -> str:
     ways = {"floor: the flow alone": times.floor, "hub": times.hub, "Prefect's process worker": times.process}
     floor = [percentile(times.floor, p) for p in (50, 95)]
     rows = [
@@ -191,40 +279,54 @@ def _report(times: Times, steps: list[list[str]], on: str) -> str:
         ]
         for way, seconds in ways.items()
     ]
-    question = (__doc__ or "").strip()
-    head = ["way", "jobs", "p50", "p95", "p50 / floor's", "p95 / floor's"]
-    parts = [
-        f"# {question}",
-        table(head, rows),
+    return table(["way", "jobs", "p50", "p95", "p50 / floor's", "p95 / floor's"], rows)
+
+
+async def measured(hub: Hub, asked: argparse.Namespace) -> str:
+    """Measure all that is asked for; the report."""
+    from deployments.warm import clients
+    from tasks.context import use
+
+    on, times = machine(hub.app_url), Times()
+    async with HubClient(hub.url, hub.key) as client, opened(load(), "benchmark") as runtime, clients():
+        use(runtime)
+        bench = Bench(hub, client, runtime, asked)
+        await _in_turns(bench, times)
+        steps = await _steps(bench, times)
+        parts = [f"# {(__doc__ or '').strip()}", "One at a time:"]
+        rates = await _rates(bench, asked.jobs)
+        idle = (
+            [f"While nothing happens, for {asked.idle_seconds:g} s:", await _idle(bench)] if asked.idle_seconds else []
+        )
+        memory = ["Memory:", await _memory(bench)] if asked.memory_jobs else []
+        await _process_worker(bench, times)
+    parts += [
+        _latencies(times),
         "Where the hub's jobs spent their time, by their rows and this clock:",
         table(["step", "p50", "p95"], steps),
+        f"{AT_ONCE} at a time:",
+        _rates_table(rates, asked.jobs),
+        *idle,
+        *memory,
         on,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-async def measured(hub: Hub) -> str:
-    """Measure all three ways; the report."""
-    from tasks.context import use
-
-    on, times = machine(hub.app_url), Times()
-    async with HubClient(hub.url, hub.key) as client, opened(load(), "benchmark") as runtime:
-        use(runtime)
-        bench = Bench(hub, client, runtime)
-        await _in_turns(bench, times)
-        await _process_worker(bench, times)
-        return _report(times, await _steps(bench, times), on)
-
-
 def main() -> None:
     """Start a hub, measure, and stop it."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--jobs", type=int, default=100, help="jobs of a round; there are two rounds of each way")
+    options.add_argument("--idle-seconds", type=float, default=300, help="how long nothing happens; 0 leaves it out")
+    options.add_argument("--memory-jobs", type=int, default=2000, help="jobs over which memory is seen; 0: none")
+    asked = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(Path(directory)) as hub:
         added = hub.run("server", "add", "time", "--command", *TIME_SERVER)
         assert added.code == 0, added.err
         # Before Prefect is imported: this process becomes one of the hub's, as its worker is.
         os.environ.update(hub.environment)
         os.environ.update(PREFECT_DEFAULTS | environment(load(), Home(hub.home)))
-        publish("job_latency", asyncio.run(measured(hub)))
+        publish("job_latency", asyncio.run(measured(hub, asked)))
 
 
 if __name__ == "__main__":

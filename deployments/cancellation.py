@@ -1,4 +1,4 @@
-"""Hearing of flow runs that are cancelled in Prefect while they run here: by its events, and by asking now and then."""
+"""Finding flow runs that are cancelled in Prefect while they run here: by its events, and by asking now and then."""
 
 import asyncio
 import logging
@@ -8,40 +8,17 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
-from prefect.events.clients import get_events_subscriber
-from prefect.events.filters import EventFilter, EventNameFilter
 
 logger = logging.getLogger(__name__)
-EVENTS = ["prefect.flow-run.Cancelling", "prefect.flow-run.Cancelled"]
+EVENTS = ("prefect.flow-run.Cancelling", "prefect.flow-run.Cancelled")
 """The second comes alone where somebody sets the state itself."""
 POLL_SECONDS = 10.0
-RETRY_SECONDS = 2.0
 
 Cancel = Callable[[UUID], Awaitable[None]]
 
 
-async def watch(running: Callable[[], Collection[UUID]], cancel: Cancel) -> None:
-    """Call `cancel` for each running flow run that Prefect wants cancelled, until cancelled itself."""
-    async with asyncio.TaskGroup() as loops:
-        loops.create_task(_by_events(running, cancel))
-        loops.create_task(_by_asking(running, cancel))
-
-
-async def _by_events(running: Callable[[], Collection[UUID]], cancel: Cancel) -> None:
-    wanted = EventFilter(event=EventNameFilter(name=EVENTS))
-    while True:
-        try:
-            async with get_events_subscriber(filter=wanted) as events:
-                async for event in events:
-                    run_id = UUID(event.resource.id.removeprefix("prefect.flow-run."))
-                    if run_id in running():
-                        await cancel(run_id)
-        except Exception as error:  # whatever ends the subscription, it is made again
-            logger.info("the subscription to cancellations ended by %s", type(error).__name__)
-        await asyncio.sleep(RETRY_SECONDS)
-
-
-async def _by_asking(running: Callable[[], Collection[UUID]], cancel: Cancel) -> None:
+async def ask(running: Callable[[], Collection[UUID]], cancel: Cancel) -> None:
+    """Call `cancel` for each running flow run that Prefect wants cancelled, every few seconds, until cancelled."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         if not running():

@@ -24,13 +24,10 @@ HEARTBEAT_SECONDS = 5
 
 
 PREFECT_DEFAULTS = {
-    "PREFECT_WORKER_QUERY_SECONDS": "1",
-    "PREFECT_WORKER_PREFETCH_SECONDS": "0",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
 }
-"""Set before Prefect is imported, where the environment does not say otherwise. A prefetch would give a run that
-waits for a rate limit its slot back up to that much too early."""
+"""Set before Prefect is imported, where the environment does not say otherwise."""
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:

@@ -4,24 +4,33 @@ Prefect's server imports this module too (entry point `prefect.collections`), so
 """
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio.abc
+import httpx
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import get_current_settings
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
-from deployments import cancellation
-from deployments.catalogue import DEPLOYED, ENTRYPOINTS, WORKER_TYPE, Deployed
+from deployments.catalogue import WORKER_TYPE
 
 if TYPE_CHECKING:
+    from deployments.intake import Intake
+    from nexus_hub.db.listen import JobChange
     from nexus_hub.runtime import Runtime
 
-
+logger = logging.getLogger(__name__)
 HAND_BACK_SECONDS = 10
 """How long the jobs that are still running after the grace time have to be handed back."""
+CONNECT_SECONDS = 2
+"""Between two tries to reach Prefect when the worker starts."""
+POLL_JITTER = 1.5
+"""Polls come up to this much later than at their interval."""
 
 
 class NexusJobConfiguration(BaseJobConfiguration):
@@ -38,12 +47,12 @@ class NexusWorkerResult(BaseWorkerResult):
     """How a run left the worker; Prefect has its state already."""
 
 
-class Refused(Exception):
-    """A run that asks for something else than the hub's own flows."""
-
-
 class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerResult]):
-    """Runs the flows of `deployments.catalogue` in this process, and no other code."""
+    """Runs the flows of `deployments.catalogue` in this process, and no other code.
+
+    Prefect's base gives it its life: the pool, heartbeats, the poll. It looks for runs when the bell rings: for a job
+    that was handed to Prefect, a run that Prefect tells of, one that is due. The poll is the backstop of that.
+    """
 
     type = WORKER_TYPE
     job_configuration = NexusJobConfiguration
@@ -55,29 +64,61 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         super().__init__(*args, **kwargs)
         self._resources = AsyncExitStack()
         self._runtime: Runtime | None = None
-        self._running: dict[UUID, asyncio.Task[Any]] = {}
+        self._intake: Intake | None = None
         self._loops: list[asyncio.Task[None]] = []
-        self._draining = False
 
     async def setup(self) -> None:
-        """Open the runtime, which all runs of this worker share, then connect to Prefect."""
-        from nexus_hub.catalog.refresh import LookOut
+        """Open the runtime and Prefect's clients, which all runs of this worker share, then connect to Prefect."""
         from nexus_hub.runtime import opened
         from nexus_hub.settings import load
         from tasks.context import use
 
         self._runtime = await self._resources.enter_async_context(opened(load(), "worker"))
         use(self._runtime)
+        await self._connect()
         await super().setup()
-        watching = cancellation.watch(self._running.keys, self._cancel)
-        looking = LookOut(self._runtime.database, self._runtime.dispatcher).run()
-        self._loops = [asyncio.create_task(loop) for loop in (watching, looking)]
+        if self._runs_task_group is not None:
+            self._take_in(self._runtime, self._runs_task_group)
+        await self._see_limits()
+
+    async def _connect(self) -> None:
+        from deployments.warm import clients
+
+        while True:
+            try:
+                await self._resources.enter_async_context(clients())
+            except (RuntimeError, httpx.HTTPError) as error:
+                logger.warning("Prefect can't be used yet: %s", error)
+                await asyncio.sleep(CONNECT_SECONDS)
+            else:
+                return
+
+    def _take_in(self, runtime: "Runtime", group: anyio.abc.TaskGroup) -> None:
+        """Start all that finds flow runs, and what has become of them."""
+        from deployments import cancellation
+        from deployments.hearing import STARTABLE, hear
+        from deployments.intake import Intake
+        from nexus_hub.catalog.refresh import LookOut
+
+        intake = Intake(self.client, group, lambda: self._work_pool, sorted(self._work_queues), self._limit)
+        self._intake = intake
+        runtime.listeners.append(self._noticed)
+        told = dict.fromkeys(cancellation.EVENTS, self._cancel) | dict.fromkeys(STARTABLE, intake.appeared)
+        loops = (
+            hear(told),
+            cancellation.ask(intake.running.keys, self._cancel),
+            LookOut(runtime.database, runtime.dispatcher).run(),
+            intake.look_when_called(),
+        )
+        self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def teardown(self, *exc_info: Any) -> None:
         """Disconnect from Prefect, then close the runtime."""
         try:
             for loop in self._loops:
                 loop.cancel()
+            if self._intake is not None:
+                self._intake.bell.close()
             await super().teardown(*exc_info)
         finally:
             await self._resources.aclose()
@@ -88,69 +129,60 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         configuration: NexusJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> NexusWorkerResult:
-        """Run a flow in this process.
+        """Refuse: only `Worker.submit` comes here, which wants a command run; deployments have their own way in.
 
         Raises:
-            Refused: the run names another entrypoint or a command.
+            RuntimeError: always.
         """
-        deployed = await self._allowed(flow_run, configuration)
-        if task_status is not None:
-            task_status.started(_identifier(flow_run))
-        task = asyncio.create_task(_execute(deployed, flow_run))
-        self._running[flow_run.id] = task
-        try:
-            await task
-        finally:
-            self._running.pop(flow_run.id, None)
-        return NexusWorkerResult(status_code=0, identifier=str(flow_run.id))
+        raise RuntimeError("a worker of type nexus runs the hub's deployments only")
 
-    async def _allowed(self, flow_run: FlowRun, configuration: NexusJobConfiguration) -> Deployed:
-        if configuration.command not in (None, configuration._base_flow_run_command()):
-            raise Refused("a worker of type nexus runs no commands")
-        if flow_run.deployment_id is None:
-            raise Refused("a worker of type nexus runs deployments only")
-        deployment = await self.client.read_deployment(flow_run.deployment_id)
-        if deployment.entrypoint not in ENTRYPOINTS or deployment.pull_steps:
-            raise Refused("this entrypoint is not on the worker's list")
-        return next(one for one in DEPLOYED if one.entrypoint == deployment.entrypoint)
+    async def sync_with_backend(self) -> None:
+        """Send a heartbeat, and see what is new of the pool."""
+        await super().sync_with_backend()
+        await self._see_limits()
+
+    async def _see_limits(self) -> None:
+        """Whether a limit may hold runs back, so that each end of a run makes room for another."""
+        if self._intake is not None and self._work_pool is not None:
+            queues = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
+            limits = [self._work_pool.concurrency_limit, *(queue.concurrency_limit for queue in queues)]
+            self._intake.limited = any(limit is not None for limit in limits)
+            if self._intake.limited:
+                self._intake.bell.ring()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take what is due, unless this worker is about to end."""
-        return [] if self._draining else await super().get_and_submit_flow_runs()
+        """Take what is due, and see what will be before the next poll."""
+        self._last_polled_time = datetime.now(UTC)
+        if self._intake is None:
+            return []
+        return await self._intake.look(get_current_settings().worker.query_seconds * POLL_JITTER)
+
+    def _noticed(self, change: "JobChange | None") -> None:
+        """A job that waits has a run if it has changed since it was stored; None: changes may have been missed."""
+        if self._intake is not None and (change is None or (change.status == "pending" and change.version > 1)):
+            self._intake.bell.ring()
 
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing more and wait for what runs, at most the grace time; then hand the jobs of it back."""
-        self._draining = True
-        if await self._ended(grace_seconds) and self._runtime is not None:
+        if self._intake is None or self._runtime is None:
+            return
+        self._intake.closed = True
+        if await self._ended(self._intake, grace_seconds):
             self._runtime.execution.leave()
-            await self._ended(HAND_BACK_SECONDS)
+            await self._ended(self._intake, HAND_BACK_SECONDS)
 
-    async def _ended(self, seconds: float) -> bool:
+    async def _ended(self, intake: "Intake", seconds: float) -> bool:
         """Wait for what runs; whether something still does."""
-        if not self._running:
+        if not intake.running:
             return False
-        _, running = await asyncio.wait(list(self._running.values()), timeout=seconds)
+        _, running = await asyncio.wait(list(intake.running.values()), timeout=seconds)
         return bool(running)
 
     async def _cancel(self, flow_run_id: UUID) -> None:
-        """Cancelled in Prefect: end its jobs as cancelled, which ends their calls and then the run."""
+        """Cancelled in Prefect: if it runs here, end its jobs as cancelled, which ends their calls and then the run."""
         from nexus_hub.errors import DatabaseUnavailable
         from nexus_hub.jobs.store import cancel_flow_run
 
-        if self._runtime is not None:
+        if self._runtime is not None and self._intake is not None and flow_run_id in self._intake.running:
             with suppress(DatabaseUnavailable):  # it is asked for again
                 await cancel_flow_run(self._runtime.database, flow_run_id)
-
-
-def _identifier(flow_run: FlowRun) -> int:
-    """Prefect wants something true to note as the run's infrastructure; the worker's pid would name all runs alike."""
-    return flow_run.id.int % 2**31 or 1
-
-
-async def _execute(deployed: Deployed, flow_run: FlowRun) -> None:
-    """Run a flow. How one ends that waits, or that Prefect stops, is a signal, which must not reach the other runs."""
-    from prefect.exceptions import Abort, Pause
-    from prefect.flow_engine import run_flow
-
-    with suppress(Abort, Pause):
-        await run_flow(deployed.flow(), flow_run=flow_run, return_type="state")  # type: ignore[misc]

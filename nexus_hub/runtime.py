@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nexus_hub.catalog.refresh import Refresher
 from nexus_hub.db.listen import JobChange, listen
@@ -47,6 +47,8 @@ class Runtime:
     rotation: Rotation
     changes: Changes
     cleanup: Cleanup
+    listeners: list[Callable[[JobChange | None], None]] = field(default_factory=list)
+    """Told of every change of a job; None: some may have been missed."""
 
     def notice(self, change: JobChange | None) -> None:
         """Hand a change on, and stop the work on a job that ended elsewhere.
@@ -56,6 +58,8 @@ class Runtime:
         self.changes.notice(change)
         if change is not None and change.status in {"cancelled", "failed"}:
             self.execution.lose(change.job_id)
+        for listener in self.listeners:
+            listener(change)
 
     async def watch(self) -> None:
         """Listen for changes until cancelled."""

@@ -147,19 +147,30 @@ CREATE FUNCTION public.nexus_job_before_write() RETURNS trigger
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $_$
 DECLARE
-    v_beat job_results;
+    v_old job_results;
+    v_new job_results;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF OLD.status IN ('completed', 'failed', 'cancelled') THEN
             RAISE EXCEPTION 'Job % has ended as %; what has ended does not change.', OLD.id, OLD.status
                 USING ERRCODE = 'NX001';
         END IF;
-        v_beat := OLD;
-        v_beat.heartbeat_at := NEW.heartbeat_at;
-        v_beat.lease_expires_at := NEW.lease_expires_at;
-        v_beat.sent_at := NEW.sent_at;
-        -- *= compares images: it also takes columns of types without an equality.
-        NEW.version := CASE WHEN NEW *= v_beat THEN OLD.version ELSE OLD.version + 1 END;
+        v_old := OLD;
+        v_old.heartbeat_at := NEW.heartbeat_at;
+        v_old.lease_expires_at := NEW.lease_expires_at;
+        v_old.sent_at := NEW.sent_at;
+        v_old.lost_flow_run_id := NEW.lost_flow_run_id;
+        v_old.params := NULL;
+        v_old.result := NULL;
+        v_new := NEW;
+        v_new.params := NULL;
+        v_new.result := NULL;
+        -- *<> compares images: it also takes columns of types without an equality.
+        IF v_new *<> v_old THEN
+            NEW.version := OLD.version + 1;
+        ELSIF NEW.status = 'running' THEN
+            RETURN NEW;
+        END IF;
     END IF;
 
     IF NEW.server_ref_id IS NOT NULL AND NEW.server_ref_id IS DISTINCT FROM OLD.server_ref_id THEN
@@ -190,6 +201,76 @@ BEGIN
     RETURN NEW;
 END
 $_$;
+
+-- Name: nexus_job_check_move(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_job_check_move() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_move    text := OLD.status || ' -> ' || NEW.status;
+    v_step    integer := NEW.attempt - OLD.attempt;
+    v_steps   integer[] := '{0}';
+    v_refusal text;
+BEGIN
+    CASE v_move
+        WHEN 'pending -> pending' THEN
+            -- The flow run of the attempt was lost.
+            IF OLD.flow_run_id IS NOT NULL AND NEW.flow_run_id IS NULL THEN
+                v_steps := '{0,1}';
+            END IF;
+        WHEN 'pending -> running' THEN
+            IF NEW.claim_id IS NOT NULL THEN
+                v_steps := '{1}';
+            ELSIF NEW.job_type NOT IN ('tool_invoke', 'resource_fetch', 'prompt_execute') THEN
+                v_steps := '{0,1}';
+            END IF;
+        WHEN 'pending -> failed' THEN
+            IF OLD.flow_run_id IS NOT NULL THEN
+                v_steps := '{0,1}';
+            END IF;
+        WHEN 'pending -> completed' THEN
+            -- Other programs may skip running; once a job was started, only who is at it can have its result.
+            IF OLD.started_at IS NOT NULL THEN
+                v_refusal := 'it was put back after it had started, and can go to running, failed or cancelled';
+            END IF;
+        WHEN 'running -> pending' THEN
+            IF NEW.attempt >= NEW.max_attempts THEN
+                v_refusal := 'no attempt is left, and it can go to completed, failed or cancelled';
+            ELSIF OLD.claim_id IS NOT NULL THEN
+                v_steps := '{-1,0}';  -- an attempt that a rate limit postponed does not count
+            END IF;
+        WHEN 'running -> running' THEN
+            IF NEW.claim_id IS DISTINCT FROM OLD.claim_id THEN
+                v_refusal := 'a claim is taken with pending -> running only, and kept until the job leaves running';
+            END IF;
+        ELSE
+            NULL;  -- running -> an end, pending -> cancelled; the rest breaks a constraint
+    END CASE;
+    IF v_refusal IS NULL AND NOT v_step = ANY (v_steps) THEN
+        v_refusal := format('attempt would go from %s to %s, and can change by %s%s', OLD.attempt, NEW.attempt,
+            array_to_string(v_steps, ' or '), CASE v_move WHEN 'pending -> running' THEN
+                CASE WHEN NEW.claim_id IS NULL THEN ' without a claim' ELSE ' with a claim' END END);
+    END IF;
+    IF v_refusal IS NOT NULL THEN
+        RAISE EXCEPTION 'Job %: % is refused: %.', OLD.id, v_move, v_refusal USING ERRCODE = 'NX002';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Name: nexus_job_count_payload(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_job_count_payload() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    NEW.version := OLD.version + 1;
+    RETURN NEW;
+END
+$$;
 
 -- Name: nexus_job_counts(); Type: FUNCTION; Schema: public; Owner: -
 
@@ -229,6 +310,31 @@ BEGIN
         v_rows[4]
     FROM job_results j
     WHERE j.status IN ('pending', 'running');
+END
+$$;
+
+-- Name: nexus_job_keep_request(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_job_keep_request() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_changed text;
+BEGIN
+    SELECT string_agg(o.key, ', ' ORDER BY o.key) INTO v_changed
+    FROM json_each_text(to_json(OLD)) o
+    JOIN json_each_text(to_json(NEW)) n USING (key)
+    WHERE o.key = ANY (TG_ARGV) AND n.value IS DISTINCT FROM o.value
+        -- What was derived of a server later on, by a migration or when it came to be known, names the same one.
+        AND NOT (o.key = 'server_type' AND OLD.server_type IS NULL)
+        AND NOT (o.key IN ('server_id', 'server_ref_id') AND OLD.server_ref_id IS NULL
+            AND coalesce(NEW.server_ref_id::text = lower(OLD.server_id), false));
+    IF v_changed IS NOT NULL THEN
+        RAISE EXCEPTION 'Job %: a change of % is refused: what was asked never changes; store another job.',
+            OLD.id, v_changed USING ERRCODE = 'NX002';
+    END IF;
+    RETURN NEW;
 END
 $$;
 
@@ -1011,6 +1117,10 @@ CREATE TRIGGER before_write BEFORE INSERT OR UPDATE OF server_type, server_ref_i
 
 CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON public.user_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_before_write();
 
+-- Name: job_results check_move; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER check_move BEFORE UPDATE OF status, attempt, claim_id ON public.job_results FOR EACH ROW EXECUTE FUNCTION public.nexus_job_check_move();
+
 -- Name: system_servers check_name; Type: TRIGGER; Schema: public; Owner: -
 
 CREATE TRIGGER check_name BEFORE INSERT OR UPDATE OF name ON public.system_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_check_name('system');
@@ -1018,6 +1128,14 @@ CREATE TRIGGER check_name BEFORE INSERT OR UPDATE OF name ON public.system_serve
 -- Name: user_servers check_name; Type: TRIGGER; Schema: public; Owner: -
 
 CREATE TRIGGER check_name BEFORE INSERT OR UPDATE OF name ON public.user_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_check_name('user');
+
+-- Name: job_results count_payload; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER count_payload BEFORE UPDATE OF params, result ON public.job_results FOR EACH ROW WHEN (((new.version = old.version) AND ((new.params IS DISTINCT FROM old.params) OR (new.result IS DISTINCT FROM old.result)))) EXECUTE FUNCTION public.nexus_job_count_payload();
+
+-- Name: job_results keep_request; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts ON public.job_results FOR EACH ROW WHEN (((old.job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text])) OR (new.job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text])))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts');
 
 -- Name: system_servers keep_state; Type: TRIGGER; Schema: public; Owner: -
 
@@ -1234,10 +1352,22 @@ REVOKE ALL ON FUNCTION public.nexus_job_after_write() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.nexus_job_before_write() FROM PUBLIC;
 
+-- Name: FUNCTION nexus_job_check_move(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_job_check_move() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_job_count_payload(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_job_count_payload() FROM PUBLIC;
+
 -- Name: FUNCTION nexus_job_counts(); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_job_counts() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.nexus_job_counts() TO nexus_app;
+
+-- Name: FUNCTION nexus_job_keep_request(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_job_keep_request() FROM PUBLIC;
 
 -- Name: FUNCTION nexus_name_words(p_name text); Type: ACL; Schema: public; Owner: -
 

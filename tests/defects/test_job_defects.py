@@ -136,9 +136,11 @@ async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
 async def test_defect_21_a_job_that_was_stored_and_never_started_is_started(
     seed: Connection, ours: Connection, sweep: Sweep, prefect: PlayedPrefect
 ) -> None:
-    for connection in (seed, ours):
-        connection.execute(STORE.encode())  # and the process dies before it triggers the job
-        connection.execute(b"UPDATE job_results SET created_at = now() - interval '1 minute'")
+    for connection in (seed, ours):  # and the process dies before it triggers the job
+        connection.execute(
+            b"INSERT INTO job_results (job_type, server_id, params, created_at) "
+            b"VALUES ('tool_invoke', 'github', '{}', now() - interval '1 minute')"
+        )
     assert count(seed, "SELECT FROM net.http_request_queue") == 0, "nothing in the seed looks for such a job"
     assert one(seed, "SELECT status FROM job_results") == {"status": "pending"}
 

@@ -154,7 +154,6 @@ def test_a_user_changes_nothing_else(app: psycopg.Connection[Any], statement: st
     [
         "INSERT INTO job_results (user_id, job_type, server_id) VALUES (%(other)s, 'tool_invoke', 'hub')",
         "INSERT INTO job_results (job_type, server_id) VALUES ('tool_invoke', 'hub')",
-        "UPDATE job_results SET user_id = %(other)s",
         "INSERT INTO user_servers (user_id, name) VALUES (%(other)s, 'mine')",
         "UPDATE user_servers SET user_id = %(other)s",
         "INSERT INTO system_servers (name, transport, config_encrypted, key_id, endpoint) "
@@ -166,6 +165,11 @@ def test_a_user_changes_nothing_else(app: psycopg.Connection[Any], statement: st
 def test_a_user_puts_nothing_under_another_name(app: psycopg.Connection[Any], statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege), acting(app, "user", ALICE):
         app.execute(statement.encode(), {"other": BOB})
+
+
+def test_a_user_gives_no_job_to_another(app: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.DatabaseError, match="what was asked never changes"), acting(app, "user", ALICE):
+        app.execute("UPDATE job_results SET user_id = %s", (BOB,))
 
 
 def test_a_user_stores_jobs_and_servers_and_removes_servers(app: psycopg.Connection[Any]) -> None:

@@ -14,6 +14,9 @@ from tests.fixtures.postgres import HubDatabase
 Connection = psycopg.Connection[dict[str, Any]]
 INSERT = b"INSERT INTO job_results (job_type, server_id, status) VALUES ('tool_invoke', %s, %s) RETURNING *"
 SEALED = b"x" * 40
+CLAIM: dict[str, Any] = {"status": "running", "attempt": 1, "claim_id": uuid4(), "lease_expires_at": "2100-01-01"}
+CLAIMING = "status = 'running', attempt = 1, claim_id = gen_random_uuid(), lease_expires_at = now()"
+CALLS = ("tool_invoke", "resource_fetch", "prompt_execute")
 
 
 @pytest.fixture
@@ -27,6 +30,28 @@ def job(owner: Connection, status: str = "pending", server_id: str = "hub") -> d
     row = owner.execute(INSERT, (server_id, status)).fetchone()
     assert row is not None
     return row
+
+
+def stored(owner: Connection, **columns: Any) -> dict[str, Any]:
+    row = {"job_type": "tool_invoke", "server_id": "hub"} | columns
+    places = ", ".join(f"%({name})s" for name in row)
+    found = owner.execute(
+        f"INSERT INTO job_results ({', '.join(row)}) VALUES ({places}) RETURNING *".encode(), row
+    ).fetchone()
+    assert found is not None
+    return found
+
+
+def refused(owner: Connection, job_id: UUID, assignments: str) -> str:
+    """What the database says to a change that it does not make."""
+    before = owner.execute("SELECT * FROM job_results").fetchall()
+    with pytest.raises(psycopg.DatabaseError) as raised:
+        update(owner, job_id, assignments)
+    assert raised.value.sqlstate == "NX002"
+    assert owner.execute("SELECT * FROM job_results").fetchall() == before
+    said = str(raised.value.diag.message_primary)
+    assert said.startswith(f"Job {job_id}: ")
+    return said.removeprefix(f"Job {job_id}: ")
 
 
 def update(owner: Connection, job_id: UUID, assignments: str) -> dict[str, Any]:
@@ -70,20 +95,14 @@ def test_an_ended_job_never_changes(owner: Connection, ended: str, assignment: s
 @pytest.mark.parametrize("ended", ["completed", "failed", "cancelled"])
 @pytest.mark.parametrize("before", ["pending", "running"])
 def test_an_end_gets_its_time_and_loses_the_claim(owner: Connection, before: str, ended: str) -> None:
-    row = job(owner, before)
-    if before == "running":
-        update(owner, row["id"], "claim_id = gen_random_uuid(), lease_expires_at = now()")
+    row = stored(owner, **CLAIM) if before == "running" else job(owner)
     row = update(owner, row["id"], f"status = '{ended}'")
     assert row["completed_at"] is not None
     assert (row["claim_id"], row["lease_expires_at"]) == (None, None)
 
 
 def test_a_claim_ends_with_the_way_back_to_pending(owner: Connection) -> None:
-    row = update(
-        owner,
-        job(owner)["id"],
-        "status = 'running', claim_id = gen_random_uuid(), lease_expires_at = now(), attempt = 1",
-    )
+    row = update(owner, job(owner)["id"], CLAIMING)
     assert row["claim_id"] is not None
     assert row["started_at"] is not None
     assert update(owner, row["id"], "status = 'pending'")["claim_id"] is None
@@ -93,7 +112,7 @@ def test_each_change_counts_the_version_up_and_is_told(owner: Connection, databa
     with psycopg.connect(database.app_url, autocommit=True) as listener:
         listener.execute("LISTEN nexus_jobs")
         row = job(owner)
-        update(owner, row["id"], "status = 'running', attempt = 1")
+        update(owner, row["id"], CLAIMING)
         update(owner, row["id"], "progress = '{\"progress\": 1}'")
         update(owner, row["id"], "progress = '{\"progress\": 2}', status = 'failed', error_code = repeat('é', 5000)")
         told = [json.loads(notice.payload) for notice in listener.notifies(timeout=10, stop_after=4)]
@@ -111,14 +130,21 @@ def test_each_change_counts_the_version_up_and_is_told(owner: Connection, databa
 
 @pytest.mark.parametrize("beat", ["heartbeat_at", "lease_expires_at", "sent_at"])
 def test_a_heartbeat_is_no_change(owner: Connection, database: HubDatabase, beat: str) -> None:
-    row = job(owner, "running")
-    update(owner, row["id"], "claim_id = gen_random_uuid(), lease_expires_at = now()")
+    row = stored(owner, **CLAIM)
     with psycopg.connect(database.app_url, autocommit=True) as listener:
         listener.execute("LISTEN nexus_jobs")
         beaten = update(owner, row["id"], f"{beat} = now() + interval '1 minute'")
         ended = update(owner, row["id"], "status = 'completed'")
         (told,) = [json.loads(notice.payload) for notice in listener.notifies(timeout=10, stop_after=1)]
-    assert (beaten["version"], ended["version"], told["version"]) == (2, 3, 3)
+    assert (beaten["version"], ended["version"], told["version"]) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("assignment", ["result = '[1]'", "params = '{\"a\": 1}'", "error_code = 'x'"])
+def test_each_change_that_somebody_may_see_is_a_new_version(owner: Connection, assignment: str) -> None:
+    row = stored(owner, job_type="cache_refresh", status="running")
+    assert update(owner, row["id"], f"heartbeat_at = now(), {assignment}")["version"] == 2
+    assert update(owner, row["id"], f"heartbeat_at = now(), {assignment}")["version"] == 2
+    assert update(owner, row["id"], f"status = 'pending', {assignment}")["version"] == 3
 
 
 def test_a_result_of_any_size_is_told_of(owner: Connection) -> None:
@@ -131,27 +157,160 @@ def test_a_result_of_any_size_is_told_of(owner: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "assignments",
+    "columns",
     [
-        "status = 'paused'",
-        "job_type = 'other'",
-        "params = '[]'",
-        "completed_at = now()",
-        "attempt = 4",
-        "attempt = -1",
-        "max_attempts = 21",
-        "timeout_seconds = 0",
-        "retry = 'never'",
-        "server_type = 'other'",
-        "status = 'running', claim_id = gen_random_uuid()",
-        "idempotency_key = repeat('x', 201)",
+        {"status": "paused"},
+        {"job_type": "other"},
+        {"params": "[]"},
+        {"completed_at": "2100-01-01"},
+        {"attempt": 4},
+        {"attempt": -1},
+        {"max_attempts": 21},
+        {"timeout_seconds": 0},
+        {"retry": "never"},
+        {"server_type": "other"},
+        {"status": "running", "claim_id": uuid4()},
+        {"idempotency_key": "x" * 201},
     ],
 )
-def test_a_bad_state_is_refused(owner: Connection, assignments: str) -> None:
+def test_a_bad_state_is_refused(owner: Connection, columns: dict[str, Any]) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        stored(owner, **columns)
+    assert owner.execute("SELECT FROM job_results").rowcount == 0
+
+
+@pytest.mark.parametrize("assignments", ["status = 'paused'", "completed_at = now()"])
+def test_a_change_to_a_bad_state_is_refused(owner: Connection, assignments: str) -> None:
     row = job(owner)
     with pytest.raises(psycopg.errors.CheckViolation):
         update(owner, row["id"], assignments)
     assert owner.execute("SELECT * FROM job_results").fetchall() == [row]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_a_job_that_nobody_started_can_end(owner: Connection, status: str) -> None:
+    assert update(owner, job(owner)["id"], f"status = '{status}'")["status"] == status
+
+
+def test_the_result_of_an_attempt_that_was_put_back_comes_too_late(owner: Connection) -> None:
+    row = stored(owner, **CLAIM)
+    update(owner, row["id"], "status = 'pending'")
+    assert refused(owner, row["id"], "status = 'completed', result = '1'") == (
+        "pending -> completed is refused: it was put back after it had started, "
+        "and can go to running, failed or cancelled."
+    )
+    assert update(owner, row["id"], "status = 'failed'")["status"] == "failed"
+
+
+def test_a_job_without_an_attempt_left_does_not_wait_for_one(owner: Connection) -> None:
+    row = stored(owner, **CLAIM | {"attempt": 3})
+    assert refused(owner, row["id"], "status = 'pending'") == (
+        "running -> pending is refused: no attempt is left, and it can go to completed, failed or cancelled."
+    )
+    assert update(owner, row["id"], "status = 'pending', attempt = 2")["attempt"] == 2
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+@pytest.mark.parametrize(
+    "assignments",
+    ["claim_id = gen_random_uuid(), lease_expires_at = now()", "claim_id = NULL, lease_expires_at = NULL"],
+)
+def test_a_claim_is_neither_changed_nor_taken_nor_dropped_while_a_job_runs(
+    owner: Connection, assignments: str, claimed: bool
+) -> None:
+    row = stored(owner, **CLAIM) if claimed else job(owner, "running")
+    if not claimed and "NULL" in assignments:
+        assert update(owner, row["id"], assignments) == row
+        return
+    assert refused(owner, row["id"], assignments) == (
+        "running -> running is refused: a claim is taken with pending -> running only, "
+        "and kept until the job leaves running."
+    )
+
+
+LOST_RUN = "flow_run_id = NULL, dispatched_at = NULL"
+STEPS: dict[str, tuple[dict[str, Any], str, set[int]]] = {
+    "a claim": ({}, "status = 'running', claim_id = gen_random_uuid(), lease_expires_at = now()", {1}),
+    "a start without a claim": ({}, "status = 'running'", {0}),
+    "a mirror's start": ({"job_type": "cache_refresh"}, "status = 'running'", {0, 1}),
+    "a wait": ({}, "status = 'pending'", {0}),
+    "a wait that keeps its flow run": ({"flow_run_id": uuid4()}, "status = 'pending'", {0}),
+    "a lost flow run": ({"flow_run_id": uuid4()}, f"status = 'pending', {LOST_RUN}", {0, 1}),
+    "a last lost flow run": ({"flow_run_id": uuid4()}, "status = 'failed'", {0, 1}),
+    "a failure without a flow run": ({}, "status = 'failed'", {0}),
+    "a cancellation": ({"flow_run_id": uuid4()}, "status = 'cancelled'", {0}),
+    "progress under a claim": (CLAIM, "status = 'running'", {0}),
+    "a claim given back": (CLAIM, "status = 'pending'", {-1, 0}),
+    "a start without a claim taken back": ({"status": "running"}, "status = 'pending'", {0}),
+    "a result": (CLAIM, "status = 'completed'", {0}),
+    "a failure": (CLAIM, "status = 'failed'", {0}),
+}
+
+
+@pytest.mark.parametrize("what", STEPS)
+def test_the_attempt_moves_only_with_a_claim_a_postponement_or_a_lost_run(owner: Connection, what: str) -> None:
+    columns, assignments, allowed = STEPS[what]
+    for step in range(-3, 4):
+        row = stored(owner, max_attempts=9, **columns | {"attempt": 4})
+        if step in allowed:
+            assert update(owner, row["id"], f"{assignments}, attempt = attempt + {step}")["attempt"] == 4 + step
+        else:
+            said = refused(owner, row["id"], f"{assignments}, attempt = attempt + {step}")
+            assert f"attempt would go from 4 to {4 + step}, and can change by {min(allowed)}" in said
+
+
+ANOTHER = {
+    "id": "gen_random_uuid()",
+    "user_id": "gen_random_uuid()",
+    "job_type": "'prompt_execute'",
+    "server_id": "'github'",
+    "server_ref_id": "gen_random_uuid()",
+    "server_type": "'user'",
+    "tool_name": "'other'",
+    "params": "'{\"a\": 1.00}'",
+    "params_escaped": "true",
+    "created_at": "now() + interval '1 s'",
+    "idempotency_key": "NULL",
+    "request_digest": "'other'",
+    "retry": "'always'",
+    "timeout_seconds": "NULL",
+    "max_attempts": "4",
+}
+
+
+@pytest.mark.parametrize("column", ANOTHER)
+@pytest.mark.parametrize("state", [{}, CLAIM], ids=["pending", "running"])
+def test_what_was_asked_never_changes(owner: Connection, column: str, state: dict[str, Any]) -> None:
+    asked = {"server_ref_id": uuid4(), "server_type": "system", "tool_name": "t", "params": '{"a": 1.0}'}
+    kept = {"idempotency_key": "k", "request_digest": "d", "timeout_seconds": 5}
+    row = stored(owner, **asked | kept | state | {"server_id": str(asked["server_ref_id"])})
+    said = refused(owner, row["id"], f"{column} = {ANOTHER[column]}, progress = '1'")
+    assert column in said.partition(" is refused: ")[0]
+    assert said.endswith("what was asked never changes; store another job.")
+
+
+@pytest.mark.parametrize("job_type", CALLS)
+def test_a_job_may_be_written_whole_as_it_is(owner: Connection, job_type: str) -> None:
+    row = stored(owner, job_type=job_type, params='{"a": 1}', user_id=uuid4(), server_id=str(uuid4()))
+    assert update(owner, row["id"], ", ".join(f"{column} = {column}" for column in ANOTHER)) == row
+
+
+def test_no_mirrored_row_becomes_a_job_and_none_a_mirrored_row(owner: Connection) -> None:
+    mirrored, called = stored(owner, job_type="cache_refresh"), job(owner)
+    assert refused(owner, mirrored["id"], "job_type = 'tool_invoke'").startswith("a change of job_type is refused")
+    assert refused(owner, called["id"], "job_type = 'cache_refresh'").startswith("a change of job_type is refused")
+    assert update(owner, mirrored["id"], "params = '{\"days\": 7}'")["params"] == {"days": 7}
+
+
+def test_what_is_derived_of_a_server_may_come_later(owner: Connection) -> None:
+    server = uuid4()
+    owner.execute("ALTER TABLE job_results DISABLE TRIGGER before_write")
+    row = job(owner, server_id=str(server).upper())
+    owner.execute("ALTER TABLE job_results ENABLE TRIGGER before_write")
+    assert row["server_ref_id"] is None
+    row = update(owner, row["id"], f"server_id = '{server}', server_ref_id = '{server}', server_type = 'system'")
+    assert (row["server_id"], row["server_ref_id"], row["server_type"]) == (str(server), server, "system")
+    assert "server_type" in refused(owner, row["id"], "server_type = 'user'")
 
 
 def test_an_idempotency_key_is_unique_for_one_user_and_for_the_operator(owner: Connection) -> None:

@@ -68,7 +68,11 @@ async def test_a_notice_says_what_the_change_comes_to(database: HubDatabase, hea
         )
         row = await cursor.fetchone()
         assert row
-        await connection.execute("UPDATE job_results SET status = 'running', attempt = 1 WHERE id = %s", row)
+        await connection.execute(
+            "UPDATE job_results SET status = 'running', attempt = 1, claim_id = gen_random_uuid(), "
+            "lease_expires_at = now() WHERE id = %s",
+            row,
+        )
         await connection.execute("UPDATE job_results SET progress = '{}' WHERE id = %s", row)
         await connection.execute("UPDATE job_results SET status = 'failed', error_code = 'x' WHERE id = %s", row)
     assert [await next_of(heard) for _ in range(4)] == [

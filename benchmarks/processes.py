@@ -1,0 +1,51 @@
+"""The CPU time and memory of a hub's processes, by their parts."""
+
+import json
+from dataclasses import dataclass
+
+import psutil
+
+from tests.fixtures.hub import Hub
+
+PARTS = ("worker", "api", "prefect", "postgres")
+OWN = "this process"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The process of each part of a hub, and this one."""
+
+    parts: dict[str, psutil.Process]
+
+    @classmethod
+    def of(cls, hub: Hub) -> "Processes":
+        """Those that run now."""
+        shown = json.loads(hub.run("status", "--json").out)["parts"]
+        found = {part["name"]: psutil.Process(part["pid"]) for part in shown if part["name"] in PARTS and part["pid"]}
+        return cls(found | {OWN: psutil.Process()})
+
+    def seconds(self) -> dict[str, float]:
+        """The CPU time of each so far. PostgreSQL's is that of its processes, those that ended included."""
+        return {name: _seconds(process, whole=name == "postgres") for name, process in self.parts.items()}
+
+    def megabytes(self, name: str) -> float:
+        """The resident memory of a part."""
+        return float(self.parts[name].memory_info().rss) / 2**20
+
+
+def spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """What was spent between two readings."""
+    return {name: after[name] - before[name] for name in before}
+
+
+def _seconds(process: psutil.Process, *, whole: bool) -> float:
+    times = process.cpu_times()
+    total = times.user + times.system
+    if whole:
+        total += times.children_user + times.children_system
+        for child in process.children(recursive=True):
+            try:
+                total += sum(child.cpu_times()[:2])
+            except psutil.NoSuchProcess:  # it is counted among those that ended from now on
+                continue
+    return float(total)

@@ -1,0 +1,185 @@
+"""How the worker takes flow runs: one look, Pending, and the flow runs here. Prefect is asked for nothing else."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import anyio.abc
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State, WorkPool
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.exceptions import Abort, ObjectNotFound, Pause
+from prefect.states import Crashed, Pending
+from prefect.utilities.engine import propose_state
+
+from deployments.bell import Bell
+from deployments.catalogue import Deployed
+from deployments.permits import Permits, Refused
+from deployments.warm import execute
+
+logger = logging.getLogger(__name__)
+TAKING_SECONDS = 2.0
+"""How long the next look waits for the last one's runs to count as taken."""
+BUSY_SECONDS = 0.1
+"""How long what is rung for gathers while other runs are at work, so that one look finds several."""
+PATIENCE_SECONDS = 0.2
+"""How long a run that Prefect tells of may be taken in another way before it is looked for."""
+LARGEST_LOOK = 200
+"""As many runs as Prefect gives in one answer."""
+
+
+@dataclass
+class Intake:
+    """Takes what is due in a pool, and runs it in the task group."""
+
+    client: PrefectClient
+    group: anyio.abc.TaskGroup
+    pool: Callable[[], WorkPool | None]
+    """None: it is not known yet."""
+    queues: list[str]
+    limit: int | None
+    """Of the runs that this process runs at once."""
+    bell: Bell = field(default_factory=Bell)
+    running: dict[UUID, "asyncio.Task[Any]"] = field(default_factory=dict)
+    closed: bool = False
+    """Nothing more is taken."""
+    limited: bool = False
+    """A limit of the pool or of a queue may hold runs back."""
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _permits: Permits = field(default_factory=Permits)
+    _left: bool = False
+    """More may be due than there was room for."""
+    _own: deque[UUID] = field(default_factory=lambda: deque(maxlen=1000))
+    """Runs that Prefect will tell of, and that need no look."""
+
+    async def look_when_called(self) -> None:
+        """Look each time the bell rings, until cancelled."""
+        while True:
+            await self.bell.wait()
+            if self.running:
+                await asyncio.sleep(BUSY_SECONDS)
+            try:
+                await self.look()
+            except Exception as error:  # whatever it is, the poll looks again
+                logger.info("a look for flow runs ended by %s", type(error).__name__)
+
+    async def appeared(self, flow_run_id: UUID) -> None:
+        """Prefect tells of a run that can be taken, or will be: most are a job's, whose notice rings at once."""
+        asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._ring_unless_own, flow_run_id)
+
+    def _ring_unless_own(self, flow_run_id: UUID) -> None:
+        if flow_run_id in self._own:
+            self._own.remove(flow_run_id)
+        elif self._looking.locked():
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._ring_unless_own, flow_run_id)
+        else:
+            self.bell.ring()
+
+    async def look(self, ahead: float = 0) -> list[FlowRun]:
+        """Take what is due; the bell will ring for what is due within the seconds ahead.
+
+        One look at a time, which ends once its runs count as taken: only those stand against the limits of pool and
+        queues, which a look before that would exceed.
+        """
+        async with self._looking:
+            self.bell.silence()
+            pool = self.pool()
+            room = LARGEST_LOOK if self.limit is None else min(self.limit - len(self.running), LARGEST_LOOK)
+            self._left = room <= 0
+            if self.closed or pool is None or self._left:
+                return []
+            now = datetime.now(UTC)
+            found = await self._found(pool, now + timedelta(seconds=ahead), room)
+            self._left = len(found) == room
+            due = [one for one in found if _due(one) <= now and one.id not in self.running]
+            for one in found:
+                if _due(one) > now:
+                    self.bell.ring_at(_due(one))
+            await self._begin(due, pool.base_job_template)
+            return due
+
+    async def _found(self, pool: WorkPool, before: datetime, room: int) -> list[FlowRun]:
+        asked = {"work_queue_names": self.queues, "scheduled_before": before.isoformat(), "limit": room}
+        try:
+            answer = await self.client.request(
+                "POST", "/work_pools/{name}/get_scheduled_flow_runs", path_params={"name": pool.name}, json=asked
+            )
+        except ObjectNotFound:
+            return []
+        return [one.flow_run for one in WorkerFlowRunResponse.model_validate_list(answer.json())]
+
+    async def _begin(self, due: list[FlowRun], template: dict[str, Any]) -> None:
+        decided = [asyncio.Event() for _ in due]
+        for flow_run, event in zip(due, decided, strict=True):
+            self.group.start_soon(self._carry_out, flow_run, template, event)
+        if due:
+            waiting = [asyncio.create_task(event.wait()) for event in decided]
+            _, undecided = await asyncio.wait(waiting, timeout=TAKING_SECONDS)
+            for task in undecided:
+                task.cancel()
+
+    async def _carry_out(self, flow_run: FlowRun, template: dict[str, Any], decided: asyncio.Event) -> None:
+        if task := asyncio.current_task():
+            self.running[flow_run.id] = task
+        self._own.append(flow_run.id)
+        try:
+            deployed = await self._permitted(flow_run, template)
+            if deployed is not None and await self._taken(flow_run):
+                decided.set()
+                self._wait_for(await execute(deployed, flow_run), flow_run.id)
+        except Refused as refusal:
+            await self._crash(flow_run, str(refusal))
+        except (Abort, Pause):  # signals, which must not reach the other runs
+            logger.info("Prefect took back the run %s", flow_run.id)
+        except Exception as error:  # its message may hold anything
+            logger.warning("the run %s ended by %s", flow_run.id, type(error).__name__)
+            await self._crash(flow_run, f"the worker met a {type(error).__name__}")
+        finally:
+            decided.set()
+            self.running.pop(flow_run.id, None)
+            if self._left or self.limited:
+                self.bell.ring()
+
+    async def _permitted(self, flow_run: FlowRun, template: dict[str, Any]) -> Deployed | None:
+        """What it may run; None if Prefect can't say now: it stays scheduled, and the poll finds it again."""
+        try:
+            return await self._permits.of(flow_run, self.client, template)
+        except httpx.HTTPError as error:
+            logger.info("the run %s is left for later: %s", flow_run.id, type(error).__name__)
+            return None
+
+    async def _taken(self, flow_run: FlowRun) -> bool:
+        """Whether the run is Pending and ours; one that waits for a slot of its deployment is not."""
+        try:
+            state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
+        except Pause:
+            return False
+        self._wait_for(state, flow_run.id)
+        return state.is_pending()
+
+    def _wait_for(self, state: State[Any], flow_run_id: UUID) -> None:
+        """Look again when the run is due that was put off."""
+        due = state.state_details.scheduled_time
+        if state.is_scheduled() and due is not None:
+            self._own.append(flow_run_id)
+            self.bell.ring_at(due)
+
+    async def _crash(self, flow_run: FlowRun, why: str) -> None:
+        """Tell Prefect that a run will not go on; if that fails too, the job's row decides."""
+        message = f"Flow run could not be executed: {why}"
+        try:
+            await propose_state(self.client, Crashed(message=message), flow_run_id=flow_run.id)
+        except (Abort, Pause):
+            return
+        except Exception as error:
+            logger.warning("the run %s could not be given up: %s", flow_run.id, type(error).__name__)
+
+
+def _due(flow_run: FlowRun) -> datetime:
+    return flow_run.next_scheduled_start_time or datetime.min.replace(tzinfo=UTC)
