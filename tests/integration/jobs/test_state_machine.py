@@ -119,9 +119,11 @@ class Jobs(RuleBasedStateMachine):
             self.bench.run(self._expire(job_id))
         self.bench.run(self._swept(job_id, write, sweep, swept_first))
 
-    @rule(job=JOBS, write=OF_OTHERS)
-    def another_program_writes(self, job: int, write: What) -> None:
-        self.bench.run(self._one(self.pick(job), write))
+    @rule(job=JOBS, before=st.sampled_from([[], *PUT_BACK]), write=OF_OTHERS)
+    def another_program_writes(self, job: int, before: list[What], write: What) -> None:
+        job_id = self.pick(job)
+        for what in (*before, write):
+            self.bench.run(self._one(job_id, what))
 
     @rule(job=JOBS, sweep=OF_PREFECT, meanwhile=st.one_of(st.sampled_from(PUT_BACK), st.lists(WRITES, max_size=3)))
     def prefect_takes_its_time(self, job: int, sweep: What, meanwhile: list[What]) -> None:
