@@ -12,7 +12,7 @@ from uuid import UUID
 
 from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, UpstreamUnavailable
 from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack
-from nexus_hub.jobs.execution import Execution, claims_of
+from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.known import Known
 from nexus_hub.jobs.store import JOBS, readable
 from nexus_hub.rate_limit.limiter import Limits
@@ -285,7 +285,7 @@ class Carrier:
             began, held = time.monotonic(), list(self._held.values())
             try:
                 async with asyncio.timeout(self._execution.heartbeat_seconds):
-                    renewed = await self._renew(held)
+                    renewed = await self._execution.renew(held)
                 renewed_at = began
                 lost = [attempt for attempt in held if attempt.claim_id not in renewed]
             except Exception as error:  # whatever it is, the leases go on running out
@@ -295,15 +295,6 @@ class Carrier:
                 lost = [attempt for attempt in held if attempt.repeatable and min(attempt.seconds, silent) > left]
             for attempt in lost:
                 attempt.lose()
-
-    async def _renew(self, held: list[Attempt]) -> set[UUID]:
-        if not held:
-            return set()
-        async with self._database.transaction() as transaction:
-            rows = await transaction.all(
-                JOBS["renew_leases"], lease_seconds=self._execution.lease_seconds, **claims_of(held)
-            )
-        return {row["claim_id"] for row in rows}
 
     async def _write_progress(self) -> None:
         while True:

@@ -153,7 +153,7 @@ class Execution:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self.heartbeat_seconds):
-                    renewed = await self._renew(attempt)
+                    renewed = await self.renew([attempt])
                 expires = began + self.lease_seconds
                 if not renewed:
                     attempt.lose()
@@ -162,9 +162,13 @@ class Execution:
             if attempt.repeatable and time.monotonic() + self.heartbeat_seconds > expires:
                 attempt.lose()
 
-    async def _renew(self, attempt: Attempt) -> int:
+    async def renew(self, attempts: list[Attempt]) -> set[UUID]:
+        """Renew the leases of these attempts; the claims that still hold."""
+        if not attempts:
+            return set()
         async with self.database.transaction() as transaction:
-            return await transaction.run(JOBS["renew_lease"], lease_seconds=self.lease_seconds, **attempt.claim)
+            rows = await transaction.all(JOBS["renew_leases"], lease_seconds=self.lease_seconds, **claims_of(attempts))
+        return _claims(rows)
 
     async def open(self, attempt: Attempt, known: Known | None = None) -> None:
         """Open the server's credentials and check the arguments of a job that plain SQL stored.

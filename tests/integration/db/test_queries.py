@@ -3,11 +3,13 @@
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+import nexus_hub
 from nexus_hub.db.queries import blocks, load, sql_root
 from tests.fixtures.postgres import MakeDatabase
 
@@ -61,3 +63,12 @@ def test_the_header_of_a_file_belongs_to_no_query() -> None:
         "a": b"SELECT 1;",
         "b": b"-- why\nSELECT 2;",
     }
+
+
+def test_every_query_that_is_asked_for_is_there() -> None:
+    package = Path(nexus_hub.__file__).parent
+    source = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    files = dict(re.findall(r'^([A-Z_]+) = load\("(\w+)"\)', source, re.MULTILINE))
+    found = re.findall(r'\b([A-Z_]+)\["(\w+)"\]', source)
+    asked = {(files[constant], name) for constant, name in found if constant in files}
+    assert asked <= set(QUERIES), asked - set(QUERIES)

@@ -45,7 +45,7 @@ ASKED = (
     *("id", "user_id", "job_type", "server_id", "server_ref_id", "server_type", "tool_name", "params"),
     *("params_escaped", "created_at", "idempotency_key", "request_digest", "retry", "timeout_seconds", "max_attempts"),
 )
-UNSEEN = {"heartbeat_at", "lease_expires_at", "sent_at", "version", "image", "expired"}
+UNSEEN = {"heartbeat_at", "lease_expires_at", "sent_at", "lost_flow_run_id", "version", "image", "expired"}
 
 ALIVE = 2
 """So many have not ended at any time: others come in their place."""
@@ -337,7 +337,8 @@ class Jobs(RuleBasedStateMachine):
         return Write(partial(run, attempt), partial(model, holder=holder))
 
     def _hand_over(self, state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:
-        runs = [run for (job_id, *_), run in self.bench.prefect.runs.items() if job_id == state.job]
+        started = self.bench.prefect.runs.items()
+        runs = [run for (job_id, attempt, _), run in started if (job_id, attempt) == (state.job, state.attempt + 1)]
         return job_model.hand_over(state, seen.get(state.job, state), runs)
 
 
