@@ -167,6 +167,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         if self._intake is None or self._runtime is None:
             return
         self._intake.closed = True
+        self._runtime.execution.close()
         if await self._ended(self._intake, grace_seconds):
             self._runtime.execution.leave()
             await self._ended(self._intake, HAND_BACK_SECONDS)

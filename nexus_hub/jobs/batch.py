@@ -147,14 +147,14 @@ class Carrier:
         began = time.monotonic()
         loops = [asyncio.create_task(loop) for loop in (self._beat(), self._write_progress())]
         try:
-            while not self._execution.leaving and await self._round():
+            while not self._execution.closing and await self._round():
                 pass
             if self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
             for task in (*loops, *self._tasks):
                 await stop(task)
-        self._carried.unfinished = self._execution.leaving
+        self._carried.unfinished = self._execution.closing
         self._carried.ended = await self._ended()
         self._carried.seconds = time.monotonic() - began
         return self._carried

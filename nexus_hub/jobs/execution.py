@@ -96,8 +96,10 @@ class Execution:
     progress_seconds: float = PROGRESS_SECONDS
     jitter: Callable[[], float] = random.random
     held: dict[UUID, Attempt] = field(default_factory=dict)
+    closing: bool = False
+    """Whether the process is about to stop: no batch takes more jobs."""
     leaving: bool = False
-    """Whether the process stops: nothing more is taken."""
+    """Whether the process stops: what is held is handed back."""
 
     def __post_init__(self) -> None:
         self._sent = Grouped(self._mark_sent)
@@ -134,9 +136,13 @@ class Execution:
                 await stop(loop)
             self.held.pop(attempt.id, None)
 
+    def close(self) -> None:
+        """Let no batch take more jobs, since the process is about to stop."""
+        self.closing = True
+
     def leave(self) -> None:
         """Stop the work on all jobs that are held here, since the process stops: they are handed back."""
-        self.leaving = True
+        self.closing = self.leaving = True
         for attempt in self.held.values():
             attempt.leave()
 

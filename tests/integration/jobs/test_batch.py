@@ -257,6 +257,22 @@ async def test_a_worker_that_stops_hands_back_what_may_be_repeated_and_takes_no_
     assert {row[3] for row in found} == {batch_id}, "the same run goes on with it"
 
 
+async def test_a_worker_that_is_about_to_stop_ends_what_it_has_taken_and_takes_no_more(
+    hub: Library, table: Table
+) -> None:
+    calls = [JobRequest("tool_invoke", "habits__wait", {"seconds": 1}) for _ in range(6)]
+    ids, batch_id = await stored(hub, calls)
+    working = asyncio.create_task(carrier(hub, batch_id, at_once=2).run())
+    async with asyncio.timeout(60):
+        while len(hub.execution.held) < 2:
+            await asyncio.sleep(0.01)
+    hub.execution.close()
+    carried = await working
+    assert carried.unfinished
+    statuses = [(await table.get(job_id, "status"))[0] for job_id in ids]
+    assert sorted(statuses) == ["completed"] * 2 + ["pending"] * 4
+
+
 async def test_a_lost_claim_writes_nothing(hub: Library, table: Table, tmp_path: Path) -> None:
     ids, batch_id = await stored(hub, [hang(tmp_path)])
     working = asyncio.create_task(carrier(hub, batch_id).run())

@@ -362,7 +362,7 @@ def test_no_order_of_writers_leads_out_of_the_model(bench: Bench) -> None:
         derandomize=True,
         deadline=None,
         stateful_step_count=40,
-        max_examples=25,
+        max_examples=40,
         suppress_health_check=[HealthCheck.too_slow],
     )
     run_state_machine_as_test(JobsOnBench, settings=examples)
