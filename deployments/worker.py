@@ -5,7 +5,8 @@ Prefect's server imports this module too (entry point `prefect.collections`), so
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -137,9 +138,10 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         raise RuntimeError("a worker of type nexus runs the hub's deployments only")
 
     async def sync_with_backend(self) -> None:
-        """Send a heartbeat, and see what is new of the pool."""
-        await super().sync_with_backend()
-        await self._see_limits()
+        """Send a heartbeat, and see what is new of the pool, unless Prefect is away."""
+        with _patience():
+            await super().sync_with_backend()
+            await self._see_limits()
 
     async def _see_limits(self) -> None:
         """Whether a limit may hold runs back, so that each end of a run makes room for another."""
@@ -151,11 +153,12 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
                 self._intake.bell.ring()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take what is due, and see what will be before the next poll."""
+        """Take what is due, and see what will be before the next poll, unless Prefect is away."""
         self._last_polled_time = datetime.now(UTC)
-        if self._intake is None:
-            return []
-        return await self._intake.look(get_current_settings().worker.query_seconds * POLL_JITTER)
+        if self._intake is not None:
+            with _patience():
+                return await self._intake.look(get_current_settings().worker.query_seconds * POLL_JITTER)
+        return []
 
     def _noticed(self, change: "JobChange | None") -> None:
         """A job that waits has a run if it has changed since it was stored; None: changes may have been missed."""
@@ -187,3 +190,14 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         if self._runtime is not None and self._intake is not None and flow_run_id in self._intake.running:
             with suppress(DatabaseUnavailable):  # it is asked for again
                 await cancel_flow_run(self._runtime.database, flow_run_id)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Get over the absence of Prefect: its own loops end the worker, with all that it runs, after a dozen failures."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            raise
+        logger.warning("Prefect does not answer (%s); it is asked again", type(error).__name__)

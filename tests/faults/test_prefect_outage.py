@@ -53,9 +53,11 @@ class Prefect:
 
 
 @pytest.fixture
-def apart(tmp_path: Path, postgres_admin_url: str, postgres_roles: None) -> Iterator[tuple[Hub, Prefect]]:
-    """A hub, and the Prefect that it uses."""
-    hub = Hub(tmp_path / "home", free_port(), free_port())
+def apart(
+    tmp_path: Path, postgres_admin_url: str, postgres_roles: None, request: pytest.FixtureRequest
+) -> Iterator[tuple[Hub, Prefect]]:
+    """A hub, with the variables that the test gives it, and the Prefect that it uses."""
+    hub = Hub(tmp_path / "home", free_port(), free_port(), dict(getattr(request, "param", {})))
     with ExitStack() as stack:
         variables = stack.enter_context(outside_postgres(postgres_admin_url))
         database = variables.pop("PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -119,7 +121,7 @@ def test_two_minutes_without_prefect_lose_nothing(
     meanwhile = hub.ended(ending, seconds=OUTAGE_SECONDS)
     assert (meanwhile["status"], meanwhile["attempt"]) == ("completed", 1)
     time.sleep(max(0, gone + OUTAGE_SECONDS - time.monotonic()))
-    assert worker.is_running(), "the worker ended during the outage"
+    assert hub.part("worker")["pid"] == worker.pid
 
     prefect.start()
     back = datetime.now(UTC)
@@ -135,3 +137,18 @@ def test_two_minutes_without_prefect_lose_nothing(
         jobs, ("completed", 1)
     )
     assert {name: run["state"]["name"] for name, run in runs.items()} == dict.fromkeys(runs, "Completed")
+
+
+@pytest.mark.parametrize("apart", [{"PREFECT_CLIENT_MAX_RETRIES": "1"}], indirect=True)
+def test_no_outage_is_too_long_for_the_worker_and_its_calls(apart: tuple[Hub, Prefect]) -> None:
+    """Prefect's client gives up sooner here, so that these two minutes have the failures of a quarter of an hour."""
+    hub, prefect = apart
+    worker = hub.part("worker")["pid"]
+    going = running_call(hub, OUTAGE_SECONDS + 30)
+    prefect.kill()
+    stored = str(hub.submit(CALL)["id"])
+    time.sleep(OUTAGE_SECONDS)
+    prefect.start()
+    ended = [hub.ended(job, seconds=180) for job in (going, stored)]
+    assert [(job["status"], job["attempt"]) for job in ended] == [("completed", 1)] * 2
+    assert hub.part("worker")["pid"] == worker
