@@ -149,8 +149,11 @@ def a_failure_has_its_reason(evidence: Evidence) -> Iterator[str]:
 
 
 def cancelled_is_what_was_asked_for(evidence: Evidence) -> Iterator[str]:
+    """By name, or with the flow run that carried it."""
+    runs = {one.cancelled_run for one in evidence.submissions} - {None}
     for one, row, _ in evidence.jobs:
-        if row["status"] == "cancelled" and not one.asked_to_cancel:
+        carried_by = {row["flow_run_id"], row["lost_flow_run_id"]}
+        if row["status"] == "cancelled" and not one.asked_to_cancel and not carried_by & runs:
             yield f"nobody cancelled {row}"
         if one.cancelled_by_api and row["status"] != "cancelled":
             yield f"the API said that it cancelled {row}"

@@ -30,6 +30,9 @@ class Submission:
     asked_to_cancel: bool = False
     """Whether anybody may have heard that the job is to be cancelled."""
 
+    cancelled_run: str | None = None
+    """The flow run that Prefect was asked to cancel, with all that it carries."""
+
     @property
     def id(self) -> str:
         return next(iter(self.ids))
@@ -117,6 +120,7 @@ class Driver:
                 run = await self._rows.flow_run(submission.id)
                 if run is not None:
                     submission.asked_to_cancel = True
+                    submission.cancelled_run = run
                     state = {"type": "CANCELLING", "name": "Cancelling"}
                     answer = await self._prefect.post(f"/flow_runs/{run}/set_state", json={"state": state})
                     submission.answers[f"Prefect {answer.status_code}"] += 1

@@ -10,25 +10,32 @@ import httpx
 
 from nexus_hub.dispatch import ENDED, FLOWS
 
+SHARED = "invoke-batch"
 PAGE = 200
 AGREES = {"completed": {"COMPLETED"}, "cancelled": {"CANCELLED"}, "failed": {"FAILED", "CRASHED"}}
 Runs = dict[str, list[dict[str, Any]]]
 
 
 async def read(prefect: httpx.AsyncClient) -> Runs:
-    """The flow runs by the id of their job, each list in the order of the attempts."""
+    """The flow runs by the id of their job, each list in the order of the attempts; shared ones by that of their batch."""
     found: Runs = {}
     offset = 0
     while True:
-        body = {"flows": {"name": {"any_": list(FLOWS.values())}}, "sort": "ID_DESC", "limit": PAGE, "offset": offset}
+        body = {
+            "flows": {"name": {"any_": [*FLOWS.values(), SHARED]}},
+            "sort": "ID_DESC",
+            "limit": PAGE,
+            "offset": offset,
+        }
         page = (await prefect.post("/flow_runs/filter", json=body)).raise_for_status().json()
         for run in page:
-            found.setdefault(run["parameters"].get("job_id"), []).append(run)
+            carried = run["parameters"]
+            found.setdefault(carried.get("job_id") or carried.get("batch_id"), []).append(run)
         if len(page) < PAGE:
             break
         offset += PAGE
     for runs in found.values():
-        runs.sort(key=lambda run: (run["parameters"]["attempt"], run["created"]))
+        runs.sort(key=lambda run: (run["parameters"].get("attempt", 0), run["created"]))
     return found
 
 
@@ -47,17 +54,25 @@ async def settled(prefect: httpx.AsyncClient, job_ids: Collection[str], seconds:
 
 
 def open_states(runs: Runs, job_ids: Collection[str]) -> Counter[str]:
-    """The states of those runs of these jobs that are not over in Prefect."""
-    states = (run["state_type"] for job_id in job_ids for run in runs.get(job_id, []))
+    """The states of those runs of these jobs that are not over in Prefect, and of the shared ones."""
+    states = (run["state_type"] for key, of_job in runs.items() for run in of_job if key in job_ids or is_shared(run))
     return Counter(state for state in states if state not in ENDED)
 
 
+def is_shared(run: dict[str, Any]) -> bool:
+    """Whether it carries a batch."""
+    return "batch_id" in run["parameters"]
+
+
 def disagreements(runs: Runs, statuses: dict[str, str], last_runs: dict[str, str | None]) -> Counter[str]:
-    """How the state of the run that a job's row names differs from the job's own status."""
-    states = {run["id"]: run["state_type"] for of_job in runs.values() for run in of_job}
+    """How the state of the run that a job's row names, and has for itself, differs from the job's own status."""
+    all_runs = {run["id"]: run for of_job in runs.values() for run in of_job}
+    states = {run_id: run["state_type"] for run_id, run in all_runs.items()}
     found: Counter[str] = Counter()
     for job_id, status in statuses.items():
         run = last_runs[job_id]
+        if run in all_runs and is_shared(all_runs[run]):
+            continue
         if run is not None and states.get(run) not in AGREES[status]:
             found[f"{status}, and Prefect says {states.get(run, 'nothing')}"] += 1
     return found
