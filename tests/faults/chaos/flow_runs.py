@@ -17,7 +17,7 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 async def read(prefect: httpx.AsyncClient) -> Runs:
-    """The flow runs by the id of their job, each list in the order of the attempts; shared ones by that of their batch."""
+    """The flow runs by the id of their job or batch, each list in the order of the attempts."""
     found: Runs = {}
     offset = 0
     while True:

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from tests.faults.chaos.checks import Evidence, by_freeze, overlaps
-from tests.faults.chaos.flow_runs import Runs, disagreements, open_states
+from tests.faults.chaos.flow_runs import Runs, disagreements, is_shared, open_states
 from tests.faults.chaos.plan import KINDS
 
 ANSWERS = {"POST 202", "DELETE 200", "DELETE 409"}
@@ -36,7 +36,11 @@ def lines(evidence: Evidence, runs: Runs, *, seed: int, seconds: float, tail: fl
     yield "overlapping executions", f"{len(found)}, of them by a frozen worker: {excused}"
     yield "from the last kill to the last end", f"{tail:.0f} s"
     statuses = {row["id"]: row["status"] for row in rows}
-    yield "flow runs", sum(len(of_job) for of_job in runs.values())
+    all_runs = [run for of_job in runs.values() for run in of_job]
+    yield "flow runs", len(all_runs)
+    shared = {run["id"] for run in all_runs if is_shared(run)}
+    yield "flow runs that many jobs shared", len(shared)
+    yield "jobs that ended in one of those", sum(row["flow_run_id"] in shared for row in rows)
     yield "flow runs of ended jobs still open in Prefect", _counted(open_states(runs, statuses).elements())
     named = {row["id"]: row["flow_run_id"] for row in rows}
     yield "last flow runs that disagree with their job", _counted(disagreements(runs, statuses, named).elements())
