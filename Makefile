@@ -14,7 +14,7 @@ up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
 
 test: $(READY) node  ## run all tests but the slow ones
-	$(BIN)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 slow: $(READY) node  ## run the tests that take minutes each and that `make test` leaves out
 	$(BIN)/pytest -m slow
