@@ -36,8 +36,10 @@ class Played(Dispatcher):
         self.away = False
         self.runtime: Runtime | None = None
 
-    async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
+    async def _create(self, flow: str, idempotency_key: str, wanted: dict[str, Any]) -> UUID:
+        parameters: dict[str, Any] = wanted["parameters"]
         assert self.runtime is not None
+        assert idempotency_key
         if self.away:
             raise PrefectUnavailable("Prefect is away.")
         self.started.append((flow, parameters))
