@@ -87,12 +87,12 @@ async def test_a_hundred_watchers_miss_no_end_of_two_hundred_jobs(
     users = [await served.user(f"user-{number}") for number in range(4)]
     owners = [chance.choice(users) for _ in range(JOBS)]
     jobs = {await served.stored(owner): (owner, token) for owner, token in owners}
-    async with AsyncExitStack() as stack, asyncio.timeout(90):
+    async with AsyncExitStack() as stack, asyncio.timeout(300):
         watchers = await watching(served, stack, jobs)
         told = [asyncio.create_task(watcher.watch()) for watcher in watchers]
         lives = (lived(served, job_id, owner, chance) for job_id, (owner, _) in jobs.items())
         cuts, *_ = await asyncio.gather(cut_twice(served), *lives)
-        await asyncio.wait(told, timeout=30)
+        await asyncio.wait(told, timeout=120)
         for task in told:
             task.cancel()
         await asyncio.wait(told)
