@@ -17,14 +17,14 @@ test: $(READY) node  ## run all tests but the slow ones
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 slow: $(READY) node  ## run the tests that take minutes each and that `make test` leaves out
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --timeout 1800
 
 SEED ?= $(shell date +%s)
 JOBS ?= 1500
 KILLS ?= 100
 
 chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=
-	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -q tests/faults/test_chaos.py
+	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
 
 check: lint types  ## lint, types and import rules
 
