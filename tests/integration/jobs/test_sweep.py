@@ -404,9 +404,9 @@ async def locked(table: Table) -> None:
 async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
     await table.add()
     prefect.gate = asyncio.Event()
-    first = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database)).round())
+    first = asyncio.create_task(Sweep(hub_database, prefect, Mirror(hub_database)).reconcile())
     await locked(table)
-    assert await Sweep(hub_database, prefect, Mirror(hub_database)).round() == Swept()
+    assert await Sweep(hub_database, prefect, Mirror(hub_database)).reconcile() == Swept()
     prefect.gate.set()
     assert (await first).handed_over == 1
     assert len(prefect.started) == 1
