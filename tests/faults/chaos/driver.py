@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -64,9 +64,15 @@ class Driver:
     async def drive(self, jobs: list[Planned]) -> list[Submission]:
         """Submit all jobs at their times, each until it is accepted, and cancel those that are to be cancelled."""
         submissions = [Submission(planned) for planned in jobs]
+        batches: dict[int, list[Submission]] = defaultdict(list)
         async with asyncio.TaskGroup() as tasks:
             for submission in submissions:
-                tasks.create_task(self._see_through(submission))
+                if submission.planned.batch is None:
+                    tasks.create_task(self._see_through(submission))
+                else:
+                    batches[submission.planned.batch].append(submission)
+            for batch in batches.values():
+                tasks.create_task(self._see_batch_through(batch))
         for client in self._clients.values():
             await client.aclose()
         return submissions
@@ -78,9 +84,19 @@ class Driver:
             await self._insert(submission)
         else:
             await asyncio.gather(*(self._submit(submission) for _ in range(1 + planned.twice)))
-        if planned.cancel is not None:
-            await asyncio.sleep(planned.cancel.after)
-            await (self._cancel(submission) if planned.cancel.by == "api" else self._cancel_run(submission))
+        await self._cancel_if_planned(submission)
+
+    async def _see_batch_through(self, batch: list[Submission]) -> None:
+        planned = batch[0].planned
+        await asyncio.sleep(planned.at)
+        await asyncio.gather(*(self._submit_batch(batch) for _ in range(1 + planned.twice)))
+        await asyncio.gather(*(self._cancel_if_planned(submission) for submission in batch))
+
+    async def _cancel_if_planned(self, submission: Submission) -> None:
+        cancel = submission.planned.cancel
+        if cancel is not None:
+            await asyncio.sleep(cancel.after)
+            await (self._cancel(submission) if cancel.by == "api" else self._cancel_run(submission))
 
     async def _submit(self, submission: Submission) -> None:
         client, body = self._clients[submission.planned.user], submission.planned.request()
@@ -90,6 +106,17 @@ class Driver:
                 submission.ids.add(answer.json()["id"])
                 return
             await self._pause(submission)
+
+    async def _submit_batch(self, batch: list[Submission]) -> None:
+        """What is answered counts for the first of them."""
+        client, body = self._clients[batch[0].planned.user], {"jobs": [one.planned.request() for one in batch]}
+        while True:
+            answer = await self._call(batch[0], client, "POST", "/v1/jobs:batch", body)
+            if answer is not None and answer.status_code == 202:
+                for submission, job_id in zip(batch, answer.json()["ids"], strict=True):
+                    submission.ids.add(job_id)
+                return
+            await self._pause(batch[0])
 
     async def _insert(self, submission: Submission) -> None:
         planned = submission.planned

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -64,13 +64,15 @@ class Planned:
     twice: bool = False
     """Whether the request is sent twice at once."""
     cancel: Cancel | None = None
+    batch: int | None = None
+    """Those with the same number are sent in one request."""
 
     @property
     def kind(self) -> Kind:
         return KINDS[self.kind_name]
 
     def request(self) -> dict[str, Any]:
-        """The body of `POST /v1/jobs`."""
+        """The body of `POST /v1/jobs`, or its part of a batch's."""
         arguments: dict[str, Any] = {"tag": self.tag, "seconds": self.seconds}
         name: Any = f"{self.kind.server}__{self.kind.name}"
         match self.kind.job_type:
@@ -94,7 +96,20 @@ class Planned:
 def jobs(seed: int, count: int, span: float) -> list[Planned]:
     """So many jobs, submitted within `span` seconds, in the order of their submission."""
     chance = random.Random(f"jobs {seed}")
-    return [_job(chance, number, count, span) for number in range(count)]
+    return list(_batched([_job(chance, number, count, span) for number in range(count)], random.Random(f"batches {seed}")))
+
+
+def _batched(jobs: list[Planned], chance: random.Random) -> Iterator[Planned]:
+    """Some that follow each other become a batch, which is sent when the first of them would have been."""
+    number, members, first, twice = 0, 0, jobs[0], False
+    for job in jobs:
+        if not members and chance.random() < 0.03:
+            number, members, first, twice = number + 1, chance.randint(5, 20), job, chance.random() < 0.3
+        if members:
+            members -= 1
+            yield replace(job, batch=number, at=first.at, user=USERS[0], sql_id=None, twice=twice)
+        else:
+            yield job
 
 
 def _job(chance: random.Random, number: int, count: int, span: float) -> Planned:

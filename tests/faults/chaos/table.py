@@ -23,6 +23,8 @@ def lines(evidence: Evidence, runs: Runs, *, seed: int, seconds: float, tail: fl
     yield "cuts (connections)", f"{len(cuts)} ({sum(one.count for one in cuts)})"
     yield "jobs", len(evidence.rows)
     yield "stored by plain SQL", sum(one.planned.sql_id is not None for one in evidence.submissions)
+    batches = [one.planned.batch for one in evidence.submissions if one.planned.batch is not None]
+    yield "submitted in batches (requests)", f"{len(batches)} ({len(set(batches))})"
     yield "ended as", _counted(row["status"] for row in rows)
     yield "failed with", _counted(row["error_code"] for row in rows if row["status"] == "failed")
     yield "rescued: completed in a later attempt", sum(_rescued(row) for row in rows)
