@@ -107,6 +107,11 @@ def test_the_limit_of_a_deployment_is_kept(rung: Hub) -> None:
         assert most_under_way(rung, [waits(rung, 0.5) for _ in range(4)]) == 1
 
 
+def test_the_limit_of_a_queue_is_kept(rung: Hub) -> None:
+    with limited(rung, "/work_pools/nexus/queues/default"):
+        assert most_under_way(rung, [waits(rung, 0.5) for _ in range(4)]) == 1
+
+
 def test_a_paused_pool_gives_nothing_until_it_goes_on(rung: Hub) -> None:
     with rung.prefect() as prefect:
         prefect.patch("/work_pools/nexus", json={"is_paused": True}).raise_for_status()

@@ -96,7 +96,8 @@ class Planned:
 def jobs(seed: int, count: int, span: float) -> list[Planned]:
     """So many jobs, submitted within `span` seconds, in the order of their submission."""
     chance = random.Random(f"jobs {seed}")
-    return list(_batched([_job(chance, number, count, span) for number in range(count)], random.Random(f"batches {seed}")))
+    drawn = [_job(chance, number, count, span) for number in range(count)]
+    return list(_batched(drawn, random.Random(f"batches {seed}")))
 
 
 def _batched(jobs: list[Planned], chance: random.Random) -> Iterator[Planned]:
