@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.library",
     "tests.fixtures.served",
     "tests.fixtures.hub",
+    "tests.fixtures.jobs",
 ]
 LONGEST_FIRST = ("faults", "acceptance", "docs", "flows", "defects")
 """Directories whose tests wait a lot: begun early, they wait while others compute."""

@@ -40,11 +40,6 @@ async def table(database: HubDatabase) -> AsyncIterator[Table]:
 
 
 @pytest.fixture
-def prefect() -> PlayedPrefect:
-    return PlayedPrefect()
-
-
-@pytest.fixture
 def sweep(library: Library, prefect: PlayedPrefect) -> Sweep:
     return Sweep(library.database, prefect, Mirror(library.database), lease_seconds=0)
 

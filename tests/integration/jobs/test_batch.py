@@ -1,14 +1,12 @@
 """Many jobs in one run, on a real database and real upstream servers; only Prefect's side is left out."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 
 from nexus_hub.errors import Conflict, InvalidArguments, NotFound
@@ -21,16 +19,9 @@ from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.upstream.config import HttpConfig
 from tests.fixtures.jobs import Table
 from tests.fixtures.library import Library
-from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import Serve, own_server
 
 ECHO = JobRequest("tool_invoke", "habits__echo", {"n": 1})
-
-
-@pytest.fixture
-async def table(database: HubDatabase) -> AsyncIterator[Table]:
-    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
-        yield Table(connection)
 
 
 @pytest.fixture

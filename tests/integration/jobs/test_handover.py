@@ -1,11 +1,9 @@
 """Handing over many jobs at once, on a real database; only Prefect's side is played."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database
@@ -16,18 +14,6 @@ from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.sweep import Sweep
 from nexus_hub.models import OPERATOR
 from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
-from tests.fixtures.postgres import HubDatabase
-
-
-@pytest.fixture
-async def table(database: HubDatabase) -> AsyncIterator[Table]:
-    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
-        yield Table(connection)
-
-
-@pytest.fixture
-def prefect() -> PlayedPrefect:
-    return PlayedPrefect()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The sweep on a real database; only Prefect's side is played."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,18 +16,6 @@ from nexus_hub.jobs.reconcile import BATCH, MOST_LOST_RUNS
 from nexus_hub.jobs.sweep import Sweep, Swept
 from nexus_hub.stopping import stop
 from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
-from tests.fixtures.postgres import HubDatabase
-
-
-@pytest.fixture
-async def table(database: HubDatabase) -> AsyncIterator[Table]:
-    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
-        yield Table(connection)
-
-
-@pytest.fixture
-def prefect() -> PlayedPrefect:
-    return PlayedPrefect()
 
 
 @pytest.fixture
