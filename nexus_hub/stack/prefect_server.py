@@ -18,6 +18,22 @@ from nexus_hub.stack.process import Command
 
 HOST = "127.0.0.1"
 
+POOL_SIZE = 20
+"""Connections that Prefect's server keeps. Of what it needs beyond its own default, 5, each is made anew for a moment,
+which costs more than the query that it is made for."""
+RETENTION_DAYS = 30
+TUNING = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(RETENTION_DAYS * 24 * 60 * 60),
+}
+"""Set where the environment does not say otherwise. Task runs and events are written by the batch instead of one by
+one, and flow runs go some time after their end, which none ever does by Prefect's defaults."""
+
 
 def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
     """The server with its UI, in one process, so that a kill leaves nothing of it.
@@ -31,7 +47,7 @@ def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
             "--app-dir", _packages(), "--host", HOST, "--port", str(settings.prefect_port),
             "--log-level", "warning", "--timeout-graceful-shutdown", "5",
         ),
-        env={**base, **server_environment(settings, home)},
+        env={**TUNING, **base, **server_environment(settings, home)},
         directory=home.path,
     )  # fmt: skip
     probe = probes.http(f"{settings.prefect_url}/health", auth=auth_string(settings, home))
@@ -52,6 +68,7 @@ def server_environment(settings: Settings, home: Home) -> dict[str, str]:
         "PREFECT_SERVER_API_AUTH_STRING": auth_string(settings, home),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database_url(settings, home),
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": str(POOL_SIZE),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_ENABLED": "true",
         "PREFECT_SERVER_UI_API_URL": settings.prefect_url,
