@@ -1,9 +1,9 @@
-"""How the worker takes flow runs: one look, Pending, and the flow runs here. Prefect is asked for nothing else."""
+"""How the worker takes flow runs: one look, and the flow runs here. Prefect is asked for little else."""
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,9 +19,9 @@ from prefect.states import Crashed, Pending
 from prefect.utilities.engine import propose_state
 
 from deployments.bell import Bell
-from deployments.catalogue import Deployed
-from deployments.permits import Permits, Refused
+from deployments.permits import Permit, Permits, Refused
 from deployments.warm import execute
+from nexus_hub.jobs.store import Right
 
 logger = logging.getLogger(__name__)
 TAKING_SECONDS = 2.0
@@ -45,6 +45,8 @@ class Intake:
     queues: list[str]
     limit: int | None
     """Of the runs that this process runs at once."""
+    take: Callable[[FlowRun], Awaitable[Right]]
+    """Takes a run, if it can be had without Prefect."""
     bell: Bell = field(default_factory=Bell)
     running: dict[UUID, "asyncio.Task[Any]"] = field(default_factory=dict)
     closed: bool = False
@@ -84,8 +86,8 @@ class Intake:
     async def look(self, ahead: float = 0) -> list[FlowRun]:
         """Take what is due; the bell will ring for what is due within the seconds ahead.
 
-        One look at a time, which ends once its runs count as taken: only those stand against the limits of pool and
-        queues, which a look before that would exceed.
+        One look at a time, which ends once its runs are Pending or Running: only those stand against the limits of pool
+        and queues, which a look before that would exceed.
         """
         async with self._looking:
             self.bell.silence()
@@ -129,10 +131,9 @@ class Intake:
             self.running[flow_run.id] = task
         self._own.append(flow_run.id)
         try:
-            deployed = await self._permitted(flow_run, template)
-            if deployed is not None and await self._taken(flow_run):
-                decided.set()
-                self._wait_for(await execute(deployed, flow_run), flow_run.id)
+            permit = await self._permitted(flow_run, template)
+            if permit is not None and await self._ours(flow_run, permit):
+                self._wait_for(await execute(permit.deployed, flow_run, decided.set), flow_run.id)
         except Refused as refusal:
             await self._crash(flow_run, str(refusal))
         except (Abort, Pause):  # signals, which must not reach the other runs
@@ -146,13 +147,18 @@ class Intake:
             if self._left or self.limited:
                 self.bell.ring()
 
-    async def _permitted(self, flow_run: FlowRun, template: dict[str, Any]) -> Deployed | None:
+    async def _permitted(self, flow_run: FlowRun, template: dict[str, Any]) -> Permit | None:
         """What it may run; None if Prefect can't say now: it stays scheduled, and the poll finds it again."""
         try:
             return await self._permits.of(flow_run, self.client, template)
         except httpx.HTTPError as error:
             logger.info("the run %s is left for later: %s", flow_run.id, type(error).__name__)
             return None
+
+    async def _ours(self, flow_run: FlowRun, permit: Permit) -> bool:
+        """Whether it is ours to run: by the row of a new job, which spares Prefect a state, or by the state Pending."""
+        right = Right.UNSAID if permit.limited else await self.take(flow_run)
+        return right is Right.OURS or (right is Right.UNSAID and await self._taken(flow_run))
 
     async def _taken(self, flow_run: FlowRun) -> bool:
         """Whether the run is Pending and ours; one that waits for a slot of its deployment is not."""

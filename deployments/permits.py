@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments.catalogue import DEPLOYED, Deployed
 
-KNOWN_SECONDS = 30.0
+KNOWN_SECONDS = 5.0
 """How long a permit holds without a look at its deployment; what runs under it is the hub's own flow in any case."""
 _BY_ENTRYPOINT = {deployed.entrypoint: deployed for deployed in DEPLOYED}
 
@@ -21,8 +21,12 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Permit:
+class Permit:
+    """What a run may run."""
+
     deployed: Deployed
+    limited: bool
+    """Its deployment has a limit of runs at once, whose slots Prefect gives out with the state Pending."""
     since: float
 
 
@@ -30,9 +34,9 @@ class Permits:
     """The deployments that were found to be the hub's own, each for a short time."""
 
     def __init__(self) -> None:
-        self._known: dict[UUID, _Permit] = {}
+        self._known: dict[UUID, Permit] = {}
 
-    async def of(self, flow_run: FlowRun, client: PrefectClient, template: dict[str, Any]) -> Deployed:
+    async def of(self, flow_run: FlowRun, client: PrefectClient, template: dict[str, Any]) -> Permit:
         """What a run of the pool with that job template may run.
 
         Raises:
@@ -44,12 +48,11 @@ class Permits:
             raise Refused("a worker of type nexus runs no commands")
         permit = self._known.get(flow_run.deployment_id)
         if permit is None or time.monotonic() - permit.since > KNOWN_SECONDS:
-            permit = _Permit(await _read(flow_run.deployment_id, client), time.monotonic())
-            self._known[flow_run.deployment_id] = permit
-        return permit.deployed
+            permit = self._known[flow_run.deployment_id] = await _read(flow_run.deployment_id, client)
+        return permit
 
 
-async def _read(deployment_id: UUID, client: PrefectClient) -> Deployed:
+async def _read(deployment_id: UUID, client: PrefectClient) -> Permit:
     try:
         deployment = await client.read_deployment(deployment_id)
     except ObjectNotFound:
@@ -59,7 +62,7 @@ async def _read(deployment_id: UUID, client: PrefectClient) -> Deployed:
     deployed = _BY_ENTRYPOINT.get(deployment.entrypoint or "")
     if deployed is None or deployment.pull_steps:
         raise Refused("this entrypoint is not on the worker's list")
-    return deployed
+    return Permit(deployed, deployment.global_concurrency_limit is not None, time.monotonic())
 
 
 def _template_command(template: dict[str, Any]) -> bool:

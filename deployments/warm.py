@@ -1,6 +1,6 @@
 """What keeps a process warm for flows: Prefect's clients stay open, and no run asks where results are stored."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -73,6 +73,16 @@ class Engine(AsyncFlowRunEngine[..., Any]):
     about 0.1 s and 0.2 s. A job can't be suspended in the midst of its call in any case: it goes on to its end.
     """
 
+    def __init__(self, *args: Any, begun: Callable[[], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begun = begun
+
+    async def begin_run(self) -> State[Any]:
+        """Begin, and say so."""
+        state = await super().begin_run()
+        self._begun()
+        return state
+
     @property
     def client(self) -> PrefectClient:
         """The client of this run; a flow that is tried again within its run takes the usual way."""
@@ -85,11 +95,12 @@ class Engine(AsyncFlowRunEngine[..., Any]):
         yield self._flow_run_suspension_request
 
 
-async def execute(deployed: Deployed, flow_run: FlowRun) -> State[Any]:
-    """Run a flow to its end, or until it waits for a time: how it stands then."""
+async def execute(deployed: Deployed, flow_run: FlowRun, begun: Callable[[], None]) -> State[Any]:
+    """Run a flow to its end, or until it waits for a time: how it stands then. `begun` is called once Prefect knows."""
     flow = prepared(deployed)
     arguments, named = parameters_to_args_kwargs(flow.fn, flow_run.parameters)
-    engine = Engine(flow=flow, flow_run=flow_run, parameters=get_call_parameters(flow.fn, arguments, named))
+    parameters = get_call_parameters(flow.fn, arguments, named)
+    engine = Engine(flow=flow, flow_run=flow_run, parameters=parameters, begun=begun)
     try:
         async with engine.start():
             while engine.is_running():

@@ -23,6 +23,7 @@ from deployments.catalogue import WORKER_TYPE
 if TYPE_CHECKING:
     from deployments.intake import Intake
     from nexus_hub.db.listen import JobChange
+    from nexus_hub.jobs.store import Right
     from nexus_hub.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,14 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         self._intake: Intake | None = None
         self._loops: list[asyncio.Task[None]] = []
 
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """The template of a pool for this worker, which has no variables.
+
+        Prefect's own would have its server check a schema of them for each run, an eighth of all that a run costs it.
+        """
+        return {}
+
     async def setup(self) -> None:
         """Open the runtime and Prefect's clients, which all runs of this worker share, then connect to Prefect."""
         from nexus_hub.runtime import opened
@@ -101,7 +110,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         from deployments.intake import Intake
         from nexus_hub.catalog.refresh import LookOut
 
-        intake = Intake(self.client, group, lambda: self._work_pool, sorted(self._work_queues), self._limit)
+        intake = Intake(self.client, group, lambda: self._work_pool, sorted(self._work_queues), self._limit, self._take)
         self._intake = intake
         runtime.listeners.append(self._noticed)
         told = dict.fromkeys(cancellation.EVENTS, self._cancel) | dict.fromkeys(STARTABLE, intake.appeared)
@@ -181,6 +190,20 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
             return False
         _, running = await asyncio.wait(list(intake.running.values()), timeout=seconds)
         return bool(running)
+
+    async def _take(self, flow_run: FlowRun) -> "Right":
+        """Take the run of a job by the job's row, if it can be had there."""
+        from nexus_hub.errors import DatabaseUnavailable
+        from nexus_hub.jobs.store import Right, take_run
+
+        carried = flow_run.parameters
+        if self._runtime is None or "job_id" not in carried:
+            return Right.UNSAID
+        try:
+            job_id, attempt = UUID(carried["job_id"]), int(carried["attempt"])
+            return await take_run(self._runtime.database, job_id, attempt, flow_run.id)
+        except (ValueError, TypeError, KeyError, DatabaseUnavailable):  # typed by a person, or nothing to be had
+            return Right.UNSAID
 
     async def _cancel(self, flow_run_id: UUID) -> None:
         """Cancelled in Prefect: if it runs here, end its jobs as cancelled, which ends their calls and then the run."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import Enum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,8 @@ from nexus_hub.models import JobStatus, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 
 JOBS = load("jobs")
+TAKEN_SECONDS = 15
+"""How long a worker that took a run may need to begin it, before others may."""
 Resolved = tuple[JobRequest, ServerRef, str | None]
 """What is asked for, of which server, and the server's own name of the tool or prompt."""
 
@@ -186,6 +189,25 @@ async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
     """End whatever a flow run carries and has not ended as cancelled; how many jobs that were."""
     async with database.transaction() as transaction:
         return await transaction.run(JOBS["cancel_flow_run"], flow_run_id=flow_run_id)
+
+
+class Right(Enum):
+    """Who may carry out the flow run of a job."""
+
+    OURS = "this process, and for a while nobody else"
+    OTHERS = "another process, which has said so a moment ago"
+    UNSAID = "whoever is the first to say so to Prefect"
+
+
+async def take_run(database: Database, job_id: UUID, attempt: int, flow_run_id: UUID) -> Right:
+    """Take the flow run of a job that has never begun, for `TAKEN_SECONDS`; of all who ask one gets `OURS`."""
+    run = {"id": job_id, "flow_run_id": flow_run_id}
+    async with database.transaction() as transaction:
+        if await transaction.run(JOBS["take_run"], **run, attempt=attempt):
+            return Right.OURS
+        # A statement of its own: it sees what another one committed while the first waited for it.
+        taken = await transaction.one(JOBS["run_was_taken"], **run, seconds=TAKEN_SECONDS)
+    return Right.UNSAID if taken is None else Right.OTHERS
 
 
 def parse_id(text: str) -> UUID:

@@ -66,6 +66,19 @@ WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1
 RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, params, params_escaped, attempt, max_attempts,
           timeout_seconds, retry, claim_id;
 
+-- name: take_run
+-- The flow run of a job that has never begun is that process's from now on.
+UPDATE job_results
+SET heartbeat_at = clock_timestamp()
+WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND flow_run_id = %(flow_run_id)s
+  AND started_at IS NULL AND heartbeat_at IS NULL AND available_at <= now();
+
+-- name: run_was_taken
+-- By another process, and not long ago.
+SELECT FROM job_results
+WHERE id = %(id)s AND status = 'pending' AND flow_run_id = %(flow_run_id)s AND started_at IS NULL
+  AND heartbeat_at > clock_timestamp() - make_interval(secs => %(seconds)s);
+
 -- name: batch_jobs
 -- What is left of a batch and due.
 SELECT id, server_id, user_id

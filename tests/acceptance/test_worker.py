@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from deployments.permits import KNOWN_SECONDS
 from tests.fixtures.hub import Hub, any_hub, until
 
 pytestmark = pytest.mark.stack
@@ -104,6 +106,7 @@ def test_the_limit_of_the_pool_is_kept(rung: Hub) -> None:
 
 def test_the_limit_of_a_deployment_is_kept(rung: Hub) -> None:
     with limited(rung, f"/deployments/{deployment(rung)}"):
+        time.sleep(KNOWN_SECONDS)
         assert most_under_way(rung, [waits(rung, 0.5) for _ in range(4)]) == 1
 
 

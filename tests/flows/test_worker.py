@@ -8,8 +8,13 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.intake import Intake
+from nexus_hub.jobs.store import Right
 
 NOWHERE = "http://127.0.0.1:1/api"
+
+
+async def unsaid(_: FlowRun) -> Right:
+    return Right.UNSAID
 
 
 async def test_a_run_that_cannot_be_taken_ends_no_other_and_may_come_again() -> None:
@@ -17,7 +22,7 @@ async def test_a_run_that_cannot_be_taken_ends_no_other_and_may_come_again() -> 
     async with PrefectClient(NOWHERE) as client, anyio.create_task_group() as runs:
         other = asyncio.Event()
         runs.start_soon(other.wait)
-        intake = Intake(client, runs, lambda: None, [], 1)
+        intake = Intake(client, runs, lambda: None, [], 1, unsaid)
         await intake._carry_out(run, {}, asyncio.Event())
         assert not runs.cancel_scope.cancel_called
         other.set()

@@ -1,5 +1,7 @@
 """Jobs as rows: pages, filters, and calls of tools with odd names."""
 
+import asyncio
+from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,8 +13,10 @@ from nexus_hub.errors import InvalidRequest, JobEnded, NotFound
 from nexus_hub.jobs import store
 from nexus_hub.jobs.attempt import Attempt
 from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.store import Right
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.upstream.requests import ToolCall
+from tests.fixtures.jobs import LONG_AGO, Table, ago
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
 
@@ -93,3 +97,29 @@ async def test_the_two_large_columns_are_not_listed(hub_database: Database) -> N
     await add(hub_database)
     (item,) = (await store.listed(hub_database, OPERATOR))["items"]
     assert not {"params", "result", "claim_id", "request_digest", "idempotency_key"} & item.keys()
+
+
+async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database) -> None:
+    run = uuid4()
+    job = await add(hub_database, flow_run_id=run)
+    rights = await asyncio.gather(*(store.take_run(hub_database, job, 1, run) for _ in range(12)))
+    assert Counter(rights) == {Right.OURS: 1, Right.OTHERS: 11}
+    assert (await store.get(hub_database, OPERATOR, job))["status"] == "pending"
+
+
+async def test_a_run_that_was_taken_and_not_begun_is_had_of_prefect(hub_database: Database, table: Table) -> None:
+    run = uuid4()
+    job = await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), heartbeat_at=ago(LONG_AGO))
+    assert await store.take_run(hub_database, job, 1, run) is Right.UNSAID
+
+
+async def test_only_the_run_of_a_new_job_is_had_without_prefect(hub_database: Database, table: Table) -> None:
+    run = uuid4()
+    handed_over = {"flow_run_id": run, "dispatched_at": ago(LONG_AGO)}
+    begun = await table.add(**handed_over, started_at=ago(LONG_AGO))
+    claimed = await table.running(flow_run_id=run)
+    later = await table.add(**handed_over, available_at=ago(-LONG_AGO))
+    new = await table.add(**handed_over)
+    asked = [(begun, 1, run), (claimed, 1, run), (later, 1, run), (new, 2, run), (new, 1, uuid4()), (uuid4(), 1, run)]
+    assert {await store.take_run(hub_database, *one) for one in asked} == {Right.UNSAID}
+    assert await store.take_run(hub_database, new, 1, run) is Right.OURS
