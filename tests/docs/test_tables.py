@@ -12,6 +12,7 @@ from nexus_hub import errors
 from nexus_hub.api.app import create_app
 from nexus_hub.cli.main import app
 from nexus_hub.settings import Settings
+from nexus_hub.stack.prefect_server import POOL_SIZE, TUNING
 from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.upstreams import ROOT
 
@@ -59,6 +60,12 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     )
     paths: dict[str, dict[str, object]] = create_app(settings).openapi()["paths"]
     return {(method.upper(), path) for path, methods in paths.items() for method in methods}
+
+
+def test_operations_lists_what_prefects_server_is_set_to() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    listed = {row[0].strip("`"): row[1].strip("`") for row in rows(page, "| setting | here | Prefect's default | why |")}
+    assert listed == {"PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": str(POOL_SIZE)} | TUNING
 
 
 def test_operations_lists_every_environment_variable_with_its_default() -> None:
