@@ -31,7 +31,7 @@ from tests.fixtures.upstreams import ROOT, free_port, start
 
 CLIENTS, SINGLES = 8, 48
 SIZES = (10, 100, 1000, 10_000)
-TURNS, TURN_SIZE = 10, 100
+TURNS, TURN_SIZE = 20, 100
 PER_REQUEST = 1000
 PARTS = ("postgres", "prefect", "api", "worker")
 LONGEST_SECONDS = 1800

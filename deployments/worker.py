@@ -192,17 +192,15 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
         return bool(running)
 
     async def _take(self, flow_run: FlowRun) -> "Right":
-        """Take the run of a job by the job's row, if it can be had there."""
+        """Take a run by the rows of what it carries, if it can be had there."""
         from nexus_hub.errors import DatabaseUnavailable
         from nexus_hub.jobs.store import Right, take_run
 
-        carried = flow_run.parameters
-        if self._runtime is None or "job_id" not in carried:
+        if self._runtime is None or not flow_run.parameters.keys() & {"job_id", "batch_id"}:
             return Right.UNSAID
         try:
-            job_id, attempt = UUID(carried["job_id"]), int(carried["attempt"])
-            return await take_run(self._runtime.database, job_id, attempt, flow_run.id)
-        except (ValueError, TypeError, KeyError, DatabaseUnavailable):  # typed by a person, or nothing to be had
+            return await take_run(self._runtime.database, flow_run.id)
+        except DatabaseUnavailable:
             return Right.UNSAID
 
     async def _cancel(self, flow_run_id: UUID) -> None:

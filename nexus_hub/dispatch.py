@@ -31,6 +31,8 @@ DEPLOYMENT = POOL = "nexus"
 LONGEST_NAME = 150
 PAGE = 200
 """As many flow runs as Prefect gives in one answer."""
+_IDS = {"enforce_parameter_schema": False}
+"""For parameters that are ids of the hub's own, of which the server need not check any against the form's schema."""
 _NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
 REFUSED = frozenset({400, 404, 409, 413, 422})
 """Statuses that speak of the one request; any other may be the same for all of them."""
@@ -80,13 +82,11 @@ class Dispatcher:
         """
         flow = FLOWS[job_type]
         key = f"{job_id}:{attempt}:{lost_runs}" if lost_runs else f"{job_id}:{attempt}"
-        # Ids of the hub's own: there is nothing in them that the server would have to check against the form's schema.
         body = {
             "name": f"{flow} {_printable(name)} {str(job_id)[:4]}",
             "parameters": {"job_id": str(job_id), "attempt": attempt},
-            "enforce_parameter_schema": False,
         }
-        return await self._create(flow, key, body)
+        return await self._create(flow, key, body | _IDS)
 
     async def start_batch(self, batch_id: UUID, jobs: int) -> UUID:
         """Create the flow run of a batch of so many jobs, once, under the idempotency key `batch:<id>`.
@@ -95,7 +95,8 @@ class Dispatcher:
             PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
         """
         name = f"{BATCH_FLOW} {jobs} jobs {str(batch_id)[:4]}"
-        return await self.start_run(BATCH_FLOW, name, {"batch_id": str(batch_id)}, idempotency_key=f"batch:{batch_id}")
+        body = {"name": name, "parameters": {"batch_id": str(batch_id)}} | _IDS
+        return await self._create(BATCH_FLOW, f"batch:{batch_id}", body)
 
     async def has_batches(self) -> None:
         """Make sure that batches can be started.

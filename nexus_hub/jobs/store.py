@@ -192,21 +192,20 @@ async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
 
 
 class Right(Enum):
-    """Who may carry out the flow run of a job."""
+    """Who may carry out a flow run that carries jobs."""
 
     OURS = "this process, and for a while nobody else"
     OTHERS = "another process, which has said so a moment ago"
     UNSAID = "whoever is the first to say so to Prefect"
 
 
-async def take_run(database: Database, job_id: UUID, attempt: int, flow_run_id: UUID) -> Right:
-    """Take the flow run of a job that has never begun, for `TAKEN_SECONDS`; of all who ask one gets `OURS`."""
-    run = {"id": job_id, "flow_run_id": flow_run_id}
+async def take_run(database: Database, flow_run_id: UUID) -> Right:
+    """Take a flow run whose jobs have never begun, for `TAKEN_SECONDS`; of all who ask one gets `OURS`."""
     async with database.transaction() as transaction:
-        if await transaction.run(JOBS["take_run"], **run, attempt=attempt):
+        if await transaction.run(JOBS["take_run"], flow_run_id=flow_run_id):
             return Right.OURS
         # A statement of its own: it sees what another one committed while the first waited for it.
-        taken = await transaction.one(JOBS["run_was_taken"], **run, seconds=TAKEN_SECONDS)
+        taken = await transaction.one(JOBS["run_was_taken"], flow_run_id=flow_run_id, seconds=TAKEN_SECONDS)
     return Right.UNSAID if taken is None else Right.OTHERS
 
 

@@ -67,17 +67,25 @@ RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, params, 
           timeout_seconds, retry, claim_id;
 
 -- name: take_run
--- The flow run of a job that has never begun is that process's from now on.
-UPDATE job_results
+-- A flow run whose jobs have never begun is that process's from now on, who says so in one of their rows.
+WITH first AS (
+    SELECT id
+    FROM job_results
+    WHERE flow_run_id = %(flow_run_id)s AND status = 'pending' AND available_at <= now()
+    ORDER BY id
+    LIMIT 1
+)
+UPDATE job_results AS job
 SET heartbeat_at = clock_timestamp()
-WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND flow_run_id = %(flow_run_id)s
-  AND started_at IS NULL AND heartbeat_at IS NULL AND available_at <= now();
+FROM first
+WHERE job.id = first.id AND job.flow_run_id = %(flow_run_id)s AND job.status = 'pending' AND job.heartbeat_at IS NULL
+  AND NOT EXISTS (SELECT FROM job_results WHERE flow_run_id = %(flow_run_id)s AND started_at IS NOT NULL);
 
 -- name: run_was_taken
--- By another process, and not long ago.
+-- By another process, and not long ago, and nothing of it has begun.
 SELECT FROM job_results
-WHERE id = %(id)s AND status = 'pending' AND flow_run_id = %(flow_run_id)s AND started_at IS NULL
-  AND heartbeat_at > clock_timestamp() - make_interval(secs => %(seconds)s);
+WHERE flow_run_id = %(flow_run_id)s
+HAVING bool_and(started_at IS NULL) AND max(heartbeat_at) > clock_timestamp() - make_interval(secs => %(seconds)s);
 
 -- name: batch_jobs
 -- What is left of a batch and due.

@@ -64,7 +64,9 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
 
 def test_operations_lists_what_prefects_server_is_set_to() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
-    listed = {row[0].strip("`"): row[1].strip("`") for row in rows(page, "| setting | here | Prefect's default | why |")}
+    listed = {
+        row[0].strip("`"): row[1].strip("`") for row in rows(page, "| setting | here | Prefect's default | why |")
+    }
     assert listed == {"PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": str(POOL_SIZE)} | TUNING
 
 

@@ -99,27 +99,32 @@ async def test_the_two_large_columns_are_not_listed(hub_database: Database) -> N
     assert not {"params", "result", "claim_id", "request_digest", "idempotency_key"} & item.keys()
 
 
-async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database) -> None:
-    run = uuid4()
+async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database, table: Table) -> None:
+    run, batch_run = uuid4(), uuid4()
     job = await add(hub_database, flow_run_id=run)
-    rights = await asyncio.gather(*(store.take_run(hub_database, job, 1, run) for _ in range(12)))
-    assert Counter(rights) == {Right.OURS: 1, Right.OTHERS: 11}
+    for _ in range(3):
+        await table.add(flow_run_id=batch_run, dispatched_at=ago(LONG_AGO), batch_id=uuid4())
+    for one in (run, batch_run):
+        rights = await asyncio.gather(*(store.take_run(hub_database, one) for _ in range(12)))
+        assert Counter(rights) == {Right.OURS: 1, Right.OTHERS: 11}
     assert (await store.get(hub_database, OPERATOR, job))["status"] == "pending"
 
 
 async def test_a_run_that_was_taken_and_not_begun_is_had_of_prefect(hub_database: Database, table: Table) -> None:
     run = uuid4()
-    job = await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), heartbeat_at=ago(LONG_AGO))
-    assert await store.take_run(hub_database, job, 1, run) is Right.UNSAID
+    await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), heartbeat_at=ago(LONG_AGO))
+    assert await store.take_run(hub_database, run) is Right.UNSAID
 
 
-async def test_only_the_run_of_a_new_job_is_had_without_prefect(hub_database: Database, table: Table) -> None:
-    run = uuid4()
-    handed_over = {"flow_run_id": run, "dispatched_at": ago(LONG_AGO)}
-    begun = await table.add(**handed_over, started_at=ago(LONG_AGO))
-    claimed = await table.running(flow_run_id=run)
-    later = await table.add(**handed_over, available_at=ago(-LONG_AGO))
-    new = await table.add(**handed_over)
-    asked = [(begun, 1, run), (claimed, 1, run), (later, 1, run), (new, 2, run), (new, 1, uuid4()), (uuid4(), 1, run)]
-    assert {await store.take_run(hub_database, *one) for one in asked} == {Right.UNSAID}
-    assert await store.take_run(hub_database, new, 1, run) is Right.OURS
+async def test_only_a_run_of_new_jobs_is_had_without_prefect(hub_database: Database, table: Table) -> None:
+    new, begun, later, claimed, mixed = (uuid4() for _ in range(5))
+    handed_over = {"dispatched_at": ago(LONG_AGO)}
+    await table.add(**handed_over, flow_run_id=new)
+    await table.add(**handed_over, flow_run_id=begun, started_at=ago(LONG_AGO))
+    await table.add(**handed_over, flow_run_id=later, available_at=ago(-LONG_AGO))
+    await table.running(flow_run_id=claimed, started_at=ago(LONG_AGO))
+    await table.add(**handed_over, flow_run_id=mixed)
+    await table.running(flow_run_id=mixed, started_at=ago(LONG_AGO))
+    for run in (begun, later, claimed, mixed, uuid4()):
+        assert await store.take_run(hub_database, run) is Right.UNSAID
+    assert await store.take_run(hub_database, new) is Right.OURS
