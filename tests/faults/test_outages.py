@@ -103,6 +103,22 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_takes_too_long(fragile: H
     fragile.back("worker", pid)
 
 
+def test_a_worker_that_is_told_to_stop_hands_back_the_rest_of_a_batch(fragile: Hub) -> None:
+    job = {"name": "habits__wait", "arguments": {"seconds": 4}, "retry": "always"}
+    with fragile.api() as api:
+        answer = api.post("/v1/jobs:batch", json={"jobs": [job] * 160})
+        ids: list[str] = answer.raise_for_status().json()["ids"]
+        until(lambda: any(api.get(f"/v1/jobs/{one}").json()["status"] == "running" for one in ids), 60, "a call")
+    pid: int = fragile.part("worker")["pid"]
+    psutil.Process(pid).terminate()
+    ended = [fragile.ended(one, seconds=120) for one in ids]
+    assert {(one["status"], one["attempt"]) for one in ended} == {("completed", 1)}
+    (run_id,) = {one["flow_run_id"] for one in ended}
+    run = fragile.flow_run(run_id)
+    assert (run["state"]["name"], run["run_count"]) == ("Completed", 2)
+    fragile.back("worker", pid)
+
+
 def endless_call(hub: Hub, folder: Path) -> str:
     """A call under way at its server, which touches a file in the folder when it is told of a cancellation."""
     job = hub.submit({"name": "habits__hang", "arguments": {"folder": str(folder)}})
