@@ -79,7 +79,8 @@ UPDATE job_results AS job
 SET heartbeat_at = clock_timestamp()
 FROM first
 WHERE job.id = first.id AND job.flow_run_id = %(flow_run_id)s AND job.status = 'pending' AND job.heartbeat_at IS NULL
-  AND NOT EXISTS (SELECT FROM job_results WHERE flow_run_id = %(flow_run_id)s AND started_at IS NOT NULL);
+  AND NOT EXISTS (SELECT FROM job_results
+                  WHERE flow_run_id = %(flow_run_id)s AND (started_at IS NOT NULL OR heartbeat_at IS NOT NULL));
 
 -- name: run_was_taken
 -- By another process, and not long ago, and nothing of it has begun.

@@ -1,6 +1,6 @@
 """The clean-up on a real database; only Prefect's side is played."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,9 +9,11 @@ import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database
-from nexus_hub.dispatch import Dispatcher, RunState
+from nexus_hub.dispatch import RunState
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.jobs.cleanup import CLEANUP, Cleanup
+from tests.fixtures import jobs
+from tests.fixtures.jobs import ago
 from tests.fixtures.postgres import HubDatabase
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -19,26 +21,17 @@ MIRRORS = ["cache_refresh", "key_rotation", "job_cleanup"]
 JOBS = ["tool_invoke", "resource_fetch", "prompt_execute"]
 
 
-class PlayedPrefect(Dispatcher):
-    """Knows of runs and deployments what it is told."""
+class PlayedPrefect(jobs.PlayedPrefect):
+    """Knows of deployments what it is told, too."""
 
     def __init__(self) -> None:
-        super().__init__("http://unused.invalid/api", None)
-        self.known: dict[UUID, RunState] = {}
+        super().__init__()
         self.lacks: list[str] = []
-        self.away = False
-
-    async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
-        self._answer()
-        return {run: self.known[run] for run in flow_run_ids if run in self.known}
 
     async def missing_deployments(self) -> list[str]:
-        self._answer()
-        return self.lacks
-
-    def _answer(self) -> None:
         if self.away:
             raise PrefectUnavailable("away")
+        return self.lacks
 
     def run(self, kind: str) -> UUID:
         """A flow run in a state of this type, for long."""
@@ -47,25 +40,14 @@ class PlayedPrefect(Dispatcher):
         return run
 
 
-class Table:
-    """`job_results` as its owner sees it."""
-
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self.connection = connection
+class Table(jobs.Table):
+    """`job_results` as its owner sees it, with jobs of any age."""
 
     async def add(self, age: timedelta = 2 * DAY, **columns: Any) -> UUID:
         """A job that was stored so long ago, and of which nothing was heard since."""
-        row = {"job_type": "tool_invoke", "server_id": "hub", "created_at": ago(age), "available_at": ago(age)}
+        row = {"server_id": "hub", "tool_name": None, "created_at": ago(age), "available_at": ago(age)}
         row |= {"started_at": ago(age)} if columns.get("status", "pending") != "pending" else {}
-        row |= columns
-        places = ", ".join(f"%({name})s" for name in row)
-        cursor = await self.connection.execute(
-            f"INSERT INTO job_results ({', '.join(row)}) VALUES ({places}) RETURNING id".encode(), row
-        )
-        found = await cursor.fetchone()
-        assert found is not None
-        job_id: UUID = found[0]
-        return job_id
+        return await super().add(**row | columns)
 
     async def ended(self, age: timedelta, status: str = "completed", **columns: Any) -> UUID:
         return await self.add(age, status=status, completed_at=ago(age), **columns)
@@ -84,14 +66,6 @@ class Table:
         cursor = await self.connection.execute("SELECT id FROM job_results")
         return {row[0] for row in await cursor.fetchall()}
 
-    async def get(self, job_id: UUID, *columns: str) -> tuple[Any, ...]:
-        cursor = await self.connection.execute(
-            f"SELECT {', '.join(columns)} FROM job_results WHERE id = %s".encode(), [job_id]
-        )
-        found = await cursor.fetchone()
-        assert found is not None
-        return tuple(found)
-
 
 class News(list[dict[str, Any]]):
     """What was told."""
@@ -100,14 +74,9 @@ class News(list[dict[str, Any]]):
         self.append(counts)
 
 
-def ago(span: timedelta) -> datetime:
-    return datetime.now(UTC) - span
-
-
 @pytest.fixture
-async def table(database: HubDatabase) -> AsyncIterator[Table]:
-    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
-        yield Table(connection)
+def table(owner: psycopg.AsyncConnection[Any]) -> Table:
+    return Table(owner)
 
 
 @pytest.fixture

@@ -128,3 +128,11 @@ async def test_only_a_run_of_new_jobs_is_had_without_prefect(hub_database: Datab
     for run in (begun, later, claimed, mixed, uuid4()):
         assert await store.take_run(hub_database, run) is Right.UNSAID
     assert await store.take_run(hub_database, new) is Right.OURS
+
+
+async def test_a_run_stays_taken_though_the_job_that_says_so_is_cancelled(hub_database: Database, table: Table) -> None:
+    run, batch = uuid4(), uuid4()
+    jobs = [await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), batch_id=batch) for _ in range(3)]
+    assert await store.take_run(hub_database, run) is Right.OURS
+    await store.cancel(hub_database, OPERATOR, min(jobs))
+    assert await store.take_run(hub_database, run) is Right.OTHERS
