@@ -16,7 +16,6 @@ import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
-from pydantic import Field
 
 from deployments.catalogue import WORKER_TYPE
 
@@ -39,17 +38,11 @@ class NexusJobConfiguration(BaseJobConfiguration):
     """A run's configuration: nothing of it can change what is executed."""
 
 
-class NexusVariables(BaseVariables):
-    """What can be set on the pool and on runs."""
-
-    command: str | None = Field(default=None, description="Not used: the worker runs no commands and refuses one.")
-
-
 class NexusWorkerResult(BaseWorkerResult):
     """How a run left the worker; Prefect has its state already."""
 
 
-class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerResult]):
+class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerResult]):
     """Runs the flows of `deployments.catalogue` in this process, and no other code.
 
     Prefect's base gives it its life: the pool, heartbeats, the poll. It looks for runs when the bell rings: for a job
@@ -58,7 +51,6 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, NexusVariables, NexusWorkerR
 
     type = WORKER_TYPE
     job_configuration = NexusJobConfiguration
-    job_configuration_variables = NexusVariables
     _description = "Runs nexus-hub's flows inside one warm process, with its connections kept open."
     _display_name = "nexus-hub"
 

@@ -16,8 +16,8 @@ pytest_plugins = [
 ]
 LONGEST_FIRST = ("faults", "acceptance", "docs", "flows", "defects")
 """Directories whose tests wait a lot: begun early, they wait while others compute."""
-
 SECONDS_TO_CLEAN_UP = 120
+"""How long a test that has run out of time has until its process is ended."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
