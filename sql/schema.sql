@@ -354,13 +354,15 @@ CREATE FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, 
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $$
-    WITH bucket AS (
-        SELECT extract(epoch FROM t.window_start + interval '61 seconds' - clock_timestamp()) AS leaves_in,
+    WITH instant AS MATERIALIZED (
+        SELECT clock_timestamp() - interval '61 seconds' AS oldest
+    ), bucket AS (
+        SELECT extract(epoch FROM t.window_start - i.oldest) AS leaves_in,
             sum(t.request_count) OVER (ORDER BY t.window_start, t.user_id) AS used_until,
             t.request_count
-        FROM rate_limit_tracking t
+        FROM instant i
+        JOIN rate_limit_tracking t ON t.window_start > i.oldest
         WHERE t.server_id = p_server_id
-            AND t.window_start > clock_timestamp() - interval '61 seconds'
             AND (p_whole_server OR t.user_id IS NOT DISTINCT FROM p_user_id)
     ), total AS (
         SELECT coalesce(sum(b.request_count), 0) AS used, coalesce(max(b.leaves_in), 0) AS reset_after FROM bucket b

@@ -63,6 +63,26 @@ async def test_of_300_attempts_of_three_users_a_limit_of_100_lets_100_through_in
         assert live <= 100, "no sliding minute holds more than the limit"
 
 
+def test_who_is_denied_waits_for_a_while_however_late_it_is(database: HubDatabase) -> None:
+    """The oldest call stops to count between two readings of the clock, if there are two; this clock jumps at each."""
+    with admin(database) as connection:
+        connection.execute("CREATE SCHEMA played")
+        connection.execute("CREATE SEQUENCE played.readings")
+        connection.execute(
+            "CREATE FUNCTION played.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
+            " $$ SELECT '2026-01-01 00:00:59.5Z'::timestamptz + nextval('played.readings') * interval '1 second' $$"
+        )
+        connection.execute(
+            "ALTER FUNCTION nexus_rate_limit_usage SET search_path = played, pg_catalog, public, pg_temp"
+        )
+        connection.execute(
+            "INSERT INTO rate_limit_tracking (server_id, window_start) VALUES ('srv', '2026-01-01 00:00:00Z')"
+        )
+        asked = "SELECT remaining, retry_after, reset_after FROM peek_rate_limit('srv', NULL, 1)"
+        assert connection.execute(asked).fetchone() == (0, 0.5, 0.5)
+        assert connection.execute(asked).fetchone() == (1, 0, 0)
+
+
 async def test_of_two_limits_the_stricter_wins(hub_database: Database) -> None:
     limiter, ann, bob, eve = Limiter(hub_database), uuid4(), uuid4(), uuid4()
     limits = Limits(5, 2)
