@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from nexus_hub.db.pool import Transaction
 from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, UpstreamUnavailable
 from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack
 from nexus_hub.jobs.execution import Execution
@@ -162,12 +163,13 @@ class Carrier:
     async def _round(self) -> bool:
         """Begin what may begin, or wait for a change; whether there may be more to do."""
         self._changed.clear()
+        must_look = not self._waiting and not self._tasks
+        if must_look and not await self._may_look():
+            return False
+        taken = self._waiting.take(self._free())
         try:
-            if not self._waiting and not self._tasks and not await self._look():
-                return False
-            if taken := self._waiting.take(self._at_once - len(self._tasks)):
-                await self._begin(taken)
-                return True
+            if must_look or taken:
+                return await self._begin(taken)
         except DatabaseUnavailable:
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
             return True
@@ -175,35 +177,49 @@ class Carrier:
             await self._changed.wait()
         return True
 
-    async def _look(self) -> bool:
-        """Look for jobs of the batch; False once there are none, or none that somebody else does not hold on to."""
+    async def _may_look(self) -> bool:
+        """Whether to look once more, after a pause, though the last looks found only what somebody else holds on to."""
         if self._in_vain > MOST_VAIN_LOOKS:
             return False
         if self._in_vain:
             await asyncio.sleep(VAIN_PAUSE_SECONDS)
-        self._in_vain += 1
-        async with self._database.transaction() as transaction:
-            rows = await transaction.all(JOBS["batch_jobs"], batch_id=self._batch_id)
-        self._waiting.refill(Place(row["id"], row["server_id"], row["user_id"]) for row in rows)
-        return bool(rows)
+        return True
 
-    async def _begin(self, taken: list[Place]) -> None:
-        """Claim jobs in one statement, and start to work on those that could be had."""
-        left = {place.job_id: place for place in taken}
+    async def _begin(self, taken: list[Place]) -> bool:
+        """Claim jobs in one statement, and start to work on those that could be had; False if there are none.
+
+        If none are given, what is left of the batch is looked for in the same transaction.
+        """
+        begun: set[UUID] = set()
         try:
             async with self._database.transaction() as transaction:
+                if not taken:
+                    await self._look(transaction)
+                    taken = self._waiting.take(self._free())
+                places = {place.job_id: place for place in taken}
                 rows = await transaction.all(
                     JOBS["claim_batch"],
-                    ids=list(left),
+                    ids=list(places),
                     batch_id=self._batch_id,
                     flow_run_id=self._flow_run_id,
                     lease_seconds=self._execution.lease_seconds,
                 )
             for row in rows:
-                self._start(Attempt(readable(row)), left.pop(row["id"]))
+                self._start(Attempt(readable(row)), places[row["id"]])
+                begun.add(row["id"])
         finally:
-            for place in left.values():
-                self._waiting.give_back(place)
+            for place in taken:
+                if place.job_id not in begun:
+                    self._waiting.give_back(place)
+        return bool(taken)
+
+    async def _look(self, transaction: Transaction) -> None:
+        self._in_vain += 1
+        rows = await transaction.all(JOBS["batch_jobs"], batch_id=self._batch_id)
+        self._waiting.refill(Place(row["id"], row["server_id"], row["user_id"]) for row in rows)
+
+    def _free(self) -> int:
+        return self._at_once - len(self._tasks)
 
     def _start(self, attempt: Attempt, place: Place) -> None:
         self._in_vain = 0

@@ -20,6 +20,8 @@ REFUSED_SECONDS = 60
 FEWEST_IN_BATCH = 10
 """So many jobs that wait for a flow run at the same time share one."""
 MOST_IN_BATCH = 1000
+MARKED_AT_ONCE = 100
+"""So many jobs of a batch are noted as handed over in one transaction: its run does not wait for the lock on all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ async def hand_over(database: Database, dispatcher: Dispatcher, handover: Handov
 async def hand_over_batch(database: Database, dispatcher: Dispatcher, batch_id: UUID, jobs: int) -> None:
     """Tell Prefect of a batch and note its flow run with the jobs. One that is refused waits a minute.
 
+    The first job is noted by itself: its notice calls a worker, which takes the run by any of its jobs.
+
     Raises:
         PrefectUnavailable, DatabaseUnavailable: as for `hand_over`.
     """
@@ -77,8 +81,13 @@ async def hand_over_batch(database: Database, dispatcher: Dispatcher, batch_id: 
         async with database.transaction() as transaction:
             await transaction.run(JOBS["put_off_undispatched_batch"], delay=REFUSED_SECONDS, batch_id=batch_id)
         raise
-    async with database.transaction() as transaction:
-        await transaction.run(JOBS["mark_batch_dispatched"], flow_run_id=flow_run_id, batch_id=batch_id)
+    most, marked = 1, 1
+    while marked:
+        async with database.transaction() as transaction:
+            marked = await transaction.run(
+                JOBS["mark_batch_dispatched"], flow_run_id=flow_run_id, batch_id=batch_id, most=most
+            )
+        most = MARKED_AT_ONCE
 
 
 async def hand_over_now(database: Database, dispatcher: Dispatcher, job_id: UUID) -> bool:

@@ -277,11 +277,13 @@ GROUP BY batch_id
 LIMIT %(limit)s;
 
 -- name: mark_batch_dispatched
+-- A part of the batch that is not marked yet.
 WITH waiting AS (
     SELECT id
     FROM job_results
     WHERE batch_id = %(batch_id)s AND status = 'pending' AND dispatched_at IS NULL
     ORDER BY id
+    LIMIT %(most)s
     FOR UPDATE
 )
 UPDATE job_results AS job

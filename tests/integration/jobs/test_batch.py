@@ -54,9 +54,10 @@ async def until_running(hub: Library, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def began(folder: Path) -> None:
+async def seen(folder: Path, mark: str) -> None:
+    """Wait until the upstream server has left this mark, `began` or `cancelled`, in its own time."""
     async with asyncio.timeout(60):
-        while not (folder / "began").exists():
+        while not (folder / mark).exists():
             await asyncio.sleep(0.05)
 
 
@@ -132,20 +133,20 @@ async def test_a_server_that_hangs_does_not_hold_up_the_jobs_of_others(hub: Libr
 async def test_cancelling_one_job_ends_its_call_and_leaves_the_others(hub: Library, tmp_path: Path) -> None:
     ids, batch_id = await stored(hub, [hang(tmp_path), *echoes(5)])
     working = asyncio.create_task(carrier(hub, batch_id).run())
-    await began(tmp_path)
+    await seen(tmp_path, "began")
     assert await store.cancel(hub.database, OPERATOR, ids[0]) is None, "its flow run is not its own to cancel"
     hub.execution.lose(ids[0])
     carried = await working
     assert [job["status"] for job in await rows(hub, ids)] == ["cancelled"] + ["completed"] * 5
     assert carried.outcomes["cancelled"] == 1
-    assert (tmp_path / "cancelled").exists()
+    await seen(tmp_path, "cancelled")
 
 
 async def test_cancelling_the_run_cancels_what_is_left_of_it(hub: Library, tmp_path: Path) -> None:
     ids, batch_id = await stored(hub, [hang(tmp_path) for _ in range(6)])
     run = uuid4()
     async with hub.database.transaction() as transaction:
-        await transaction.run(store.JOBS["mark_batch_dispatched"], batch_id=batch_id, flow_run_id=run)
+        await transaction.run(store.JOBS["mark_batch_dispatched"], batch_id=batch_id, flow_run_id=run, most=1000)
     working = asyncio.create_task(carrier(hub, batch_id, run, at_once=2).run())
     await until_running(hub, 2)
     assert await store.cancel_flow_run(hub.database, run) == 6
@@ -267,7 +268,7 @@ async def test_a_worker_that_is_about_to_stop_ends_what_it_has_taken_and_takes_n
 async def test_a_lost_claim_writes_nothing(hub: Library, table: Table, tmp_path: Path) -> None:
     ids, batch_id = await stored(hub, [hang(tmp_path)])
     working = asyncio.create_task(carrier(hub, batch_id).run())
-    await began(tmp_path)
+    await seen(tmp_path, "began")
     other = await taken_over(hub, table, ids[0])
     hub.execution.lose(ids[0])
     carried = await working
@@ -285,12 +286,10 @@ async def test_the_leases_of_all_are_renewed_and_a_lost_one_ends_its_call(
     ids, batch_id = await stored(hub, [hang(folder) for folder in folders])
     working = asyncio.create_task(carrier(hub, batch_id).run())
     for folder in folders:
-        await began(folder)
+        await seen(folder, "began")
     (first,) = await table.get(ids[0], "lease_expires_at")
     await taken_over(hub, table, ids[1])
-    async with asyncio.timeout(60):
-        while not (folders[1] / "cancelled").exists():
-            await asyncio.sleep(0.05)
+    await seen(folders[1], "cancelled")
     (later,) = await table.get(ids[0], "lease_expires_at")
     assert later > first
     assert not (folders[0] / "cancelled").exists()

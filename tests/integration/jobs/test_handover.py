@@ -4,16 +4,25 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.dispatch import RunState
 from nexus_hub.jobs import store
-from nexus_hub.jobs.handover import FEWEST_IN_BATCH, MOST_IN_BATCH, Handover, Handovers, hand_over_now
+from nexus_hub.jobs.handover import (
+    FEWEST_IN_BATCH,
+    MARKED_AT_ONCE,
+    MOST_IN_BATCH,
+    Handover,
+    Handovers,
+    hand_over_now,
+)
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.sweep import Sweep
 from nexus_hub.models import OPERATOR
 from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
+from tests.fixtures.postgres import HubDatabase
 
 
 @pytest.fixture
@@ -90,6 +99,25 @@ async def test_a_batch_that_the_api_could_not_hand_over_is_handed_over_by_the_sw
     assert (await sweep.round()).handed_over == 0
     assert set(await column(table, "flow_run_id", jobs)) == {prefect.batches[batch_id]}
     assert prefect.started == []
+
+
+async def test_the_first_job_of_a_batch_calls_the_worker_before_all_are_noted(
+    database: HubDatabase, hub_database: Database, prefect: PlayedPrefect, table: Table
+) -> None:
+    """Somebody holds on to the last one; and there are more than are noted at once."""
+    batch_id = uuid4()
+    jobs = sorted(await added(table, MARKED_AT_ONCE + 2, batch_id=batch_id))
+    async with await psycopg.AsyncConnection.connect(database.admin_url) as holder:
+        await holder.execute("SELECT FROM job_results WHERE id = %s FOR UPDATE", [jobs[-1]])
+        handing_over = asyncio.create_task(hand_over_now(hub_database, prefect, jobs[-1]))
+        async with asyncio.timeout(60):
+            while (await table.get(jobs[0], "flow_run_id"))[0] is None:
+                await asyncio.sleep(0.02)
+        assert (await table.get(jobs[-1], "flow_run_id"))[0] is None
+        assert not handing_over.done()
+    assert await handing_over
+    assert set(await column(table, "flow_run_id", jobs)) == {prefect.batches[batch_id]}
+    assert None not in await column(table, "dispatched_at", jobs)
 
 
 async def test_without_the_deployment_of_batches_jobs_go_singly(
