@@ -79,4 +79,11 @@ async def _not_claimed(claimed: NotClaimed) -> "State[None]":
         return await wait(claimed.available_at, "waits until it is due")
     if claimed.status is None:
         return Failed(message="not-found: there is no such job")
-    return Completed(message=f"nothing to do: the job is {claimed.status}")
+    message = f"nothing to do: the job is {claimed.status}"
+    match claimed.status:
+        case "cancelled":
+            return Cancelled(message=message)
+        case "failed":
+            return Failed(message=message)
+        case _:
+            return Completed(message=message)

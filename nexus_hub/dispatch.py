@@ -17,6 +17,7 @@ from uuid import UUID
 import httpx
 
 from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.models import JobStatus
 from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
@@ -147,6 +148,14 @@ class Dispatcher:
             PrefectUnavailable: Prefect does not answer.
         """
         await self._set_state(flow_run_id, "CANCELLED", "cancelled, and the worker that ran it is gone")
+
+    async def settle(self, flow_run_id: UUID, status: JobStatus) -> None:
+        """Tell Prefect how the job of a flow run has ended whose process is gone; a run that has ended stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        await self._set_state(flow_run_id, status.upper(), "its job has ended so; the worker that ran it is gone")
 
     async def _set_state(self, flow_run_id: UUID, kind: str, message: str) -> None:
         state = {"type": kind, "name": kind.capitalize(), "message": message}

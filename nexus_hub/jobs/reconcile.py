@@ -13,6 +13,7 @@ from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
 from nexus_hub.jobs.handover import FEWEST_IN_BATCH, MOST_IN_BATCH, Handover, hand_over, hand_over_batch
 from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.store import JOBS, cancel_flow_run
+from nexus_hub.models import JobStatus
 
 BATCH = PAGE
 NEW_JOB_GRACE_SECONDS = 2
@@ -76,10 +77,16 @@ class Reconciliation:
             async with self._database.transaction() as transaction:
                 await transaction.run(JOBS["settle_lost_run"], **row)
 
-    async def _end_run(self, flow_run_id: UUID, state: RunState | None) -> None:
+    async def _end_run(self, flow_run_id: UUID, state: RunState | None, status: JobStatus | None = None) -> None:
+        """End a run whose process is gone; like its job, if that has ended in it."""
         if state is None or state.type in ENDED:
             return
-        await (self._dispatcher.close if state.type in CANCELLED else self._dispatcher.crash)(flow_run_id)
+        if state.type in CANCELLED:
+            await self._dispatcher.close(flow_run_id)
+        elif status is not None:
+            await self._dispatcher.settle(flow_run_id, status)
+        else:
+            await self._dispatcher.crash(flow_run_id)
 
     async def _hand_over(self, grace: float) -> int:
         """What was stored and never handed over, or is due for another attempt; each type by itself."""
@@ -184,9 +191,11 @@ class Reconciliation:
         self._leftovers_from = self._leftovers_from + BATCH if len(runs) == BATCH else 0
         old = {run: state for run, state in runs.items() if state.since < long_ago}
         async with self._database.transaction() as transaction:
-            rows = await transaction.all(JOBS["runs_in_use"], flow_run_ids=list(old), seconds=LEFTOVER_SECONDS)
-        for run in old.keys() - {row["flow_run_id"] for row in rows}:
-            await self._end_run(run, old[run])
+            rows = await transaction.all(JOBS["uses_of_runs"], flow_run_ids=list(old), seconds=LEFTOVER_SECONDS)
+        in_use = {row["flow_run_id"] for row in rows if row["in_use"]}
+        statuses = {row["flow_run_id"]: row["status"] for row in rows}
+        for run in old.keys() - in_use:
+            await self._end_run(run, old[run], statuses.get(run))
 
 
 def _is_lost(state: RunState | None) -> bool:

@@ -348,12 +348,15 @@ WITH lost AS (
 )
 UPDATE job_results AS job SET lost_flow_run_id = NULL FROM lost WHERE job.id = lost.id;
 
--- name: runs_in_use
--- Of these flow runs those that carry a job which has not ended, or has only just.
-SELECT DISTINCT flow_run_id
+-- name: uses_of_runs
+-- Of these flow runs: whether they carry a job which has not ended, or has only just; else how the one ended that they
+-- were made for.
+SELECT flow_run_id,
+       bool_or(status IN ('pending', 'running') OR completed_at > now() - make_interval(secs => %(seconds)s)) AS in_use,
+       CASE WHEN count(*) = 1 THEN min(status) FILTER (WHERE batch_id IS NULL) END AS status
 FROM job_results
 WHERE flow_run_id = ANY (%(flow_run_ids)s::uuid[])
-  AND (status IN ('pending', 'running') OR completed_at > now() - make_interval(secs => %(seconds)s));
+GROUP BY flow_run_id;
 
 -- name: undispatched_jobs
 -- Stored and never handed to Prefect, or due for another attempt. Rows of other types only mirror other flows.

@@ -330,18 +330,27 @@ async def test_a_lost_run_behind_many_that_wait_is_found(sweep: Sweep, prefect: 
 
 
 async def test_runs_that_are_left_over_in_prefect_end(sweep: Sweep, prefect: PlayedPrefect, table: Table) -> None:
-    in_use = await handed_over(table, prefect, RunState("RUNNING", ago(LONG_AGO)), status="running", attempt=1)
-    ended = await handed_over(
-        table, prefect, RunState("RUNNING", ago(LONG_AGO)), status="failed", completed_at=ago(LONG_AGO)
-    )
-    just_ended = await handed_over(table, prefect, RunState("RUNNING", ago(LONG_AGO)), status="completed")
-    runs = {job: (await table.get(job, "flow_run_id"))[0] for job in (in_use, ended, just_ended)}
-    without_job, cancelling, young = uuid4(), uuid4(), uuid4()
-    prefect.known[without_job] = RunState("PENDING", ago(LONG_AGO))
-    prefect.known[cancelling] = RunState("CANCELLING", ago(LONG_AGO))
-    prefect.known[young] = RunState("RUNNING", datetime.now(UTC))
+    """Like the job that each was made for; where there is none, or there are many, nobody knows how it ended."""
+    long_running = RunState("RUNNING", ago(LONG_AGO))
+    await handed_over(table, prefect, long_running, status="running", attempt=1)
+    await handed_over(table, prefect, long_running, status="completed")
+    ended = {
+        status: await handed_over(table, prefect, long_running, status=status, completed_at=ago(LONG_AGO))
+        for status in ("completed", "failed", "cancelled")
+    }
+    runs = {status: (await table.get(job, "flow_run_id"))[0] for status, job in ended.items()}
+    without_job, shared, cancelling, young = uuid4(), uuid4(), uuid4(), uuid4()
+    prefect.known |= {
+        without_job: RunState("PENDING", ago(LONG_AGO)),
+        shared: long_running,
+        cancelling: RunState("CANCELLING", ago(LONG_AGO)),
+        young: RunState("RUNNING", datetime.now(UTC)),
+    }
+    for _ in range(2):
+        await table.add(status="completed", completed_at=ago(LONG_AGO), flow_run_id=shared, batch_id=uuid4())
     await sweep.round()
-    assert set(prefect.crashed) == {runs[ended], without_job}
+    assert prefect.settled == {run: status for status, run in runs.items()}
+    assert set(prefect.crashed) == {without_job, shared}
     assert prefect.closed == [cancelling]
 
 

@@ -1,0 +1,64 @@
+"""What Prefect shows of a flow run that comes too late for its job, or whose process is gone: how the job has ended."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from nexus_hub.dispatch import Dispatcher
+from nexus_hub.models import JobStatus
+from tests.fixtures.hub import Hub
+
+pytestmark = pytest.mark.stack
+ENDS: list[tuple[JobStatus, str]] = [("completed", "Completed"), ("failed", "Failed"), ("cancelled", "Cancelled")]
+
+
+def left_over(hub: Hub) -> str:
+    """A run that Prefect shows as running though nobody works on it."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    scheduled = {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}}
+    with hub.prefect() as prefect:
+        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()["id"]
+        run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=scheduled).raise_for_status().json()
+        running = {"state": {"type": "RUNNING"}, "force": True}
+        assert prefect.post(f"/flow_runs/{run['id']}/set_state", json=running).json()["status"] == "ACCEPT"
+    return str(run["id"])
+
+
+@pytest.mark.parametrize(("status", "name"), ENDS)
+async def test_a_run_that_is_left_over_ends_like_its_job_and_then_stays_so(
+    hub: Hub, status: JobStatus, name: str
+) -> None:
+    run = left_over(hub)
+    async with Dispatcher(hub.prefect_url, ":".join(hub.prefect_auth)) as dispatcher:
+        await dispatcher.settle(UUID(run), status)
+        await dispatcher.crash(UUID(run))
+    state = hub.flow_run(run)["state"]
+    assert (state["name"], state["message"]) == (name, "its job has ended so; the worker that ran it is gone")
+
+
+async def test_a_run_without_an_ended_job_crashes(hub: Hub) -> None:
+    run = left_over(hub)
+    async with Dispatcher(hub.prefect_url, ":".join(hub.prefect_auth)) as dispatcher:
+        await dispatcher.crash(UUID(run))
+    state = hub.flow_run(run)["state"]
+    assert (state["name"], state["message"]) == ("Crashed", "the worker that ran it is gone")
+
+
+@pytest.mark.parametrize(("status", "name"), ENDS)
+def test_a_run_of_an_ended_job_does_nothing_and_shows_how_it_ended(hub: Hub, status: JobStatus, name: str) -> None:
+    job_id = uuid4()
+    with psycopg.connect(hub.app_url, autocommit=True) as connection:
+        connection.execute("SELECT set_config('nexus.scope', 'service', false)")
+        connection.execute(
+            "INSERT INTO job_results (id, job_type, server_id, tool_name, status, attempt)"
+            " VALUES (%s, 'tool_invoke', 'none', 'none', %s, 1)",
+            [job_id, status],
+        )
+    with hub.prefect() as prefect:
+        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()["id"]
+        given = {"parameters": {"job_id": str(job_id), "attempt": 1}}
+        run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=given).raise_for_status().json()
+    state = hub.flow_run(run["id"])["state"]
+    assert (state["name"], state["message"]) == (name, f"nothing to do: the job is {status}")
