@@ -15,7 +15,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State, WorkPool
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import Abort, ObjectNotFound, Pause
-from prefect.states import Crashed, Pending
+from prefect.states import Cancelled, Crashed, Pending
 from prefect.utilities.engine import propose_state
 
 from deployments.bell import Bell
@@ -47,6 +47,8 @@ class Intake:
     """Of the runs that this process runs at once."""
     take: Callable[[FlowRun], Awaitable[Right]]
     """Takes a run, if it can be had without Prefect."""
+    cancel: Callable[[UUID], Awaitable[None]]
+    """Ends the jobs of a run as cancelled."""
     bell: Bell = field(default_factory=Bell)
     running: dict[UUID, "asyncio.Task[Any]"] = field(default_factory=dict)
     closed: bool = False
@@ -133,7 +135,10 @@ class Intake:
         try:
             permit = await self._permitted(flow_run, template)
             if permit is not None and await self._ours(flow_run, permit):
-                self._wait_for(await execute(permit.deployed, flow_run, decided.set), flow_run.id)
+                state = await execute(permit.deployed, flow_run, decided.set)
+                if state.is_cancelling():
+                    state = await self._cancelled(flow_run.id)
+                self._wait_for(state, flow_run.id)
         except Refused as refusal:
             await self._crash(flow_run, str(refusal))
         except (Abort, Pause):  # signals, which must not reach the other runs
@@ -168,6 +173,11 @@ class Intake:
             return False
         self._wait_for(state, flow_run.id)
         return state.is_pending()
+
+    async def _cancelled(self, flow_run_id: UUID) -> State[Any]:
+        """End a run that was cancelled before it began, or so late that it ended otherwise: it can't end like that."""
+        await self.cancel(flow_run_id)
+        return await propose_state(self.client, Cancelled(), flow_run_id=flow_run_id)
 
     def _wait_for(self, state: State[Any], flow_run_id: UUID) -> None:
         """Look again when the run is due that was put off."""

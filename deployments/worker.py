@@ -102,7 +102,15 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         from deployments.intake import Intake
         from nexus_hub.catalog.refresh import LookOut
 
-        intake = Intake(self.client, group, lambda: self._work_pool, sorted(self._work_queues), self._limit, self._take)
+        intake = Intake(
+            self.client,
+            group,
+            lambda: self._work_pool,
+            sorted(self._work_queues),
+            self._limit,
+            self._take,
+            self._cancel,
+        )
         self._intake = intake
         runtime.listeners.append(self._noticed)
         told = dict.fromkeys(cancellation.EVENTS, self._cancel) | dict.fromkeys(STARTABLE, intake.appeared)

@@ -1,12 +1,20 @@
 """What Prefect shows of a flow run that comes too late for its job, or whose process is gone: how the job has ended."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import anyio
 import psycopg
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling, Running
 
+from deployments.intake import Intake
 from nexus_hub.dispatch import Dispatcher
+from nexus_hub.jobs.store import Right
 from nexus_hub.models import JobStatus
 from tests.fixtures.hub import Hub
 
@@ -14,16 +22,23 @@ pytestmark = pytest.mark.stack
 ENDS: list[tuple[JobStatus, str]] = [("completed", "Completed"), ("failed", "Failed"), ("cancelled", "Cancelled")]
 
 
-def left_over(hub: Hub) -> str:
-    """A run that Prefect shows as running though nobody works on it."""
+def for_tomorrow(hub: Hub) -> str:
+    """A run that the hub's worker leaves alone."""
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     scheduled = {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}}
     with hub.prefect() as prefect:
         deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()["id"]
         run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=scheduled).raise_for_status().json()
-        running = {"state": {"type": "RUNNING"}, "force": True}
-        assert prefect.post(f"/flow_runs/{run['id']}/set_state", json=running).json()["status"] == "ACCEPT"
     return str(run["id"])
+
+
+def left_over(hub: Hub) -> str:
+    """A run that Prefect shows as running though nobody works on it."""
+    run = for_tomorrow(hub)
+    with hub.prefect() as prefect:
+        running = {"state": {"type": "RUNNING"}, "force": True}
+        assert prefect.post(f"/flow_runs/{run}/set_state", json=running).json()["status"] == "ACCEPT"
+    return run
 
 
 @pytest.mark.parametrize(("status", "name"), ENDS)
@@ -62,3 +77,24 @@ def test_a_run_of_an_ended_job_does_nothing_and_shows_how_it_ended(hub: Hub, sta
         run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=given).raise_for_status().json()
     state = hub.flow_run(run["id"])["state"]
     assert (state["name"], state["message"]) == (name, f"nothing to do: the job is {status}")
+
+
+async def test_a_run_that_is_cancelled_while_the_worker_takes_it_is_over_at_once(hub: Hub) -> None:
+    run = for_tomorrow(hub)
+    cancelled: list[UUID] = []
+    prefect = {PREFECT_API_URL: hub.prefect_url, PREFECT_API_AUTH_STRING: ":".join(hub.prefect_auth)}
+    with temporary_settings(prefect):
+        async with get_client() as client, anyio.create_task_group() as group:
+
+            async def take(flow_run: FlowRun) -> Right:
+                await client.set_flow_run_state(flow_run.id, Running(), force=True)
+                await client.set_flow_run_state(flow_run.id, Cancelling())
+                return Right.OURS
+
+            async def cancel(flow_run_id: UUID) -> None:
+                cancelled.append(flow_run_id)
+
+            intake = Intake(client, group, lambda: None, [], None, take, cancel)
+            await intake._carry_out(await client.read_flow_run(UUID(run)), {}, asyncio.Event())
+    assert hub.flow_run(run, seconds=0)["state"]["name"] == "Cancelled"
+    assert cancelled == [UUID(run)]

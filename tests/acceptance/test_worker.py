@@ -90,9 +90,9 @@ def test_a_slow_call_holds_up_no_other(rung: Hub) -> None:
 
 def test_a_cancellation_in_prefect_ends_a_run_and_its_job(rung: Hub) -> None:
     job = waits(rung, 120)
-    until(lambda: under_way(rung) > 0, 30, "the job's run")
     with rung.api() as api:
-        run = until(lambda: api.get(f"/v1/jobs/{job}").json()["flow_run_id"], 30, "the job's run id")
+        until(lambda: api.get(f"/v1/jobs/{job}").json()["started_at"], 30, "the job's start")
+        run = api.get(f"/v1/jobs/{job}").json()["flow_run_id"]
     with rung.prefect() as prefect:
         prefect.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
     assert rung.ended(job)["status"] == "cancelled"
