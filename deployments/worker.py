@@ -204,11 +204,11 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
             return Right.UNSAID
 
     async def _cancel(self, flow_run_id: UUID) -> None:
-        """Cancelled in Prefect: if it runs here, end its jobs as cancelled, which ends their calls and then the run."""
+        """Cancelled in Prefect: end its jobs as cancelled, wherever they are, which ends their calls and the run."""
         from nexus_hub.errors import DatabaseUnavailable
         from nexus_hub.jobs.store import cancel_flow_run
 
-        if self._runtime is not None and self._intake is not None and flow_run_id in self._intake.running:
+        if self._runtime is not None:
             with suppress(DatabaseUnavailable):  # it is asked for again
                 await cancel_flow_run(self._runtime.database, flow_run_id)
 

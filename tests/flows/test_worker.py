@@ -1,6 +1,8 @@
-"""The worker when Prefect goes away."""
+"""The worker when Prefect goes away, or cancels a run."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import cast
 from uuid import UUID, uuid4
 
 import anyio
@@ -8,7 +10,11 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.intake import Intake
+from deployments.worker import NexusWorker
 from nexus_hub.jobs.store import Right
+from nexus_hub.runtime import Runtime
+from tests.fixtures.jobs import LONG_AGO, Table, ago
+from tests.fixtures.library import Library
 
 NOWHERE = "http://127.0.0.1:1/api"
 
@@ -31,3 +37,14 @@ async def test_a_run_that_cannot_be_taken_ends_no_other_and_may_come_again() -> 
         assert not runs.cancel_scope.cancel_called
         other.set()
     assert intake.running == {}
+
+
+async def test_a_run_that_is_cancelled_before_it_runs_anywhere_takes_its_job_along(
+    library: Library, table: Table
+) -> None:
+    run, other = uuid4(), uuid4()
+    jobs = [await table.add(flow_run_id=one, dispatched_at=ago(LONG_AGO)) for one in (run, other)]
+    worker = NexusWorker("nexus")
+    worker._runtime = cast(Runtime, SimpleNamespace(database=library.database))
+    await worker._cancel(run)
+    assert [(await table.get(job, "status"))[0] for job in jobs] == ["cancelled", "pending"]
