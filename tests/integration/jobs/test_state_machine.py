@@ -22,7 +22,7 @@ from nexus_hub.jobs.attempt import Attempt
 from nexus_hub.jobs.requests import JobRequest
 from tests.fixtures import job_model
 from tests.fixtures.job_bench import FAILURES, Bench, Row, Run
-from tests.fixtures.job_model import ENDED, Holder, Model, State
+from tests.fixtures.job_model import ENDED, Allowed, Answer, Holder, Model, State
 from tests.fixtures.postgres import HubDatabase
 
 REQUESTS = {
@@ -30,7 +30,10 @@ REQUESTS = {
     "hinted": JobRequest("tool_invoke", "srv__hinted"),
     "always": JobRequest("tool_invoke", "srv__plain", retry="always"),
     "resource": JobRequest("resource_fetch", "srv", uri="a://b"),
+    "batched": JobRequest("tool_invoke", "srv__plain"),
+    "batched, hinted": JobRequest("tool_invoke", "srv__hinted"),
 }
+NOT_REPEATABLE = {"plain", "batched"}
 PLAIN: dict[str, tuple[str, Model]] = {
     "start": ("status = 'running' WHERE status = 'pending' AND", job_model.start_plainly),
     "complete": ("status = 'completed', result = '1' WHERE", partial(job_model.end_plainly, status="completed")),
@@ -57,9 +60,10 @@ NOTHING: Mapping[UUID, State] = MappingProxyType({})
 JOBS, HOLDERS = st.integers(0, ALIVE), st.integers(0, 3)
 CLAIMS = st.tuples(st.just("claim"), st.sampled_from([0, 0, 1, -1]))
 RECORDS = st.tuples(st.just("record"), HOLDERS, st.sampled_from(sorted(FAILURES)))
-OF_HOLDERS = st.tuples(st.sampled_from(["renew", "send", "postpone", "cancel run"]), HOLDERS)
+OF_BATCHES = st.sampled_from([("claim in batch",), ("claim in batch",), ("put off",)])
+OF_HOLDERS = st.tuples(st.sampled_from(["renew", "send", "postpone", "leave", "cancel run"]), HOLDERS)
 OF_OTHERS = st.tuples(st.just("plain"), st.sampled_from(sorted(PLAIN)))
-WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, st.just(("cancel",)), OF_OTHERS)
+WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, OF_BATCHES, st.just(("cancel",)), OF_OTHERS)
 OF_PREFECT = st.sampled_from([("hand over",), ("give up run",)])
 PUT_BACK: list[list[What]] = [[("claim", 0), ("postpone", 0)], [("claim", 0), ("record", 0, "never sent")]]
 SWEEPS = st.one_of(st.just(("release",)), OF_PREFECT)
@@ -72,6 +76,12 @@ class Write:
     run: Run
     model: Model
     is_sweep: bool = False
+    skips: Answer = None
+    """What it is told if it passes over a job that somebody else is writing."""
+
+    def racing(self, state: State) -> Allowed:
+        """The model while somebody else may be at the job."""
+        return self.model(state) + ([(state, self.skips)] if self.skips else [])
 
 
 class Jobs(RuleBasedStateMachine):
@@ -193,8 +203,9 @@ class Jobs(RuleBasedStateMachine):
     async def _store_missing(self) -> None:
         for _ in range(ALIVE - len(self._alive())):
             kind, max_attempts = next(self.kinds)
-            job_id = await self.bench.store(replace(REQUESTS[kind], max_attempts=max_attempts))
-            self.repeatable[job_id] = kind != "plain"
+            request = replace(REQUESTS[kind], max_attempts=max_attempts)
+            job_id = await self.bench.store(request, batched=kind.startswith("batched"))
+            self.repeatable[job_id] = kind not in NOT_REPEATABLE
         self.before = self.after = await self.bench.rows()
 
     async def _expire(self, *job_ids: UUID) -> None:
@@ -218,7 +229,7 @@ class Jobs(RuleBasedStateMachine):
             return
         told = await self.bench.at_once(job_id, first.run, second.run)
         await self._look_after(job_id, first, second)
-        assert (self.now(job_id), *told) in job_model.in_some_order(self.then(job_id), first.model, second.model)
+        assert (self.now(job_id), *told) in job_model.in_some_order(self.then(job_id), first.racing, second.racing)
 
     async def _swept(self, job_id: UUID, write: What, sweep: What, swept_first: bool) -> None:
         await self._look_before()
@@ -230,8 +241,8 @@ class Jobs(RuleBasedStateMachine):
         else:
             told, _ = await self.bench.together(one.run, all_.run)
         await self._look_after(job_id, one, all_)
-        allowed = job_model.in_some_order(self.then(job_id), one.model, all_.model)
-        passed_over = one.model(self.then(job_id))
+        allowed = job_model.in_some_order(self.then(job_id), one.racing, all_.model)
+        passed_over = one.racing(self.then(job_id))
         assert (self.now(job_id), told) in passed_over + [(state, answer) for state, answer, _ in allowed]
 
     async def _slowly(self, job_id: UUID, sweep: What, meanwhile: list[What]) -> None:
@@ -301,10 +312,11 @@ class Jobs(RuleBasedStateMachine):
             sent=row["sent_at"] is not None,
             dispatched=row["dispatched_at"] is not None and row["status"] not in ENDED,
             expired=row["expired"],
+            batch=row["batch_id"] if row["status"] not in ENDED else None,
         )
 
     def writer(self, job_id: UUID, kind: str, *rest: Any, seen: Mapping[UUID, State] = NOTHING) -> Write | None:
-        """The writer of that kind; None for a holder of a job that nobody ever held.
+        """The writer of that kind; None for a holder of a job that nobody ever held, or a batch that it never was in.
 
         `seen` are the jobs as the sweep knows them, where that is not as they are.
         """
@@ -323,8 +335,20 @@ class Jobs(RuleBasedStateMachine):
                 return Write(self.bench.hand_over, partial(self._hand_over, seen=seen), is_sweep=True)
             case "give up run":
                 return Write(self.bench.give_up_run, partial(_give_up_run, seen=seen), is_sweep=True)
+            case "claim in batch" | "put off":
+                return self._of_batch(job_id, kind)
         held = [(holder, attempt) for holder, attempt in self.bench.held.values() if attempt.id == job_id]
         return self._of_holder(*held[-1 - rest[0] % len(held)], kind, *rest[1:]) if held else None
+
+    def _of_batch(self, job_id: UUID, kind: str) -> Write | None:
+        batch = self.bench.batches.get(job_id)
+        if batch is None:
+            return None
+        if kind == "put off":
+            return Write(partial(self.bench.put_off, job_id), partial(job_model.put_off, batch=batch), skips="nothing")
+        holder = Holder(0, uuid4())
+        model = partial(job_model.claim_in_batch, holder=holder, batch=batch)
+        return Write(partial(self.bench.claim_in_batch, job_id, holder), model, skips="refused")
 
     def _of_holder(self, holder: Holder, attempt: Attempt, kind: str, *rest: Any) -> Write:
         match kind:
@@ -337,8 +361,11 @@ class Jobs(RuleBasedStateMachine):
         return Write(partial(run, attempt), partial(model, holder=holder))
 
     def _hand_over(self, state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:
-        started = self.bench.prefect.runs.items()
-        runs = [run for (job_id, attempt, _), run in started if (job_id, attempt) == (state.job, state.attempt + 1)]
+        if state.batch is None:
+            started = self.bench.prefect.runs.items()
+            runs = [run for (job_id, attempt, _), run in started if (job_id, attempt) == (state.job, state.attempt + 1)]
+        else:
+            runs = [run for batch, run in self.bench.prefect.batches.items() if batch == state.batch]
         return job_model.hand_over(state, seen.get(state.job, state), runs)
 
 
