@@ -25,6 +25,7 @@ from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connections import Connections
+from tests.fixtures.jobs import Table
 from tests.fixtures.library import CutDatabase, Library
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import own_server
@@ -113,21 +114,22 @@ async def test_a_lost_claim_ends_the_call_under_way(library: Library, everything
             await call
 
 
-async def test_a_call_that_never_arrived_is_put_back_until_no_attempt_is_left(time: Library) -> None:
+async def test_a_call_that_never_arrived_is_put_back_until_no_attempt_is_left(time: Library, table: Table) -> None:
+    refused = UpstreamUnavailable("time", "The server 'time' refused the connection.", 60)
     job_id = await time.submitted(
         JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"}, max_attempts=2)
     )
     claimed = await time.claimed(job_id)
-    claimed.failure = UpstreamUnavailable("time", "The server 'time' refused the connection.")
+    claimed.failure = refused
     assert await time.execution.record(claimed) == "requeued"
     job = await store.get(time.database, OPERATOR, job_id)
     assert (job["status"], job["attempt"], job["flow_run_id"]) == ("pending", 1, None)
     early = await time.execution.claim(job_id, 2, None)
     assert isinstance(early, NotClaimed)
     assert early.available_at is not None
-    await asyncio.sleep(2.1)
+    await table.connection.execute("UPDATE job_results SET available_at = now() WHERE id = %s", [job_id])
     claimed = await time.claimed(job_id, 2)
-    claimed.failure = UpstreamUnavailable("time", "The server 'time' refused the connection.")
+    claimed.failure = refused
     assert await time.execution.record(claimed) == "failed"
     job = await store.get(time.database, OPERATOR, job_id)
     assert job["error_code"] == "upstream-unavailable"

@@ -65,6 +65,7 @@ OF_HOLDERS = st.tuples(st.sampled_from(["renew", "send", "postpone", "leave", "c
 OF_OTHERS = st.tuples(st.just("plain"), st.sampled_from(sorted(PLAIN)))
 WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, OF_BATCHES, st.just(("cancel",)), OF_OTHERS)
 OF_PREFECT = st.sampled_from([("hand over",), ("give up run",)])
+TAKES: st.SearchStrategy[What] = st.sampled_from([("claim", 0), ("claim in batch",)])
 PUT_BACK: list[list[What]] = [[("claim", 0), ("postpone", 0)], [("claim", 0), ("record", 0, "never sent")]]
 SWEEPS = st.one_of(st.just(("release",)), OF_PREFECT)
 
@@ -103,10 +104,10 @@ class Jobs(RuleBasedStateMachine):
         self.bench.run(self.bench.reset())
         self.bench.run(self._store_missing())
 
-    @rule(job=JOBS, sends=st.booleans())
-    def a_worker_takes_it(self, job: int, sends: bool) -> None:
+    @rule(job=JOBS, take=TAKES, sends=st.booleans())
+    def a_worker_takes_it(self, job: int, take: What, sends: bool) -> None:
         job_id = self.pick(job)
-        self.bench.run(self._one(job_id, ("claim", 0)))
+        self.bench.run(self._one(job_id, take))
         if sends:
             self.bench.run(self._one(job_id, ("send", 0)))
 
@@ -114,11 +115,11 @@ class Jobs(RuleBasedStateMachine):
     def one_writes(self, job: int, write: What) -> None:
         self.bench.run(self._one(self.pick(job), write))
 
-    @rule(job=JOBS, taken=st.booleans(), first=WRITES, second=WRITES)
-    def two_write_at_once(self, job: int, taken: bool, first: What, second: What) -> None:
+    @rule(job=JOBS, taken=st.one_of(st.none(), TAKES), first=WRITES, second=WRITES)
+    def two_write_at_once(self, job: int, taken: What | None, first: What, second: What) -> None:
         job_id = self.pick(job)
         if taken:
-            self.bench.run(self._one(job_id, ("claim", 0)))
+            self.bench.run(self._one(job_id, taken))
         self.bench.run(self._two(job_id, first, second))
 
     @rule(job=JOBS, lost=st.booleans(), write=WRITES, sweep=SWEEPS, swept_first=st.booleans())
@@ -128,6 +129,12 @@ class Jobs(RuleBasedStateMachine):
             self.bench.run(self._one(job_id, ("claim", 0)))
             self.bench.run(self._expire(job_id))
         self.bench.run(self._swept(job_id, write, sweep, swept_first))
+
+    @rule(job=JOBS, write=st.one_of(OF_BATCHES, OF_HOLDERS))
+    def a_batch_is_carried(self, job: int, write: What) -> None:
+        job_id = self.pick(job)
+        for what in (("claim in batch",), write):
+            self.bench.run(self._one(job_id, what))
 
     @rule(job=JOBS, before=st.sampled_from([[], *PUT_BACK]), write=OF_OTHERS)
     def another_program_writes(self, job: int, before: list[What], write: What) -> None:
