@@ -130,7 +130,7 @@ class Jobs(RuleBasedStateMachine):
             self.bench.run(self._expire(job_id))
         self.bench.run(self._swept(job_id, write, sweep, swept_first))
 
-    @rule(job=JOBS, write=st.one_of(OF_BATCHES, OF_HOLDERS))
+    @rule(job=JOBS, write=st.one_of(st.just(("put off",)), OF_BATCHES, OF_HOLDERS))
     def a_batch_is_carried(self, job: int, write: What) -> None:
         job_id = self.pick(job)
         for what in (("claim in batch",), write):
@@ -396,7 +396,7 @@ def test_no_order_of_writers_leads_out_of_the_model(bench: Bench) -> None:
         derandomize=True,
         deadline=None,
         stateful_step_count=40,
-        max_examples=40,
+        max_examples=60,
         suppress_health_check=[HealthCheck.too_slow],
     )
     run_state_machine_as_test(JobsOnBench, settings=examples)
