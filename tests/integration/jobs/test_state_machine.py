@@ -67,6 +67,14 @@ WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, OF_BATCHES, st.just(("cancel",))
 OF_PREFECT = st.sampled_from([("hand over",), ("give up run",)])
 TAKES: st.SearchStrategy[What] = st.sampled_from([("claim", 0), ("claim in batch",)])
 PUT_BACK: list[list[What]] = [[("claim", 0), ("postpone", 0)], [("claim", 0), ("record", 0, "never sent")]]
+CARRIED: list[list[What]] = [
+    [("put off",)],
+    [("leave", 0), ("claim in batch",)],
+    [("leave", 0), ("hand over",), ("put off",)],
+    [("postpone", 0), ("put off",)],
+    [("postpone", 0), ("claim in batch",), ("leave", 1)],
+]
+"""What a run that has taken a job of its batch goes on to do, and another run of the same batch."""
 SWEEPS = st.one_of(st.just(("release",)), OF_PREFECT)
 
 
@@ -130,10 +138,10 @@ class Jobs(RuleBasedStateMachine):
             self.bench.run(self._expire(job_id))
         self.bench.run(self._swept(job_id, write, sweep, swept_first))
 
-    @rule(job=JOBS, write=st.one_of(st.just(("put off",)), OF_BATCHES, OF_HOLDERS))
-    def a_batch_is_carried(self, job: int, write: What) -> None:
+    @rule(job=JOBS, steps=st.sampled_from(CARRIED))
+    def a_batch_is_carried(self, job: int, steps: list[What]) -> None:
         job_id = self.pick(job)
-        for what in (("claim in batch",), write):
+        for what in (("claim in batch",), *steps):
             self.bench.run(self._one(job_id, what))
 
     @rule(job=JOBS, before=st.sampled_from([[], *PUT_BACK]), write=OF_OTHERS)
@@ -396,7 +404,7 @@ def test_no_order_of_writers_leads_out_of_the_model(bench: Bench) -> None:
         derandomize=True,
         deadline=None,
         stateful_step_count=40,
-        max_examples=60,
+        max_examples=50,
         suppress_health_check=[HealthCheck.too_slow],
     )
     run_state_machine_as_test(JobsOnBench, settings=examples)
