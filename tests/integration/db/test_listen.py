@@ -31,7 +31,7 @@ async def heard(database: HubDatabase, asked: asyncio.Event) -> AsyncIterator[He
 
 
 async def next_of(told: Heard) -> JobChange | None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await told.get()
 
 
@@ -100,5 +100,5 @@ async def test_asking_for_a_job_in_sql_is_told_of(database: HubDatabase, heard: 
         row = await cursor.fetchone()
         assert row
         await connection.execute("SELECT execute_job_via_pg_net(%s)", row)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asked.wait()
