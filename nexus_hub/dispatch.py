@@ -37,6 +37,7 @@ _IDS = {"enforce_parameter_schema": False}
 _NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
 REFUSED = frozenset({400, 404, 409, 413, 422})
 """Statuses that speak of the one request; any other may be the same for all of them."""
+GONE = "the worker that ran it is gone"
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 """The types of states that a flow run does not leave by itself."""
 
@@ -139,23 +140,15 @@ class Dispatcher:
         Raises:
             PrefectUnavailable: Prefect does not answer.
         """
-        await self._set_state(flow_run_id, "CRASHED", "the worker that ran it is gone")
-
-    async def close(self, flow_run_id: UUID) -> None:
-        """Tell Prefect that a flow run was cancelled whose process is gone; one that has ended stays as it is.
-
-        Raises:
-            PrefectUnavailable: Prefect does not answer.
-        """
-        await self._set_state(flow_run_id, "CANCELLED", "cancelled, and the worker that ran it is gone")
+        await self._set_state(flow_run_id, "CRASHED", GONE)
 
     async def settle(self, flow_run_id: UUID, status: JobStatus) -> None:
-        """Tell Prefect how the job of a flow run has ended whose process is gone; a run that has ended stays as it is.
+        """Tell Prefect how a flow run has ended whose process is gone; one that has ended or is unknown stays as it is.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
         """
-        await self._set_state(flow_run_id, status.upper(), "its job has ended so; the worker that ran it is gone")
+        await self._set_state(flow_run_id, status.upper(), GONE)
 
     async def _set_state(self, flow_run_id: UUID, kind: str, message: str) -> None:
         state = {"type": kind, "name": kind.capitalize(), "message": message}

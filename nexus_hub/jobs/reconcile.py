@@ -78,15 +78,15 @@ class Reconciliation:
                 await transaction.run(JOBS["settle_lost_run"], **row)
 
     async def _end_run(self, flow_run_id: UUID, state: RunState | None, status: JobStatus | None = None) -> None:
-        """End a run whose process is gone; like its job, if that has ended in it."""
+        """End a run whose process is gone: as Prefect was asked to, or like its job, if that has ended in it."""
         if state is None or state.type in ENDED:
             return
         if state.type in CANCELLED:
-            await self._dispatcher.close(flow_run_id)
-        elif status is not None:
-            await self._dispatcher.settle(flow_run_id, status)
-        else:
+            status = "cancelled"
+        if status is None:
             await self._dispatcher.crash(flow_run_id)
+        else:
+            await self._dispatcher.settle(flow_run_id, status)
 
     async def _hand_over(self, grace: float) -> int:
         """What was stored and never handed over, or is due for another attempt; each type by itself."""

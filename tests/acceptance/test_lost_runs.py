@@ -50,7 +50,7 @@ async def test_a_run_that_is_left_over_ends_like_its_job_and_then_stays_so(
         await dispatcher.settle(UUID(run), status)
         await dispatcher.crash(UUID(run))
     state = hub.flow_run(run)["state"]
-    assert (state["name"], state["message"]) == (name, "its job has ended so; the worker that ran it is gone")
+    assert (state["name"], state["message"]) == (name, "the worker that ran it is gone")
 
 
 async def test_a_run_without_an_ended_job_crashes(hub: Hub) -> None:

@@ -239,7 +239,7 @@ async def test_a_lost_run_gets_its_attempt_another_one(
     if state and state.type == "CANCELLING":
         assert await sweep.round() == Swept()
         assert await table.get(job_id, "status") == ("cancelled",)
-        assert set(prefect.closed) == {lost}
+        assert prefect.settled == {lost: "cancelled"}
         return
     assert await sweep.round() == Swept(handed_over=1)
     assert await table.get(job_id, "flow_run_id", "lost_flow_run_id") == (prefect.runs[job_id, 1, 1], None)
@@ -294,7 +294,7 @@ async def test_a_job_whose_lost_run_was_cancelled_in_prefect_is_cancelled(
     prefect.known[run] = RunState("CANCELLING", datetime.now(UTC))
     assert await sweep.round() == Swept(released=1)
     assert await table.get(job_id, "status", "error_code") == ("cancelled", "cancelled")
-    assert prefect.closed == [run]
+    assert prefect.settled == {run: "cancelled"}
     assert prefect.started == []
 
 
@@ -349,9 +349,8 @@ async def test_runs_that_are_left_over_in_prefect_end(sweep: Sweep, prefect: Pla
     for _ in range(2):
         await table.add(status="completed", completed_at=ago(LONG_AGO), flow_run_id=shared, batch_id=uuid4())
     await sweep.round()
-    assert prefect.settled == {run: status for status, run in runs.items()}
+    assert prefect.settled == {run: status for status, run in runs.items()} | {cancelling: "cancelled"}
     assert set(prefect.crashed) == {without_job, shared}
-    assert prefect.closed == [cancelling]
 
 
 async def test_a_prefect_that_hangs_does_not_keep_leases_from_being_taken_back(
