@@ -6,14 +6,17 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.utilities.callables import parameter_schema
 
-from deployments.registry import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
+from deployments.forms import build_form, describe
+from deployments.registry import DEPLOYED, ENTRYPOINTS, POOL, WORKER_TYPE, Deployed
 from deployments.worker.worker import NexusWorker
 
 logger = logging.getLogger("nexus_hub.deploy")
+FORMER_NAME = "nexus"
+"""All deployments had this name once."""
 
 
 async def deploy() -> None:
@@ -22,6 +25,7 @@ async def deploy() -> None:
         await _ensure_pool(client)
         for deployed in DEPLOYED:
             await _deploy(client, deployed)
+        await _remove_former(client)
 
 
 async def _ensure_pool(client: PrefectClient) -> None:
@@ -44,23 +48,39 @@ async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
     """
     flow = deployed.flow()
     code: dict[str, Any] = {
-        "description": flow.description,
+        "description": describe(flow),
         "entrypoint": deployed.entrypoint,
         "work_pool_name": POOL,
         "pull_steps": [],
-        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
         "enforce_parameter_schema": True,
     }
     try:
-        known = await client.read_deployment_by_name(f"{flow.name}/{DEPLOYMENT}")
+        known = await client.read_deployment_by_name(f"{deployed.name}/{deployed.name}")
     except ObjectNotFound:
         flow_id = await client.create_flow(flow)
         await client.create_deployment(
-            flow_id=flow_id, name=DEPLOYMENT, tags=list(deployed.tags), schedules=_schedules(deployed), **code
+            flow_id=flow_id,
+            name=deployed.name,
+            tags=list(deployed.tags),
+            schedules=_schedules(deployed),
+            parameter_openapi_schema=build_form(deployed),
+            **code,
         )
     else:
-        await client.update_deployment(known.id, DeploymentUpdate(tags=known.tags, **code))
-    logger.info("deployed %s/%s", flow.name, DEPLOYMENT)
+        form = build_form(deployed, known.parameter_openapi_schema)
+        await client.update_deployment(
+            known.id, DeploymentUpdate(tags=known.tags, parameter_openapi_schema=form, **code)
+        )
+    logger.info("deployed %s", deployed.name)
+
+
+async def _remove_former(client: PrefectClient) -> None:
+    """Remove the deployments of a former release: their schedules would run beside those of the new ones."""
+    named = DeploymentFilter(name=DeploymentFilterName(any_=[FORMER_NAME]))
+    for former in await client.read_deployments(deployment_filter=named):
+        if former.entrypoint in ENTRYPOINTS:
+            await client.delete_deployment(former.id)
+            logger.info("removed the deployment %s of %s", former.name, former.entrypoint)
 
 
 def _schedules(deployed: Deployed) -> list[DeploymentScheduleCreate]:

@@ -1,4 +1,4 @@
-"""What is deployed: the flows that the hub's worker may run, each by its dotted entrypoint."""
+"""The deployments: the flows that the hub's worker may run, each by its dotted entrypoint."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,20 +10,26 @@ if TYPE_CHECKING:
 
 POOL = "nexus"
 WORKER_TYPE = "nexus"
-DEPLOYMENT = "nexus"
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """One deployment: `<flow>/nexus`."""
+    """One deployment, which is named like its flow."""
 
     entrypoint: str
     tags: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    """The parameters that a person has to give."""
     cron: str | None = None
-    """When it runs, in UTC."""
+    """Its schedule, in UTC."""
     every: timedelta | None = None
     active: bool = True
-    """Whether its schedule is on from the beginning."""
+    """Its schedule is on from the beginning."""
+
+    @property
+    def name(self) -> str:
+        """Its name, and its flow's: Prefect's UI shows the first in bold."""
+        return self.entrypoint.rpartition(".")[2].replace("_", "-")
 
     def flow(self) -> "Flow[..., Any]":
         """The flow itself; it is imported now, since Prefect's server reads this list and runs no flows."""
@@ -33,9 +39,9 @@ class Deployed:
 
 
 DEPLOYED = (
-    Deployed("flows.invoke.invoke_tool", ("nexus", "job")),
-    Deployed("flows.fetch.fetch_resource", ("nexus", "job")),
-    Deployed("flows.prompt.execute_prompt", ("nexus", "job")),
+    Deployed("flows.invoke.invoke_tool", ("nexus", "job"), required=("tool",)),
+    Deployed("flows.fetch.fetch_resource", ("nexus", "job"), required=("server", "uri")),
+    Deployed("flows.prompt.execute_prompt", ("nexus", "job"), required=("prompt",)),
     Deployed("flows.invoke_batch.invoke_batch", ("nexus", "job")),
     Deployed("flows.refresh_catalog.refresh_catalog", ("nexus", "upkeep"), every=timedelta(minutes=5)),
     Deployed("flows.rotate_vault_key.rotate_vault_key", ("nexus", "upkeep"), every=timedelta(days=90), active=False),

@@ -1,4 +1,4 @@
-"""What a flow run leaves for people to read in Prefect: names, codes, counts and times, nothing of a call itself."""
+"""Pages for people to read in Prefect: names, codes, counts and times, nothing of a call itself."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact
 
+from flows.run_log import write_line
 from nexus_hub.execution.attempt import Attempt
 from nexus_hub.execution.batch import BatchReport
 
@@ -16,16 +17,17 @@ async def attach(markdown: str, summary: str, *, key: str | None = None) -> None
     """Attach a page to this flow run; with a key it is on Prefect's page of artifacts too, with its history.
 
     A key is a row that every such run writes to: flows that run often go without one. What was done stays done when
-    the page can't be left.
+    the page can't be attached. The summary is the last line of the run's log, too.
     """
+    write_line("ended: %s", summary)
     try:
         await acreate_markdown_artifact(markdown, key=key, description=summary)
     except Exception as error:  # its message may hold anything
-        logger.warning("a page for people could not be left in Prefect: %s", type(error).__name__)
+        logger.warning("a page for people could not be attached in Prefect: %s", type(error).__name__)
 
 
 def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
-    """One attempt of a job: what was asked of which server, how it ended and how long it took."""
+    """One attempt of a job: its server and tool, how it ended and how long it took."""
     server = attempt.target.name if attempt.target else str(attempt.job["server_ref_id"])
     facts = {
         "job": attempt.id,
@@ -36,11 +38,12 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
         "seconds": f"{attempt.seconds:.3f}",
     }
     where = f"Arguments and result are in the hub: `nexus-hub job show {attempt.id}`"
-    return f"# {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
+    asked = f"{server} {attempt.job['tool_name'] or attempt.job['job_type']}"
+    return f"# {_cell(asked)}: {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
 
 
 def batch_page(report: BatchReport) -> str:
-    """What a run has carried: how many jobs, how they ended at which server, and how long it took."""
+    """The jobs of a run: how many, how they ended at which server, and how long it took."""
     span = max((row["span"] or 0.0 for row in report.ended), default=0.0)
     facts = {
         "jobs that ended in this run": report.jobs,

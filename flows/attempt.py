@@ -9,6 +9,7 @@ from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
 from flows.artifacts import attach, attempt_page
+from flows.run_log import write_duration, write_line
 from flows.this_run import rename, wait
 from nexus_hub.execution.attempt import Attempt, ClaimStale, NotClaimed, Released
 from nexus_hub.jobs.requests import JobRequest
@@ -27,12 +28,13 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
         try:
             if job_id is None:
                 if request is None:
-                    return Failed(message="invalid-request: name what to run, or give a job_id")
+                    return Failed(message="invalid-request: name what to run")
                 job_id = await jobs.store_job(request, user, run_id)
                 await rename(request.name, job_id)
             claimed = await jobs.claim_job(job_id, attempt, run_id)
             if isinstance(claimed, NotClaimed):
                 return await _not_claimed(claimed)
+            write_line("claimed attempt %d of %d of job %s", claimed.number, claimed.job["max_attempts"], claimed.id)
             async with runtime.execution.hold(claimed):
                 return await _work(claimed)
         except TaskFailed as failure:
@@ -44,12 +46,13 @@ async def _work(attempt: Attempt) -> "State[None]":
         await vault.open_credentials(attempt)
         if seconds := await rate_limit.take_rate_limit(attempt):
             return await _snooze(attempt, seconds)
-        await mcp_calls.call_upstream(attempt)
+        with write_duration("called"):
+            await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
         if failure.code == Released.code:
             return await _snooze(attempt, 0)
         outcome = await jobs.record_job(attempt)
-        await attach(attempt_page(attempt, outcome, failure.code), outcome)
+        await attach(attempt_page(attempt, outcome, failure.code), f"{outcome}: {failure.code}")
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
     outcome = await jobs.record_job(attempt)
     await attach(attempt_page(attempt, outcome, None), outcome)
@@ -80,6 +83,7 @@ async def _not_claimed(claimed: NotClaimed) -> "State[None]":
     if claimed.status is None:
         return Failed(message="not-found: there is no such job")
     message = f"nothing to do: the job is {claimed.status}"
+    write_line(message)
     match claimed.status:
         case "cancelled":
             return Cancelled(message=message)

@@ -13,7 +13,7 @@ from tasks.failures import TaskFailed
 
 @flow(
     name="check-jobs",
-    flow_run_name=lambda: run_name(otherwise="size"),
+    flow_run_name=lambda: run_name("size", otherwise="size"),
     persist_result=False,
     log_prints=False,
     retries=2,

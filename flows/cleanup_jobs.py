@@ -18,7 +18,7 @@ from tasks import cleanup, vault
 
 @flow(
     name="cleanup-jobs",
-    flow_run_name=lambda: run_name("days_completed", "days_orphaned", otherwise="days"),
+    flow_run_name=lambda: run_name("{days_completed} and {days_orphaned} days", otherwise="days"),
     persist_result=False,
     log_prints=False,
     retries=2,

@@ -19,7 +19,6 @@ async def fetch_resource(
 ) -> "State[None]":
     """Read a resource of an upstream MCP server; its contents are in `job_results`.
 
-    Give a server and a URI, or leave all to the hub's API, which gives a job_id.
     What is typed here is stored by Prefect and visible to everybody who may open Prefect.
 
     Args:

@@ -20,7 +20,6 @@ async def invoke_tool(
 ) -> "State[None]":
     """Call a tool of an upstream MCP server; the result is in `job_results`.
 
-    Give a tool and its arguments, or leave all to the hub's API, which gives a job_id.
     What is typed here is stored by Prefect and visible to everybody who may open Prefect:
     send secret arguments through the hub's API or `nexus-hub call` instead.
 

@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.artifacts import attach
+from flows.run_log import write_line
 from flows.this_run import give_up_retries
 from nexus_hub.errors import AtWork, DatabaseUnavailable
 from nexus_hub.models import ServerRef
@@ -88,6 +89,7 @@ async def _ended(run: MaintenanceRun, report: Report | None) -> "State[None]":
         if run.job_id is not None:
             await run.begin({})
             await mirror.complete_mirror(run.row or run.job_id, {}, None, None)
+        write_line("nothing to do")
         return Completed(message="nothing to do")
     problem = report.problem()
     if run.row is not None:
@@ -101,6 +103,7 @@ async def _ended(run: MaintenanceRun, report: Report | None) -> "State[None]":
 
 
 async def _failed(run: MaintenanceRun, failure: TaskFailed) -> "State[None]":
+    write_line("ended: %s", failure)
     if failure.code == Stopped.code:
         return Cancelled()
     if failure.code == AtWork.code and run.job_id is None and run.kind != "key_rotation":

@@ -20,7 +20,6 @@ async def execute_prompt(
 ) -> "State[None]":
     """Get a prompt of an upstream MCP server; its messages are in `job_results`.
 
-    Give a prompt and its arguments, or leave all to the hub's API, which gives a job_id.
     What is typed here is stored by Prefect and visible to everybody who may open Prefect.
 
     Args:

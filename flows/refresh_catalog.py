@@ -27,7 +27,7 @@ COLUMNS = {
 
 @flow(
     name="refresh-catalog",
-    flow_run_name=lambda: run_name("server", otherwise="due"),
+    flow_run_name=lambda: run_name("{server}", otherwise="due"),
     persist_result=False,
     log_prints=False,
     retries=2,

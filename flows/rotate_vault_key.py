@@ -17,7 +17,7 @@ from tasks import vault
 
 @flow(
     name="rotate-vault-key",
-    flow_run_name=lambda: run_name("new_key_id", otherwise="next"),
+    flow_run_name=lambda: run_name("to {new_key_id}", otherwise="to the next key"),
     persist_result=False,
     log_prints=False,
     retries=2,

@@ -1,6 +1,6 @@
-"""What a flow tells Prefect about its own run."""
+"""This flow run in Prefect: its state, its name, its retries."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NoReturn
 from uuid import UUID
 
@@ -9,6 +9,8 @@ from prefect.client.schemas.objects import FlowRunPolicy, State
 from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry
+
+from flows.run_log import write_line
 
 
 async def announce(state: "State[None]") -> None:
@@ -19,13 +21,14 @@ async def announce(state: "State[None]") -> None:
 
 async def wait(until: datetime, why: str) -> NoReturn:
     """Give the worker's slot back until then; the same run goes on afterwards."""
+    write_line("waits until %s: %s", until.astimezone(UTC).strftime("%H:%M:%S UTC"), why)
     state: State[None] = AwaitingRetry(scheduled_time=until, message=why)
     await announce(state)
     raise Pause(state=state)
 
 
 async def is_cancelled() -> bool:
-    """Whether Prefect wants this run cancelled: then it takes no other end."""
+    """True if Prefect wants this run cancelled: then it takes no other end."""
     async with get_client() as client:
         state = (await client.read_flow_run(UUID(flow_run.id))).state
     return state is not None and (state.is_cancelling() or state.is_cancelled())
@@ -34,7 +37,7 @@ async def is_cancelled() -> bool:
 async def rename(what: str, job_id: UUID) -> None:
     """Name a run that a person or a schedule started as the hub names its own."""
     async with get_client() as client:
-        await client.update_flow_run(UUID(flow_run.id), name=f"{flow_run.flow_name} {what} {str(job_id)[:4]}")
+        await client.update_flow_run(UUID(flow_run.id), name=f"{what} {str(job_id)[:4]}")
 
 
 async def give_up_retries() -> None:
@@ -43,8 +46,11 @@ async def give_up_retries() -> None:
         await client.update_flow_run(UUID(flow_run.id), empirical_policy=FlowRunPolicy(retries=0, retry_delay=0))
 
 
-def run_name(*parameters: str, otherwise: str) -> str:
-    """The name of a run: its flow, what its parameters say, and the first digits of the row's id, else of its own."""
-    given = flow_run.parameters
-    said = " ".join(str(given[name]) for name in parameters if given.get(name) not in (None, ""))
-    return f"{flow_run.flow_name} {said[:80] or otherwise} {str(given.get('job_id') or flow_run.id)[:4]}"
+def run_name(template: str, *, otherwise: str) -> str:
+    """Name a run by its parameters, or otherwise if they say nothing, and by the row's id, else its own."""
+    given = {name: value for name, value in flow_run.parameters.items() if value not in (None, "")}
+    try:
+        said = template.format_map(given)
+    except KeyError:
+        said = otherwise
+    return f"{said[:80]} {str(given.get('job_id') or flow_run.id)[:4]}"

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
     worker_grace_seconds: float = Field(default=25, ge=0, le=24 * 3600)
     """NEXUS_WORKER_GRACE_SECONDS: how long a worker that is told to stop waits until it hands back what still runs."""
+    run_logs: bool = True
+    """NEXUS_RUN_LOGS: whether a flow run shows a few log lines in Prefect."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)

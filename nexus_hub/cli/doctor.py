@@ -18,6 +18,7 @@ from nexus_hub.db.queries import load as load_queries
 from nexus_hub.errors import InvalidSetting, NotAllowed
 from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR
+from nexus_hub.orchestration import health
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
 from nexus_hub.runtime import database_url, quiet_libraries
 from nexus_hub.servers import registry
@@ -207,17 +208,17 @@ async def _prefect(settings: Settings) -> AsyncIterator[Check]:
 
 
 async def _prefect_reached(settings: Settings, prefect: PrefectClient) -> str:
-    return f"Prefect {await prefect.version()} at {settings.prefect_url}"
+    return f"Prefect {await health.read_version(prefect)} at {settings.prefect_url}"
 
 
 async def _locked(prefect: PrefectClient) -> str:
-    if not await prefect.refuses_strangers():
+    if not await health.refuses_strangers(prefect):
         raise Wrong("Prefect's API answers everybody, without authentication.")
     return "refuses who does not authenticate"
 
 
 async def _pool(prefect: PrefectClient) -> str:
-    kind = await prefect.pool_type()
+    kind = await health.read_pool_type(prefect)
     if kind is None:
         raise Wrong("There is no work pool nexus.")
     if kind != WORKER_TYPE:
@@ -235,7 +236,7 @@ async def _deployed(prefect: PrefectClient) -> str:
 
 
 async def _worker(prefect: PrefectClient) -> str:
-    seen = await prefect.workers_seen()
+    seen = await health.read_workers(prefect)
     if not seen:
         raise Wrong("Prefect has never heard of a worker in the pool nexus.")
     age = datetime.now(UTC) - max(seen.values())

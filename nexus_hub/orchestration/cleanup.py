@@ -9,7 +9,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
-from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
+from nexus_hub.orchestration.prefect_client import ENDED, FLOWS, PrefectClient
 
 CLEANUP = load("cleanup")
 DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
@@ -179,7 +179,7 @@ class Cleanup:
             missing = await self._prefect_client.missing_deployments()
         except PrefectUnavailable:
             return None
-        return [job_type for job_type, flow in FLOWS.items() if f"{flow}/{DEPLOYMENT}" not in missing]
+        return [job_type for job_type, flow in FLOWS.items() if flow not in missing]
 
     async def _without_live_run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those that have no flow run, or one that is over or that Prefect does not know."""

@@ -49,7 +49,7 @@ class Maintenance:
         try:
             flow_run_id = await self._prefect_client.start_run(
                 flow,
-                f"{flow} {name} {str(job_id)[:4]}",
+                f"{name} {str(job_id)[:4]}",
                 parameters | {"job_id": str(job_id)},
                 idempotency_key=str(job_id),
             )

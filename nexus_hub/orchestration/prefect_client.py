@@ -1,6 +1,6 @@
-"""The only module of the library that talks to Prefect: its REST API, over httpx.
+"""Prefect's REST API, over httpx: flow runs are started, ended and asked after.
 
-Importing Prefect costs seconds and a hundred megabytes, and the hub needs four calls of it:
+Importing Prefect costs seconds and a hundred megabytes, and the hub needs few calls of it:
 see docs/decisions/0004-dispatch.md.
 """
 
@@ -21,7 +21,7 @@ from nexus_hub.models import JobStatus
 from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
-"""Job type -> flow; the deployment of each is `<flow>/nexus`."""
+"""Job type -> flow; each deployment is named like its flow."""
 BATCH_FLOW = "invoke-batch"
 """The flow that carries many jobs of any type."""
 MAINTENANCE_FLOWS = {
@@ -32,7 +32,7 @@ MAINTENANCE_FLOWS = {
 """The type of a mirrored row -> the flow that looks after the hub."""
 CHECKS = ("check-jobs",)
 """Flows that only look."""
-DEPLOYMENT = POOL = "nexus"
+POOL = "nexus"
 LONGEST_NAME = 150
 PAGE = 200
 """As many flow runs as Prefect gives in one answer."""
@@ -48,7 +48,7 @@ ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What Prefect says of a flow run: the type of its state, and since when."""
+    """The state of a flow run: its type, and since when it has been in it."""
 
     type: str
     since: datetime
@@ -63,10 +63,11 @@ def prefect_auth(settings: Settings) -> str | None:
 
 
 class PrefectClient:
-    """Starts, cancels and asks after flow runs."""
+    """Starts and ends flow runs, and asks after them."""
 
     def __init__(self, url: str, auth: str | None, *, timeout: float = 10) -> None:
         headers = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
+        self.url = url
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
         self._deployments: dict[str, str] = {}
 
@@ -89,7 +90,7 @@ class PrefectClient:
         flow = FLOWS[job_type]
         key = f"{job_id}:{attempt}:{lost_runs}" if lost_runs else f"{job_id}:{attempt}"
         body = {
-            "name": f"{flow} {_printable(name)} {str(job_id)[:4]}",
+            "name": f"{_printable(name)} {str(job_id)[:4]}",
             "parameters": {"job_id": str(job_id), "attempt": attempt},
         }
         return await self._create(flow, key, body | _IDS)
@@ -100,8 +101,7 @@ class PrefectClient:
         Raises:
             PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
         """
-        name = f"{BATCH_FLOW} {jobs} jobs {str(batch_id)[:4]}"
-        body = {"name": name, "parameters": {"batch_id": str(batch_id)}} | _IDS
+        body = {"name": f"{jobs} jobs {str(batch_id)[:4]}", "parameters": {"batch_id": str(batch_id)}} | _IDS
         return await self._create(BATCH_FLOW, f"batch:{batch_id}", body)
 
     async def has_batches(self) -> None:
@@ -110,10 +110,10 @@ class PrefectClient:
         Raises:
             PrefectUnavailable, NoDeployment: they can't.
         """
-        await self._deployment(BATCH_FLOW)
+        await self._find_deployment(BATCH_FLOW)
 
     async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
-        """Create a flow run of the deployment `<flow>/nexus`, once for each key; its id.
+        """Create a flow run of a flow's deployment, once for each key; its id.
 
         Raises:
             PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
@@ -122,13 +122,13 @@ class PrefectClient:
 
     async def _create(self, flow: str, idempotency_key: str, wanted: dict[str, Any]) -> UUID:
         body = wanted | {"idempotency_key": idempotency_key, "state": {"type": "SCHEDULED"}}
-        deployment = await self._deployment(flow)
-        answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
+        deployment = await self._find_deployment(flow)
+        answer = await self.request("POST", f"/deployments/{deployment}/create_flow_run", body)
         if answer.status_code == httpx.codes.NOT_FOUND:
             self._deployments.pop(flow, None)
-            deployment = await self._deployment(flow)
-            answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
-        return UUID(_member(_accepted(answer), "id"))
+            deployment = await self._find_deployment(flow)
+            answer = await self.request("POST", f"/deployments/{deployment}/create_flow_run", body)
+        return UUID(read_member(read_answer(answer), "id"))
 
     async def cancel(self, flow_run_id: UUID) -> None:
         """Ask Prefect to cancel a flow run; one that has ended or is unknown stays as it is.
@@ -156,7 +156,7 @@ class PrefectClient:
 
     async def _set_state(self, flow_run_id: UUID, kind: str, message: str) -> None:
         state = {"type": kind, "name": kind.capitalize(), "message": message}
-        await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
+        await self.request("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
 
     async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
         """The states of flow runs, at most `PAGE`; a run that Prefect does not know is left out.
@@ -186,7 +186,9 @@ class PrefectClient:
         )
 
     async def _states(self, wanted: dict[str, Any]) -> dict[UUID, RunState]:
-        runs: list[dict[str, Any]] = _accepted(await self._call("POST", "/flow_runs/filter", wanted | {"limit": PAGE}))
+        runs: list[dict[str, Any]] = read_answer(
+            await self.request("POST", "/flow_runs/filter", wanted | {"limit": PAGE})
+        )
         return {
             UUID(run["id"]): RunState(run["state"]["type"], datetime.fromisoformat(run["state"]["timestamp"]))
             for run in runs
@@ -201,82 +203,71 @@ class PrefectClient:
         """
         until = time.monotonic() + patience
         while True:
-            run: dict[str, Any] = _accepted(await self._call("GET", f"/flow_runs/{flow_run_id}"))
+            run: dict[str, Any] = read_answer(await self.request("GET", f"/flow_runs/{flow_run_id}"))
             if run["state"]["type"] in ENDED or time.monotonic() >= until:
                 return run
             await asyncio.sleep(0.1)
 
-    async def healthy(self) -> bool:
-        """Whether Prefect's API answers."""
-        try:
-            return (await self._call("GET", "/health")).is_success
-        except PrefectUnavailable:
-            return False
-
-    async def version(self) -> str:
-        """The version of Prefect's server, which it tells only to who authenticates.
+    async def read_form(self, flow: str) -> dict[str, Any]:
+        """The JSON schema of the parameters that people give a flow in Prefect's form.
 
         Raises:
-            PrefectUnavailable: Prefect does not answer, or not to us.
+            PrefectUnavailable, NoDeployment: there is none.
         """
-        return str(_accepted(await self._call("GET", "/admin/version")))
+        form: dict[str, Any] = (await self._read_deployment(flow)).get("parameter_openapi_schema") or {}
+        return form
 
-    async def refuses_strangers(self) -> bool:
-        """Whether Prefect's API turns away who does not authenticate.
+    async def write_form(self, flow: str, form: dict[str, Any]) -> None:
+        """Put another schema in the place of a flow's form.
 
         Raises:
-            PrefectUnavailable: Prefect does not answer.
+            PrefectUnavailable, NoDeployment: it stays as it was.
         """
-        async with PrefectClient(str(self._http.base_url), None) as stranger:
-            answer = await stranger._call("POST", "/deployments/filter", {"limit": 1})
-        return answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-
-    async def pool_type(self) -> str | None:
-        """The type of the work pool `nexus`; None if there is no such pool.
-
-        Raises:
-            PrefectUnavailable: Prefect does not answer.
-        """
-        answer = await self._call("GET", f"/work_pools/{POOL}")
-        return None if answer.status_code == httpx.codes.NOT_FOUND else _member(_accepted(answer), "type")
+        path = f"/deployments/{read_member(await self._read_deployment(flow), 'id')}"
+        answer = await self.request("PATCH", path, {"parameter_openapi_schema": form})
+        if not answer.is_success:
+            read_answer(answer)
 
     async def missing_deployments(self) -> list[str]:
-        """The hub's deployments that Prefect does not know.
+        """The flows of the hub that Prefect has no deployment for.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
         """
         missing = []
         for flow in (*FLOWS.values(), BATCH_FLOW, *MAINTENANCE_FLOWS.values(), *CHECKS):
-            answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
+            answer = await self.request("GET", _path(flow))
             if answer.status_code == httpx.codes.NOT_FOUND:
-                missing.append(f"{flow}/{DEPLOYMENT}")
+                missing.append(flow)
             else:
-                _accepted(answer)
+                read_answer(answer)
         return missing
 
-    async def workers_seen(self) -> dict[str, datetime]:
-        """The workers of the pool, and when each was last heard of.
-
-        Raises:
-            PrefectUnavailable: Prefect does not answer, or has no such pool.
-        """
-        workers: list[dict[str, Any]] = _accepted(await self._call("POST", f"/work_pools/{POOL}/workers/filter", {}))
-        return {one["name"]: datetime.fromisoformat(one["last_heartbeat_time"]) for one in workers}
-
-    async def _deployment(self, flow: str) -> str:
+    async def _find_deployment(self, flow: str) -> str:
         if flow not in self._deployments:
-            answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                raise NoDeployment(f"{flow}/{DEPLOYMENT}")
-            self._deployments[flow] = _member(_accepted(answer), "id")
+            self._deployments[flow] = read_member(await self._read_deployment(flow), "id")
         return self._deployments[flow]
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    async def _read_deployment(self, flow: str) -> Any:
+        answer = await self.request("GET", _path(flow))
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise NoDeployment(flow)
+        return read_answer(answer)
+
+    async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """Send a request, and give its answer whatever its status.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
         try:
             return await self._http.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise PrefectUnavailable(f"Prefect's API does not answer ({type(error).__name__}).") from None
+
+
+def _path(flow: str) -> str:
+    return f"/deployments/name/{flow}/{flow}"
 
 
 def _printable(name: str) -> str:
@@ -284,13 +275,24 @@ def _printable(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name[:LONGEST_NAME])
 
 
-def _member(answer: Any, name: str) -> str:
+def read_member(answer: Any, name: str) -> str:
+    """Take a text out of a JSON object of Prefect's.
+
+    Raises:
+        PrefectUnavailable: it is not there, so that something else than Prefect has answered.
+    """
     if isinstance(answer, dict) and isinstance(answer.get(name), str):
         return str(answer[name])
     raise PrefectUnavailable(_NOT_PREFECT)
 
 
-def _accepted(answer: httpx.Response) -> Any:
+def read_answer(answer: httpx.Response) -> Any:
+    """Take the JSON of an answer.
+
+    Raises:
+        PrefectRefused: Prefect refuses this one request.
+        PrefectUnavailable: it may refuse all of them, or something else has answered.
+    """
     if answer.is_success:
         try:
             return answer.json()

@@ -121,7 +121,7 @@ class RefreshTrigger:
             return False
         moment = int(self._clock() / self._interval)
         self._last = await self._prefect_client.start_run(
-            "refresh-catalog", "refresh-catalog due", {}, idempotency_key=f"refresh-catalog:{moment}"
+            "refresh-catalog", "due", {}, idempotency_key=f"refresh-catalog:{moment}"
         )
         return True
 

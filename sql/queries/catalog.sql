@@ -145,6 +145,13 @@ WHERE tool.enabled AND tool.tool_name IS NOT NULL
 ORDER BY tool.namespaced_name, tool.id
 LIMIT %(limit)s;
 
+-- name: offered_tools
+SELECT tool.namespaced_name AS name
+FROM tool_cache AS tool
+WHERE tool.enabled AND tool.tool_name IS NOT NULL AND tool.server_type = 'system' AND tool.user_id IS NULL
+ORDER BY tool.namespaced_name
+LIMIT %(limit)s;
+
 -- name: search_tools
 -- The tools that any word of a request speaks of: a rare word counts for more than a common one, in a name for more
 -- than in a description, in a short entry for more than in a long one. Names that are the query, or begin with it, come

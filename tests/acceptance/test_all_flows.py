@@ -76,7 +76,7 @@ def parameters(hub: Hub, case: Case) -> dict[str, Any]:
 
 def deployment(hub: Hub, case: Case) -> dict[str, Any]:
     with hub.prefect() as prefect:
-        found: dict[str, Any] = prefect.get(f"/deployments/name/{case.flow}/nexus").raise_for_status().json()
+        found: dict[str, Any] = prefect.get(f"/deployments/name/{case.flow}/{case.flow}").raise_for_status().json()
     return found
 
 
@@ -109,7 +109,7 @@ def test_prefects_ui_starts_it(busy: Hub, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=FLOWS)
 def test_prefects_command_line_starts_it(busy: Hub, case: Case) -> None:
     given = [part for name, value in parameters(busy, case).items() for part in ("-p", f"{name}={json.dumps(value)}")]
-    ran = busy.prefect_cli("deployment", "run", f"{case.flow}/nexus", *given, "--watch")
+    ran = busy.prefect_cli("deployment", "run", f"{case.flow}/{case.flow}", *given, "--watch")
     assert ran.code == 0, ran.out + ran.err
     with busy.prefect() as prefect:
         asked = {"flows": {"name": {"any_": [case.flow]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 200}
@@ -163,7 +163,7 @@ def test_the_schedules_are_as_documented(busy: Hub) -> None:
     seen = {}
     with busy.prefect() as prefect:
         for flow in ("refresh-catalog", "rotate-vault-key", "cleanup-jobs", "check-jobs"):
-            (one,) = prefect.get(f"/deployments/name/{flow}/nexus").json()["schedules"]
+            (one,) = prefect.get(f"/deployments/name/{flow}/{flow}").json()["schedules"]
             seen[flow] = (one["schedule"].get("cron") or one["schedule"]["interval"], one["active"])
     assert seen == {
         "refresh-catalog": (300.0, True),
@@ -175,7 +175,7 @@ def test_the_schedules_are_as_documented(busy: Hub) -> None:
 
 def test_the_check_says_how_large_the_table_is(busy: Hub) -> None:
     with busy.prefect() as prefect:
-        found = prefect.get("/deployments/name/check-jobs/nexus").json()["id"]
+        found = prefect.get("/deployments/name/check-jobs/check-jobs").json()["id"]
         made = prefect.post(f"/deployments/{found}/create_flow_run", json={}).json()
     state = busy.flow_run(made["id"])["state"]
     assert state["name"] == "Completed"
@@ -195,7 +195,7 @@ def test_prefect_refuses_bad_parameters_before_it_stores_them(
     busy: Hub, flow: str, parameters: dict[str, Any], said: str
 ) -> None:
     with busy.prefect() as prefect:
-        found = prefect.get(f"/deployments/name/{flow}/nexus").json()["id"]
+        found = prefect.get(f"/deployments/name/{flow}/{flow}").json()["id"]
         answer = prefect.post(f"/deployments/{found}/create_flow_run", json={"parameters": parameters})
     assert answer.status_code == 409, answer.text
     assert said in answer.text
@@ -203,7 +203,7 @@ def test_prefect_refuses_bad_parameters_before_it_stores_them(
 
 def test_a_refresh_of_an_unknown_server_says_so(busy: Hub) -> None:
     with busy.prefect() as prefect:
-        found = prefect.get("/deployments/name/refresh-catalog/nexus").json()["id"]
+        found = prefect.get("/deployments/name/refresh-catalog/refresh-catalog").json()["id"]
         made = prefect.post(f"/deployments/{found}/create_flow_run", json={"parameters": {"server": "nothing"}}).json()
     state = busy.flow_run(made["id"])["state"]
     assert state["name"] == "Failed"

@@ -134,11 +134,11 @@ def ailing(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 def test_a_missing_deployment_is_named_and_the_advice_helps(ailing: Hub) -> None:
     with ailing.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/fetch-resource/nexus").json()
+        deployment = prefect.get("/deployments/name/fetch-resource/fetch-resource").json()
         prefect.delete(f"/deployments/{deployment['id']}").raise_for_status()
     ill = wrong(ailing)
     assert list(ill) == ["deployments"]
-    assert "fetch-resource/nexus" in ill["deployments"]["detail"]
+    assert "fetch-resource" in ill["deployments"]["detail"]
     assert ailing.run(*ill["deployments"]["advice"].removeprefix("Run nexus-hub ").rstrip(".").split()).code == 0
     assert not wrong(ailing)
 

@@ -48,7 +48,7 @@ def test_the_command_line_shows_the_states_and_the_result(hub: Hub) -> None:
 def test_prefects_command_line_runs_the_deployment(hub: Hub) -> None:
     arguments = json.dumps(ARGUMENTS)
     ran = hub.prefect_cli(
-        "deployment", "run", "invoke-tool/nexus", "-p", f"tool={TOOL}", "-p", f"arguments={arguments}", "--watch"
+        "deployment", "run", "invoke-tool/invoke-tool", "-p", f"tool={TOOL}", "-p", f"arguments={arguments}", "--watch"
     )
     assert ran.code == 0, ran.out + ran.err
     with hub.api() as api:
@@ -61,7 +61,7 @@ def test_prefects_command_line_runs_the_deployment(hub: Hub) -> None:
 
 def test_prefects_api_runs_the_deployment_as_its_ui_does(hub: Hub) -> None:
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
         made = prefect.post(
             f"/deployments/{deployment['id']}/create_flow_run",
             json={"parameters": {"tool": TOOL, "arguments": ARGUMENTS}, "state": {"type": "SCHEDULED"}},
@@ -73,7 +73,7 @@ def test_prefects_api_runs_the_deployment_as_its_ui_does(hub: Hub) -> None:
 def test_a_cron_schedule_fires_by_itself(hub: Hub) -> None:
     """It would not with SQLAlchemy 2.1."""
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
         made = prefect.post(
             f"/deployments/{deployment['id']}/schedules",
             json=[
@@ -105,7 +105,7 @@ def test_a_cron_schedule_fires_by_itself(hub: Hub) -> None:
 
 def test_a_run_without_a_tool_says_what_to_give(hub: Hub) -> None:
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
         made = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", json={}).json()
     state = hub.flow_run(made["id"])["state"]
     assert state["name"] == "Failed"
@@ -114,7 +114,7 @@ def test_a_run_without_a_tool_says_what_to_give(hub: Hub) -> None:
 
 def test_retrying_an_ended_run_in_prefect_does_nothing(hub: Hub) -> None:
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
         made = prefect.post(
             f"/deployments/{deployment['id']}/create_flow_run",
             json={"parameters": {"tool": TOOL, "arguments": ARGUMENTS}},
@@ -131,7 +131,7 @@ def test_retrying_an_ended_run_in_prefect_does_nothing(hub: Hub) -> None:
 def test_a_flow_started_for_a_user_belongs_to_that_user(hub: Hub) -> None:
     token = hub.user("flora")
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
         made = prefect.post(
             f"/deployments/{deployment['id']}/create_flow_run",
             json={"parameters": {"tool": TOOL, "arguments": ARGUMENTS, "user": "flora"}},
@@ -144,12 +144,12 @@ def test_a_flow_started_for_a_user_belongs_to_that_user(hub: Hub) -> None:
 
 def test_deploying_again_keeps_what_people_gave_a_deployment(hub: Hub) -> None:
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/fetch-resource/nexus").json()
+        deployment = prefect.get("/deployments/name/fetch-resource/fetch-resource").json()
         schedule = {"schedule": {"cron": "0 0 1 1 *"}, "active": True, "parameters": {"server": "time"}}
         prefect.post(f"/deployments/{deployment['id']}/schedules", json=[schedule]).raise_for_status()
         prefect.patch(f"/deployments/{deployment['id']}", json={"tags": ["theirs"]}).raise_for_status()
         assert hub.run("deploy").code == 0
-        after = prefect.get("/deployments/name/fetch-resource/nexus").json()
+        after = prefect.get("/deployments/name/fetch-resource/fetch-resource").json()
     assert after["id"] == deployment["id"]
     assert [one["parameters"] for one in after["schedules"]] == [{"server": "time"}]
     assert after["tags"] == ["theirs"]

@@ -27,7 +27,7 @@ def for_tomorrow(hub: Hub) -> str:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     scheduled = {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}}
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()["id"]
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()["id"]
         run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=scheduled).raise_for_status().json()
     return str(run["id"])
 
@@ -72,7 +72,7 @@ def test_a_run_of_an_ended_job_does_nothing_and_shows_how_it_ended(hub: Hub, sta
             [job_id, status],
         )
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()["id"]
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()["id"]
         given = {"parameters": {"job_id": str(job_id), "attempt": 1}}
         run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=given).raise_for_status().json()
     state = hub.flow_run(run["id"])["state"]

@@ -24,7 +24,7 @@ def test_a_preflight_from_a_foreign_origin_is_refused(hub: Hub) -> None:
 def test_a_run_with_a_command_is_not_executed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> None:
     proof = tmp_path_factory.mktemp("proof") / "was-here"
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
         made = prefect.post(
             f"/deployments/{deployment['id']}/create_flow_run",
             json={"parameters": TOOL, "job_variables": {"command": f"touch {proof}"}},

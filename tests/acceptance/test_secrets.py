@@ -131,7 +131,7 @@ def _give_keys(hub: Hub) -> Iterator[Ran]:
             assert answer.is_error
             yield Ran(answer.status_code, answer.text, "")
     with hub.prefect() as prefect:
-        found = prefect.get("/deployments/name/rotate-vault-key/nexus").json()["id"]
+        found = prefect.get("/deployments/name/rotate-vault-key/rotate-vault-key").json()["id"]
         refused = prefect.post(f"/deployments/{found}/create_flow_run", json={"parameters": {"new_key_id": key}})
         assert refused.status_code == 409, "Prefect tells who sent it, and stores nothing"
 

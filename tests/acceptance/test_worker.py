@@ -64,7 +64,7 @@ def limited(hub: Hub, path: str) -> Iterator[None]:
 
 def deployment(hub: Hub) -> str:
     with hub.prefect() as prefect:
-        return str(prefect.get("/deployments/name/invoke-tool/nexus").json()["id"])
+        return str(prefect.get("/deployments/name/invoke-tool/invoke-tool").json()["id"])
 
 
 def test_a_job_is_taken(rung: Hub) -> None:

@@ -80,7 +80,7 @@ def apart(
 def scheduled_by_a_person(hub: Hub, seconds: float) -> str:
     """A run that Prefect is to start in so many seconds; its id."""
     with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").raise_for_status().json()
+        deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").raise_for_status().json()
         due = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
         body = {
             "parameters": {"tool": CALL["name"], "arguments": {}},

@@ -328,7 +328,7 @@ async def test_a_pending_job_that_can_be_started_is_left_to_the_sweep(
 async def test_a_job_that_was_handed_over_is_left_to_the_sweep(
     cleanup: Cleanup, prefect: PlayedPrefect, table: Table, kind: str | None
 ) -> None:
-    prefect.lacks = ["invoke-tool/nexus"]
+    prefect.lacks = ["invoke-tool"]
     await table.add(dispatched_at=ago(2 * DAY), flow_run_id=prefect.run(kind) if kind else uuid4())
     assert await cleanup.fail_orphans(0) == 0
 
@@ -336,7 +336,7 @@ async def test_a_job_that_was_handed_over_is_left_to_the_sweep(
 async def test_a_pending_job_whose_deployment_prefect_lacks_fails(
     cleanup: Cleanup, prefect: PlayedPrefect, table: Table
 ) -> None:
-    prefect.lacks = ["fetch-resource/nexus"]
+    prefect.lacks = ["fetch-resource"]
     await table.add()
     await table.add(HOUR, job_type="resource_fetch")
     await table.add(job_type="resource_fetch", available_at=ago(HOUR))

@@ -1,0 +1,26 @@
+"""The forms of Prefect's UI: of a flow's parameters those that a person fills in."""
+
+from typing import Any
+
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+
+from deployments.registry import Deployed
+from nexus_hub.orchestration.tool_choices import offer_tools, offered_tools
+
+FILLED_BY_THE_HUB = frozenset({"job_id", "attempt"})
+
+
+def build_form(deployed: Deployed, former: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make the form of a deployment; what the former one offers to choose from stays."""
+    form = parameter_schema(deployed.flow()).model_dump_for_openapi()
+    properties = {name: field for name, field in form["properties"].items() if name not in FILLED_BY_THE_HUB}
+    for name in deployed.required:
+        properties[name].pop("default", None)
+    form |= {"properties": properties, "required": [*form.get("required", []), *deployed.required]}
+    return offer_tools(form, offered_tools(former or {})) if "tool" in properties else form
+
+
+def describe(flow: Flow[..., Any]) -> str:
+    """The first part of a flow's docstring: what follows, of its parameters, stands in the form."""
+    return (flow.description or "").partition("\n\nArgs:")[0]
