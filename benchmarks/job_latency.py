@@ -96,9 +96,9 @@ async def by_hub(bench: Bench) -> tuple[float, UUID]:
 async def by_floor(bench: Bench) -> float:
     """The flow alone, in this process; seconds."""
     from deployments.registry import DEPLOYED
-    from deployments.worker.engine import prepared
+    from deployments.worker.engine import prepare
 
-    flow: Any = prepared(next(one for one in DEPLOYED if one.entrypoint == "flows.invoke.invoke_tool"))
+    flow: Any = prepare(next(one for one in DEPLOYED if one.entrypoint == "flows.invoke.invoke_tool"))
     # With a run noted the job counts as handed over, and the hub leaves it alone.
     job_id, _ = await submit(bench.runtime.database, OPERATOR, REQUEST, flow_run_id=uuid4())
     began = time.perf_counter()
@@ -284,11 +284,11 @@ def _latencies(times: Times) -> str:
 
 async def measured(hub: Hub, asked: argparse.Namespace) -> str:
     """Measure all that is asked for; the report."""
-    from deployments.worker.engine import clients
+    from deployments.worker.prefect_internals import share_clients
     from tasks.context import use
 
     on, times = machine(hub.app_url), Times()
-    async with HubClient(hub.url, hub.key) as client, open_runtime(load(), "benchmark") as runtime, clients():
+    async with HubClient(hub.url, hub.key) as client, open_runtime(load(), "benchmark") as runtime, share_clients():
         use(runtime)
         bench = Bench(hub, client, runtime, asked)
         await _in_turns(bench, times)

@@ -3,9 +3,9 @@
 from typing import Any
 
 from prefect import Flow
-from prefect.utilities.callables import parameter_schema
 
 from deployments.registry import Deployed
+from deployments.worker.prefect_internals import parameter_schema
 from nexus_hub.orchestration.tool_choices import offer_tools, offered_tools
 
 FILLED_BY_THE_HUB = frozenset({"job_id", "attempt"})

@@ -14,7 +14,7 @@ WORKER_TYPE = "nexus"
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """One deployment, which is named like its flow."""
+    """A deployment, which is named like its flow."""
 
     entrypoint: str
     tags: tuple[str, ...]
@@ -43,9 +43,11 @@ DEPLOYED = (
     Deployed("flows.fetch.fetch_resource", ("nexus", "job"), required=("server", "uri")),
     Deployed("flows.prompt.execute_prompt", ("nexus", "job"), required=("prompt",)),
     Deployed("flows.invoke_batch.invoke_batch", ("nexus", "job")),
-    Deployed("flows.refresh_catalog.refresh_catalog", ("nexus", "upkeep"), every=timedelta(minutes=5)),
-    Deployed("flows.rotate_vault_key.rotate_vault_key", ("nexus", "upkeep"), every=timedelta(days=90), active=False),
-    Deployed("flows.cleanup_jobs.cleanup_jobs", ("nexus", "upkeep"), cron="0 2 * * *"),
+    Deployed("flows.refresh_catalog.refresh_catalog", ("nexus", "maintenance"), every=timedelta(minutes=5)),
+    Deployed(
+        "flows.rotate_vault_key.rotate_vault_key", ("nexus", "maintenance"), every=timedelta(days=90), active=False
+    ),
+    Deployed("flows.cleanup_jobs.cleanup_jobs", ("nexus", "maintenance"), cron="0 2 * * *"),
     Deployed("flows.check_jobs.check_jobs", ("nexus", "check"), every=timedelta(hours=1)),
 )
 ENTRYPOINTS = frozenset(deployed.entrypoint for deployed in DEPLOYED)

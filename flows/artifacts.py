@@ -27,7 +27,7 @@ async def attach(markdown: str, summary: str, *, key: str | None = None) -> None
 
 
 def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
-    """One attempt of a job: its server and tool, how it ended and how long it took."""
+    """Describe an attempt of a job: its server and tool, how it ended and how long it took."""
     server = attempt.target.name if attempt.target else str(attempt.job["server_ref_id"])
     facts = {
         "job": attempt.id,
@@ -43,7 +43,7 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
 
 
 def batch_page(report: BatchReport) -> str:
-    """The jobs of a run: how many, how they ended at which server, and how long it took."""
+    """Describe the jobs of a run: how many, how they ended at which server, and how long it took."""
     span = max((row["span"] or 0.0 for row in report.ended), default=0.0)
     facts = {
         "jobs that ended in this run": report.jobs,
@@ -58,14 +58,14 @@ def batch_page(report: BatchReport) -> str:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Rows as a Markdown table, the columns by their titles."""
+    """Make a Markdown table of rows, the columns by their titles."""
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(key)) for key in columns) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
-    """Facts by their names; those that are None are left out."""
+    """Make a Markdown table of facts by their names; those that are None are left out."""
     rows = [{"what": name, "value": value} for name, value in facts.items() if value is not None]
     return table(rows, {"what": "what", "value": "value"})
 

@@ -25,7 +25,7 @@ async def invoke_tool(
 
     Args:
         tool: The tool's name as the hub lists it, such as time__get_current_time.
-        arguments: The tool's arguments, a JSON object.
+        arguments: The tool's arguments, a JSON object. Prefect stores and shows what is typed here.
         user: The user the job belongs to, by name or uuid; empty means the operator.
         job_id: Filled by the hub: the stored job that this run carries out.
         attempt: Filled by the hub: which attempt of that job this is, from 1.

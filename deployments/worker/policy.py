@@ -1,4 +1,4 @@
-"""What the worker may run: deployments of the hub's own flows, without commands and steps."""
+"""The rules of what the worker runs: deployments of the hub's own flows, without commands and steps."""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunPermit:
-    """What a run may run."""
+    """A deployment that may run."""
 
     deployed: Deployed
     limited: bool
@@ -36,20 +36,20 @@ class RunPolicy:
     def __init__(self) -> None:
         self._known: dict[UUID, RunPermit] = {}
 
-    async def of(self, flow_run: FlowRun, client: PrefectClient, template: dict[str, Any]) -> RunPermit:
-        """What a run of the pool with that job template may run.
+    async def permit(self, flow_run: FlowRun, client: PrefectClient, template: dict[str, Any]) -> RunPermit:
+        """Permit a run of the pool with that job template.
 
         Raises:
             Refused: it names another entrypoint, steps or a command.
         """
         if flow_run.deployment_id is None:
             raise Refused("a worker of type nexus runs deployments only")
-        if _template_command(template) or (flow_run.job_variables or {}).get("command"):
+        if _has_command(template) or (flow_run.job_variables or {}).get("command"):
             raise Refused("a worker of type nexus runs no commands")
-        permit = self._known.get(flow_run.deployment_id)
-        if permit is None or time.monotonic() - permit.since > KNOWN_SECONDS:
-            permit = self._known[flow_run.deployment_id] = await _read(flow_run.deployment_id, client)
-        return permit
+        known = self._known.get(flow_run.deployment_id)
+        if known is None or time.monotonic() - known.since > KNOWN_SECONDS:
+            known = self._known[flow_run.deployment_id] = await _read(flow_run.deployment_id, client)
+        return known
 
 
 async def _read(deployment_id: UUID, client: PrefectClient) -> RunPermit:
@@ -65,8 +65,8 @@ async def _read(deployment_id: UUID, client: PrefectClient) -> RunPermit:
     return RunPermit(deployed, deployment.global_concurrency_limit is not None, time.monotonic())
 
 
-def _template_command(template: dict[str, Any]) -> bool:
-    """Whether a pool's template brings a command of its own."""
+def _has_command(template: dict[str, Any]) -> bool:
+    """True if a pool's template brings a command of its own."""
     variable = template.get("variables", {}).get("properties", {}).get("command", {})
     fixed = template.get("job_configuration", {}).get("command")
     return bool(variable.get("default")) or fixed not in (None, "", "{{ command }}")

@@ -20,8 +20,7 @@ from nexus_hub.errors import HubError
 from nexus_hub.settings import Settings, load
 
 logger = logging.getLogger("nexus_hub.worker")
-HEARTBEAT_SECONDS = 5
-
+HEARTBEAT_FILE_SECONDS = 5
 
 PREFECT_DEFAULTS = {
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
@@ -36,7 +35,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
     worker = NexusWorker(POOL, name=f"nexus {socket.gethostname()} {os.getpid()}", limit=settings.worker_limit)
     loops = asyncio.create_task(worker.start(printer=logger.info))
-    heartbeat = asyncio.create_task(_heartbeat())
+    heartbeat = asyncio.create_task(_beat())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
@@ -48,12 +47,15 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         await loops
 
 
-async def _heartbeat() -> None:
+async def _beat() -> None:
     """Say that the event loop turns: the supervisor reads the file's age."""
     path = os.environ.get("NEXUS_WORKER_HEARTBEAT_FILE")
     while path:
-        Path(path).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}), encoding="utf-8")  # noqa: ASYNC240
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        try:
+            Path(path).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}), encoding="utf-8")  # noqa: ASYNC240
+        except OSError as error:  # a full disk passes, and the worker need not end for it
+            logger.warning("the heartbeat file could not be written: %s", type(error).__name__)
+        await asyncio.sleep(HEARTBEAT_FILE_SECONDS)
 
 
 def main() -> int:

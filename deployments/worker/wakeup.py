@@ -1,45 +1,45 @@
-"""The bell that calls the worker to look for runs: now, or when one is due. Many calls before a look are one."""
+"""The wake-up that calls the worker to poll: now, or when a run is due. Many calls before a poll are one."""
 
 import asyncio
 import math
 from datetime import UTC, datetime
 
 GRAIN_SECONDS = 0.25
-"""Runs that are due closer together than this ring once."""
+"""Runs that are due closer together than this wake the worker once."""
 
 
 class Wakeup:
-    """Rung by whoever knows of work; the worker waits for it, and silences it when it looks."""
+    """Called by those who know of work; the worker waits for it, and clears it when it polls."""
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def wake(self) -> None:
-        """There may be work."""
+        """Call now: there may be work."""
         self._woken.set()
 
     def wake_at(self, due: datetime) -> None:
-        """There will be work at that time, or up to `GRAIN_SECONDS` later."""
+        """Call at that time, or up to `GRAIN_SECONDS` later."""
         grain = math.ceil(due.timestamp() / GRAIN_SECONDS)
         if grain not in self._timers:
             delay = grain * GRAIN_SECONDS - datetime.now(UTC).timestamp()
-            self._timers[grain] = asyncio.get_running_loop().call_later(max(delay, 0), self._due, grain)
+            self._timers[grain] = asyncio.get_running_loop().call_later(max(delay, 0), self._wake_due, grain)
 
     def clear(self) -> None:
-        """A look begins: it answers all that rang before."""
+        """Begin a poll, which answers all calls before it."""
         self._woken.clear()
 
     async def wait(self) -> None:
-        """Until it rings."""
+        """Wait for a call."""
         await self._woken.wait()
 
     def close(self) -> None:
-        """Forget what is due."""
+        """Forget the runs that are due."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
-    def _due(self, grain: int) -> None:
+    def _wake_due(self, grain: int) -> None:
         del self._timers[grain]
         self.wake()

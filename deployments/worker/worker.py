@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,16 +17,17 @@ from prefect.settings import get_current_settings
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from deployments.registry import WORKER_TYPE
+from deployments.worker import prefect_internals
 
 if TYPE_CHECKING:
     from deployments.worker.poller import Poller
-    from nexus_hub.jobs.store import Ownership
     from nexus_hub.live.listener import JobChange
+    from nexus_hub.orchestration.ownership import Ownership
     from nexus_hub.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 10
-"""How long the jobs that are still running after the grace time have to be handed back."""
+"""How long the jobs that are still running after the grace time have to be released."""
 CONNECT_SECONDS = 2
 """Between two tries to reach Prefect when the worker starts."""
 POLL_JITTER = 1.5
@@ -39,14 +39,14 @@ class NexusJobConfiguration(BaseJobConfiguration):
 
 
 class NexusWorkerResult(BaseWorkerResult):
-    """How a run left the worker; Prefect has its state already."""
+    """The end of a run in the worker; Prefect has its state already."""
 
 
 class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerResult]):
     """Runs the flows of `deployments.registry` in this process, and no other code.
 
-    Prefect's base gives it its life: the pool, heartbeats, the poll. It looks for runs when the bell rings: for a job
-    that was handed to Prefect, a run that Prefect tells of, one that is due. The poll is the backstop of that.
+    Prefect's base gives it its life: the pool, heartbeats, the regular poll. It polls when it is woken, too: for a job
+    that was dispatched, a run that Prefect tells of, one that is due. The regular poll is the backstop of that.
     """
 
     type = WORKER_TYPE
@@ -79,45 +79,44 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         use(self._runtime)
         await self._connect()
         await super().setup()
-        if self._runs_task_group is not None:
-            self._take_in(self._runtime, self._runs_task_group)
-        await self._see_limits()
+        if (group := prefect_internals.get_task_group(self)) is not None:
+            self._start_loops(self._runtime, group)
+        await self._read_limits()
 
     async def _connect(self) -> None:
-        from deployments.worker.engine import clients
-
         while True:
             try:
-                await self._resources.enter_async_context(clients())
+                await self._resources.enter_async_context(prefect_internals.share_clients())
             except (RuntimeError, httpx.HTTPError) as error:
                 logger.warning("Prefect can't be used yet: %s", error)
                 await asyncio.sleep(CONNECT_SECONDS)
             else:
                 return
 
-    def _take_in(self, runtime: "Runtime", group: anyio.abc.TaskGroup) -> None:
-        """Start all that finds flow runs, and what has become of them."""
-        from deployments.worker import cancellation
-        from deployments.worker.events import STARTABLE, listen
+    def _start_loops(self, runtime: "Runtime", group: anyio.abc.TaskGroup) -> None:
+        """Start the loops that find flow runs, and what has become of them."""
+        from deployments.worker.events import CANCELLED, STARTABLE, listen, poll_cancellations
         from deployments.worker.poller import Poller
-        from nexus_hub.servers.refresh import RefreshTrigger
+        from nexus_hub.orchestration.due_refresh import RefreshTrigger
+        from nexus_hub.orchestration.tool_choices import ToolChoices
 
         poller = Poller(
             self.client,
             group,
-            lambda: self._work_pool,
-            sorted(self._work_queues),
-            self._limit,
+            lambda: prefect_internals.get_pool(self),
+            prefect_internals.get_queues(self),
+            prefect_internals.get_limit(self),
             self._take,
             self._cancel,
         )
         self._poller = poller
-        runtime.listeners.append(self._noticed)
-        handlers = dict.fromkeys(cancellation.EVENTS, self._cancel) | dict.fromkeys(STARTABLE, poller.notice)
+        runtime.listeners.append(self._notice)
+        handlers = dict.fromkeys(CANCELLED, self._cancel) | dict.fromkeys(STARTABLE, poller.notice)
         loops = (
             listen(handlers),
-            cancellation.ask(poller.running.keys, self._cancel),
+            poll_cancellations(poller.running.keys, self._cancel),
             RefreshTrigger(runtime.database, runtime.prefect_client).run(),
+            ToolChoices(runtime.database, runtime.prefect_client).run(),
             poller.poll_when_woken(),
         )
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -147,45 +146,46 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         raise RuntimeError("a worker of type nexus runs the hub's deployments only")
 
     async def sync_with_backend(self) -> None:
-        """Send a heartbeat, and see what is new of the pool, unless Prefect is away."""
-        with _patience():
+        """Send a heartbeat and read the pool anew, unless Prefect is away."""
+        with _outlasting():
             await super().sync_with_backend()
-            await self._see_limits()
+            await self._read_limits()
 
-    async def _see_limits(self) -> None:
-        """Whether a limit may hold runs back, so that each end of a run makes room for another."""
-        if self._poller is not None and self._work_pool is not None:
-            queues = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
-            limits = [self._work_pool.concurrency_limit, *(queue.concurrency_limit for queue in queues)]
+    async def _read_limits(self) -> None:
+        """Find out if a limit may hold runs back, so that each end of a run makes room for another."""
+        pool = prefect_internals.get_pool(self)
+        if self._poller is not None and pool is not None:
+            queues = await self.client.read_work_queues(work_pool_name=pool.name)
+            limits = [pool.concurrency_limit, *(queue.concurrency_limit for queue in queues)]
             self._poller.limited = any(limit is not None for limit in limits)
             if self._poller.limited:
                 self._poller.wakeup.wake()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take what is due, and see what will be before the next poll, unless Prefect is away."""
-        self._last_polled_time = datetime.now(UTC)
+        """Take the runs that are due, and note those of the time until the next poll, unless Prefect is away."""
+        prefect_internals.note_poll(self)
         if self._poller is not None:
-            with _patience():
+            with _outlasting():
                 return await self._poller.poll(get_current_settings().worker.query_seconds * POLL_JITTER)
         return []
 
-    def _noticed(self, change: "JobChange | None") -> None:
-        """A job that waits has a run if it has changed since it was stored; None: changes may have been missed."""
+    def _notice(self, change: "JobChange | None") -> None:
+        """Wake for a job that waits and has changed since it was stored: it has a run. None: one may be missed."""
         if self._poller is not None and (change is None or (change.status == "pending" and change.version > 1)):
             self._poller.wakeup.wake()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take nothing more and wait for what runs, at most the grace time; then hand the jobs of it back."""
+        """Take nothing more and wait for what runs, at most the grace time; then release its jobs."""
         if self._poller is None or self._runtime is None:
             return
         self._poller.closed = True
         self._runtime.execution.close()
-        if await self._ended(self._poller, grace_seconds):
+        if await self._outlives(self._poller, grace_seconds):
             self._runtime.execution.leave()
-            await self._ended(self._poller, RELEASE_SECONDS)
+            await self._outlives(self._poller, RELEASE_SECONDS)
 
-    async def _ended(self, poller: "Poller", seconds: float) -> bool:
-        """Wait for what runs; whether something still does."""
+    async def _outlives(self, poller: "Poller", seconds: float) -> bool:
+        """Wait for the runs; True if one outlives the seconds."""
         if not poller.running:
             return False
         _, running = await asyncio.wait(list(poller.running.values()), timeout=seconds)
@@ -194,7 +194,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
     async def _take(self, flow_run: FlowRun) -> "Ownership":
         """Take a run by the rows of what it carries, if it can be had there."""
         from nexus_hub.errors import DatabaseUnavailable
-        from nexus_hub.jobs.store import Ownership, take_run
+        from nexus_hub.orchestration.ownership import Ownership, take_run
 
         if self._runtime is None or not flow_run.parameters.keys() & {"job_id", "batch_id"}:
             return Ownership.UNKNOWN
@@ -204,7 +204,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
             return Ownership.UNKNOWN
 
     async def _cancel(self, flow_run_id: UUID) -> None:
-        """Cancelled in Prefect: end its jobs as cancelled, wherever they are, which ends their calls and the run."""
+        """End the jobs of a run as cancelled, wherever they are, which ends their calls and the run."""
         from nexus_hub.errors import DatabaseUnavailable
         from nexus_hub.jobs.store import cancel_flow_run
 
@@ -214,8 +214,8 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Get over the absence of Prefect: its own loops end the worker, with all that it runs, after a dozen failures."""
+def _outlasting() -> Iterator[None]:
+    """Outlast the absence of Prefect: its own loops end the worker, with all that it runs, after a dozen failures."""
     try:
         yield
     except httpx.HTTPError as error:

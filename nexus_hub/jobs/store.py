@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from enum import Enum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,8 +15,6 @@ from nexus_hub.models import JobStatus, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 
 JOBS = load("jobs")
-TAKEN_SECONDS = 15
-"""How long a worker that took a run may need to begin it, before others may."""
 ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
 """What is asked for, of which server, and the server's own name of the tool or prompt."""
 
@@ -189,24 +186,6 @@ async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
     """End whatever a flow run carries and has not ended as cancelled; how many jobs that were."""
     async with database.transaction() as transaction:
         return await transaction.run(JOBS["cancel_flow_run"], flow_run_id=flow_run_id)
-
-
-class Ownership(Enum):
-    """Who may carry out a flow run that carries jobs."""
-
-    ACQUIRED = "this process, and for a while nobody else"
-    HELD_ELSEWHERE = "another process, which has said so a moment ago"
-    UNKNOWN = "whoever is the first to say so to Prefect"
-
-
-async def take_run(database: Database, flow_run_id: UUID) -> Ownership:
-    """Take a flow run whose jobs have never begun, for `TAKEN_SECONDS`; of all who ask one gets `ACQUIRED`."""
-    async with database.transaction() as transaction:
-        if await transaction.run(JOBS["take_run"], flow_run_id=flow_run_id):
-            return Ownership.ACQUIRED
-        # A statement of its own: it sees what another one committed while the first waited for it.
-        taken = await transaction.one(JOBS["run_was_taken"], flow_run_id=flow_run_id, seconds=TAKEN_SECONDS)
-    return Ownership.UNKNOWN if taken is None else Ownership.HELD_ELSEWHERE
 
 
 def parse_id(text: str) -> UUID:

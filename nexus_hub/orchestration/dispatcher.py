@@ -1,6 +1,7 @@
-"""Telling Prefect of jobs: a flow run for each attempt, or one for many of them, made once."""
+"""Dispatch of jobs to Prefect: a flow run for each attempt, or one for many of them, made once."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -13,20 +14,19 @@ from nexus_hub.escape import unescape
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.prefect_client import PrefectClient
 
+logger = logging.getLogger(__name__)
 REFUSED_SECONDS = 60
 """How long a job waits that Prefect refuses to make a run for, so that it holds up no other."""
-
-
 BATCH_MIN_JOBS = 10
 """So many jobs that wait for a flow run at the same time share one."""
 BATCH_MAX_JOBS = 1000
 MARKED_AT_ONCE = 100
-"""So many jobs of a batch are noted as handed over in one transaction: its run does not wait for the lock on all."""
+"""So many jobs of a batch are noted as dispatched in one transaction: its run does not wait for the lock on all."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobDispatch:
-    """What Prefect is told of a job: ids and a name for its run.
+    """A job as Prefect is told of it: ids and a name for its run.
 
     `lost_runs` counts the runs of this attempt that were lost before they claimed the job.
     """
@@ -39,7 +39,7 @@ class JobDispatch:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "JobDispatch":
-        """The handover of a row of `undispatched_jobs`."""
+        """Make the dispatch of a row of `undispatched_jobs`."""
         name = row["server"] or "unknown"
         if row["job_type"] != "resource_fetch":
             called = row["tool_name"] or row["params_name"] or ""
@@ -91,26 +91,30 @@ async def dispatch_batch(database: Database, prefect_client: PrefectClient, batc
 
 
 async def dispatch_now(database: Database, prefect_client: PrefectClient, job_id: UUID) -> bool:
-    """Hand one job to Prefect that nobody has yet; False if there is nothing to hand over, or the sweep has to."""
+    """Dispatch one job that is not dispatched yet; False if there is none, or the reconciler has to."""
     async with database.transaction() as transaction:
         row = await transaction.one(JOBS["undispatched_job"], id=job_id)
     if row is None:
         return False
     if row["batch_id"] is not None:
-        return await _tried(dispatch_batch(database, prefect_client, row["batch_id"], row["jobs"]))
-    return await _tried(dispatch_job(database, prefect_client, JobDispatch.from_row(row)))
+        return await _try(dispatch_batch(database, prefect_client, row["batch_id"], row["jobs"]))
+    return await _try(dispatch_job(database, prefect_client, JobDispatch.from_row(row)))
 
 
-async def _tried(dispatching: Coroutine[Any, Any, None]) -> bool:
+async def _try(dispatching: Coroutine[Any, Any, None]) -> bool:
+    """Dispatch, and leave to the reconciler what fails; nothing may end the loop that goes on with the other jobs."""
     try:
         await dispatching
     except (PrefectUnavailable, DatabaseUnavailable):
+        return False
+    except Exception as error:  # its message may hold anything
+        logger.warning("a job could not be dispatched: %s", type(error).__name__)
         return False
     return True
 
 
 class Dispatcher:
-    """Tells Prefect of new jobs in the background, a few at a time; the sweep finds what it misses.
+    """Dispatches new jobs in the background, a few at a time; the reconciler finds what it misses.
 
     Jobs that come faster than their runs can be made share one.
     """
@@ -124,15 +128,15 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, dispatch: JobDispatch) -> None:
-        """Hand a job over soon."""
+        """Dispatch a job soon."""
         self._waiting.append(dispatch)
         if self._working < self._concurrency:
             self._working += 1
             self._spawn(self._work())
 
     def start_batch(self, batch_id: UUID, jobs: int) -> None:
-        """Hand a batch over now."""
-        self._spawn(_tried(dispatch_batch(self._database, self._prefect_client, batch_id, jobs)))
+        """Dispatch a batch now."""
+        self._spawn(_try(dispatch_batch(self._database, self._prefect_client, batch_id, jobs)))
 
     async def drain(self) -> None:
         """Wait until all that were started are done."""
@@ -147,10 +151,10 @@ class Dispatcher:
     async def _work(self) -> None:
         while self._waiting:
             if len(self._waiting) < BATCH_MIN_JOBS:
-                await _tried(dispatch_job(self._database, self._prefect_client, self._waiting.popleft()))
+                await _try(dispatch_job(self._database, self._prefect_client, self._waiting.popleft()))
             else:
                 some = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX_JOBS))]
-                await _tried(self._group([dispatch.job_id for dispatch in some]))
+                await _try(self._group([dispatch.job_id for dispatch in some]))
         self._working -= 1
 
     async def _group(self, job_ids: list[UUID]) -> None:

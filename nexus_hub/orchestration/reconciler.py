@@ -1,4 +1,4 @@
-"""Holding the jobs against what Prefect says of their flow runs. The row decides, and Prefect follows it."""
+"""Reconciliation of jobs with their flow runs in Prefect. The row decides, and Prefect follows it."""
 
 import time
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ CANCELLED = {"CANCELLED", "CANCELLING"}
 
 
 class Reconciler:
-    """The steps of a round. Lists that may be longer than a batch go on where the last round stopped."""
+    """Takes the steps of a round. Lists that may be longer than a batch go on where the last round stopped."""
 
     def __init__(
         self, database: Database, prefect_client: PrefectClient, mirror: Mirror, silent_seconds: float
@@ -41,32 +41,32 @@ class Reconciler:
         self._unclaimed_after: tuple[datetime, UUID] | None = None
         self._leftovers_from = 0
         self._leftovers_at = 0.0
-        self._gone: set[UUID] = set()
+        self._ending: set[UUID] = set()
 
-    def gone(self, flow_run_ids: Iterable[UUID]) -> None:
-        """Runs whose jobs have failed for want of a sign of life; Prefect is told in the next round."""
-        self._gone.update(flow_run_ids)
+    def end_runs(self, flow_run_ids: Iterable[UUID]) -> None:
+        """End runs in the next round whose jobs have failed for want of a sign of life."""
+        self._ending.update(flow_run_ids)
 
     async def round(self, woken: bool) -> tuple[int, int]:
-        """Take all steps, or those before Prefect fails to answer: how many jobs were handed over, and given up."""
-        dispatched = given_up = 0
+        """Take all steps, or those before Prefect fails to answer: how many jobs were dispatched and runs abandoned."""
+        dispatched = abandoned = 0
         with suppress(PrefectUnavailable):
-            await self._end_gone()
+            await self._end_rescued()
             await self._settle_lost()
             dispatched = await self._dispatch(0 if woken else NEW_JOB_GRACE_SECONDS)
-            given_up = await self._give_up_lost()
+            abandoned = await self._abandon_unclaimed()
             await self._close_mirrors()
             await self._end_leftovers()
-        return dispatched, given_up
+        return dispatched, abandoned
 
-    async def _end_gone(self) -> None:
-        gone = list(self._gone)[:BATCH]
-        for run, state in (await self._prefect_client.states(gone)).items():
+    async def _end_rescued(self) -> None:
+        ending = list(self._ending)[:BATCH]
+        for run, state in (await self._prefect_client.states(ending)).items():
             await self._end_run(run, state)
-        self._gone.difference_update(gone)
+        self._ending.difference_update(ending)
 
     async def _settle_lost(self) -> None:
-        """Runs that lost their job: what was cancelled in Prefect is cancelled here too; the others are over there."""
+        """End runs that lost their job; jobs whose run was cancelled in Prefect are cancelled."""
         async with self._database.transaction() as transaction:
             rows = await transaction.all(JOBS["lost_runs"], limit=BATCH)
         states = await self._prefect_client.states(row["lost_flow_run_id"] for row in rows)
@@ -91,7 +91,7 @@ class Reconciler:
             await self._prefect_client.settle(flow_run_id, status)
 
     async def _dispatch(self, grace: float) -> int:
-        """What was stored and never handed over, or is due for another attempt; each type by itself."""
+        """Dispatch jobs that never were, or are due for another attempt; each type by itself."""
         done = 0
         with suppress(NoDeployment):
             await self._prefect_client.has_batches()
@@ -103,7 +103,7 @@ class Reconciler:
         return done
 
     async def _group_waiting(self, grace: float) -> None:
-        """Many jobs that wait share flow runs: after an outage of Prefect, or stored by plain SQL."""
+        """Let many jobs that wait share flow runs: after an outage of Prefect, or stored by plain SQL."""
         grouped = BATCH_MAX_JOBS
         while grouped == BATCH_MAX_JOBS:
             async with self._database.transaction() as transaction:
@@ -135,8 +135,8 @@ class Reconciler:
                 done += 1
         return done
 
-    async def _give_up_lost(self) -> int:
-        """Jobs that were handed over long ago and not claimed: their run may have ended, be stuck or be gone."""
+    async def _abandon_unclaimed(self) -> int:
+        """Abandon the runs of jobs that were dispatched long ago and not claimed, if they ended or are stuck."""
         after_at, after_id = self._unclaimed_after or (None, None)
         async with self._database.transaction() as transaction:
             rows = await transaction.all(
@@ -149,27 +149,27 @@ class Reconciler:
         last = rows[-1] if len(rows) == BATCH else None
         self._unclaimed_after = (last["dispatched_at"], last["id"]) if last else None
         states = await self._prefect_client.states(row["flow_run_id"] for row in rows)
-        return sum([await self._give_up(row, states.get(row["flow_run_id"])) for row in rows])
+        return sum([await self._abandon(row, states.get(row["flow_run_id"])) for row in rows])
 
-    async def _give_up(self, row: dict[str, Any], state: RunState | None) -> int:
+    async def _abandon(self, row: dict[str, Any], state: RunState | None) -> int:
         if state and state.type == "CANCELLED":
             await cancel_flow_run(self._database, row["flow_run_id"])
             return 0
-        if not _is_lost(state):
+        if not _is_abandoned(state):
             return 0
         lost = {name: row[name] for name in ("id", "attempt", "flow_run_id")}
         async with self._database.transaction() as transaction:
             return await transaction.run(JOBS["abandon_run"], most_lost_runs=LOST_RUN_LIMIT, **lost)
 
     async def _close_mirrors(self) -> None:
-        """Rows of other flows' runs whose process died."""
+        """Close the rows of other flows' runs whose process died."""
         silent = await self._mirror.silent(self._silent_seconds, BATCH)
         states = await self._prefect_client.states(run for _, run in silent)
         for row, run in silent:
             await self._close_mirror(row, run, states.get(run))
 
     async def _close_mirror(self, row: UUID, run: UUID, state: RunState | None) -> None:
-        """A run that waits to be started, or has been in its state for a moment only, may still begin its row."""
+        """Close a row, unless its run waits to be started or is new in its state: it may still begin the row."""
         long_ago = datetime.now(UTC) - timedelta(seconds=self._silent_seconds)
         if state and state.type not in ENDED and (state.type == "SCHEDULED" or state.since > long_ago):
             return
@@ -181,7 +181,7 @@ class Reconciler:
             await self._prefect_client.crash(run)
 
     async def _end_leftovers(self) -> None:
-        """Runs that Prefect shows as under way, though their jobs ended long ago or went on without them.
+        """End runs that Prefect shows as under way, though their jobs ended long ago or went on without them.
 
         Left like that they would hold concurrency slots for ever.
         """
@@ -200,7 +200,7 @@ class Reconciler:
             await self._end_run(run, old[run], statuses.get(run))
 
 
-def _is_lost(state: RunState | None) -> bool:
+def _is_abandoned(state: RunState | None) -> bool:
     if state is None or state.type in ENDED:
         return True
     return state.type in STUCK and state.since < datetime.now(UTC) - STUCK[state.type]

@@ -1,4 +1,4 @@
-"""The sweep: finds what nobody works on and puts it right. Its leases need no Prefect, and it can't stall itself."""
+"""Rounds that rescue jobs whose lease ran out, and reconcile jobs with their flow runs; neither stalls the other."""
 
 import asyncio
 import logging
@@ -25,18 +25,19 @@ SILENT_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class RescueReport:
-    """What one round did."""
+    """The counts of one round."""
 
     dispatched: int = 0
     released: int = 0
-    given_up: int = 0
+    abandoned: int = 0
+    """Jobs whose flow run was abandoned before it claimed them."""
 
 
 class Rescuer:
     """Two loops in every API and worker process, of each of which one at a time does a round.
 
-    One takes back jobs whose lease ran out, and needs the database alone. The other holds the jobs against what
-    Prefect says, so that a Prefect that is slow or away can't hold up the first.
+    One rescues jobs whose lease ran out, and needs the database alone. The other reconciles the jobs with Prefect, so
+    that a Prefect that is slow or away can't hold up the first.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Rescuer:
         self._wake = asyncio.Event()
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Both loops, which do rounds until cancelled; an error ends a round, not its loop."""
+        """Make both loops, which do rounds until cancelled; an error ends a round, not its loop."""
         return self._repeat(self.rescue, asyncio.Event()), self._repeat(self.reconcile, self._wake)
 
     def wake(self) -> None:
@@ -66,35 +67,35 @@ class Rescuer:
         self._wake.set()
 
     async def round(self) -> RescueReport:
-        """One round of each loop, unless another process is at it."""
+        """Do one round of each loop, unless another process is at it."""
         released = await self.rescue()
         reconciled = await self.reconcile()
-        return RescueReport(reconciled.dispatched, released.released, reconciled.given_up)
+        return RescueReport(reconciled.dispatched, released.released, reconciled.abandoned)
 
     async def rescue(self) -> RescueReport:
-        """Take back jobs whose lease ran out, unless another process is at it."""
+        """Release or fail the jobs whose lease ran out, unless another process is at it."""
         async with self._database.transaction() as lock:
-            if not await self._alone(lock, "nexus_hub.leases"):
+            if not await self._lock(lock, "nexus_hub.rescue"):
                 return RescueReport()
             async with self._database.transaction() as transaction:
                 rows = await transaction.all(
                     JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH
                 )
-        self._reconciler.gone(row["flow_run_id"] for row in rows if row["flow_run_id"] is not None)
+        self._reconciler.end_runs(row["flow_run_id"] for row in rows if row["flow_run_id"] is not None)
         return RescueReport(released=len(rows))
 
     async def reconcile(self) -> RescueReport:
-        """Hold the jobs against what Prefect says, unless another process is at it."""
+        """Reconcile the jobs with their flow runs, unless another process is at it."""
         woken = self._wake.is_set()
         self._wake.clear()
         async with self._database.transaction() as lock:
-            if not await self._alone(lock, "nexus_hub.sweep"):
+            if not await self._lock(lock, "nexus_hub.reconcile"):
                 return RescueReport()
-            dispatched, given_up = await self._reconciler.round(woken)
-        return RescueReport(dispatched, given_up=given_up)
+            dispatched, abandoned = await self._reconciler.round(woken)
+        return RescueReport(dispatched, abandoned=abandoned)
 
-    async def _alone(self, lock: Transaction, name: str) -> bool:
-        """Whether nobody else is at it; a process that hangs loses the lock some time after a round's end."""
+    async def _lock(self, lock: Transaction, name: str) -> bool:
+        """Take a round's lock, True if it is free; a process that hangs loses it some time after a round's end."""
         patience = f"{self._round_seconds * 1000 * 4 / 3:.0f}ms"
         row = await lock.one(JOBS["rescue_lock"], name=name, patience=patience)
         return row is not None and bool(row["taken"])
@@ -106,7 +107,7 @@ class Rescuer:
                     await work()
             except Exception as error:  # its message may hold anything
                 code = error.code if isinstance(error, HubError) else type(error).__name__
-                logger.warning("a round of the sweep ended early: %s", code)
+                logger.warning("a round of rescues ended early: %s", code)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await wake.wait()

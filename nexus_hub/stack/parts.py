@@ -14,7 +14,7 @@ from nexus_hub.stack.supervisor import Step, command_step
 
 Plan = list[Part | Step]
 Planner = Callable[[Settings, Home], Plan]
-HAND_BACK_SECONDS = 15
+WORKER_STOP_SECONDS = 15
 """How long a worker may take to hand back what it still runs after its grace time, and to end."""
 FOREIGN_PREFECT = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_KEY", "PREFECT_SERVER_DATABASE_")
 
@@ -108,6 +108,6 @@ def _own(settings: Settings, home: Home) -> Plan:
         command=command("-m", "nexus_hub", "worker"),
         probe=probes.heartbeat(home.heartbeat_file),
         prepare=forget_heartbeat,
-        grace=settings.worker_grace_seconds + HAND_BACK_SECONDS,
+        grace=settings.worker_grace_seconds + WORKER_STOP_SECONDS,
     )
     return [command_step("deploy", command("-m", "deployments.deploy"), home), api, worker]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nexus_hub.orchestration.tool_choices import offered_tools
 from tests.fixtures.hub import Hub, until
 
 pytestmark = pytest.mark.stack
@@ -33,7 +34,7 @@ def test_the_api_starts_a_job_and_names_its_flow_run(hub: Hub) -> None:
     assert ended["status"] == "completed"
     flow_run = hub.flow_run(ended["flow_run_id"])
     assert flow_run["state"]["name"] == "Completed"
-    assert flow_run["name"] == f"invoke-tool {TOOL} {job['id'][:4]}"
+    assert flow_run["name"] == f"{TOOL} {job['id'][:4]}"
     given = {name: value for name, value in flow_run["parameters"].items() if value}
     assert given == {"job_id": job["id"], "attempt": 1}
 
@@ -56,7 +57,7 @@ def test_prefects_command_line_runs_the_deployment(hub: Hub) -> None:
     assert newest["status"] == "completed"
     flow_run = hub.flow_run(newest["flow_run_id"])
     assert flow_run["parameters"]["tool"] == TOOL
-    assert flow_run["name"] == f"invoke-tool {TOOL} {newest['id'][:4]}"
+    assert flow_run["name"] == f"{TOOL} {newest['id'][:4]}"
 
 
 def test_prefects_api_runs_the_deployment_as_its_ui_does(hub: Hub) -> None:
@@ -103,13 +104,56 @@ def test_a_cron_schedule_fires_by_itself(hub: Hub) -> None:
     assert job_of_run(hub, flow_run_id)["status"] == "completed"
 
 
-def test_a_run_without_a_tool_says_what_to_give(hub: Hub) -> None:
+def test_prefect_refuses_a_run_without_a_tool(hub: Hub) -> None:
     with hub.prefect() as prefect:
         deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()
-        made = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", json={}).json()
+        refused = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", json={})
+        made = prefect.post(
+            f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": {"tool": ""}}
+        ).json()
+    assert refused.status_code == 409
+    assert "'tool' is a required property" in refused.text
     state = hub.flow_run(made["id"])["state"]
-    assert state["name"] == "Failed"
-    assert state["message"] == "invalid-request: name what to run, or give a job_id"
+    assert (state["name"], state["message"]) == ("Failed", "invalid-request: name what to run")
+
+
+def test_the_form_offers_the_tools_of_system_servers(hub: Hub) -> None:
+    def look() -> list[str] | None:
+        with hub.prefect() as prefect:
+            form = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()["parameter_openapi_schema"]
+        return offered_tools(form) or None
+
+    assert TOOL in until(look, 60, "the tools in the form")
+
+
+def test_a_run_shows_in_its_log_what_became_of_it_and_nothing_of_the_call(hub: Hub) -> None:
+    secret = "Etc/GMT+7"
+    job = hub.ended(hub.submit({"name": TOOL, "arguments": {"timezone": secret}})["id"])
+
+    def look() -> list[str] | None:
+        asked = {"logs": {"flow_run_id": {"any_": [job["flow_run_id"]]}}, "sort": "TIMESTAMP_ASC"}
+        with hub.prefect() as prefect:
+            lines = [line["message"] for line in prefect.post("/logs/filter", json=asked).raise_for_status().json()]
+        return lines if len(lines) == 3 else None
+
+    claimed, called, ended = until(look, 30, "the run's log")
+    assert claimed == f"claimed attempt 1 of 3 of job {job['id']}"
+    assert called.startswith("called in ")
+    assert ended == "ended: completed"
+
+
+def test_deploying_removes_the_deployments_of_a_former_release(hub: Hub) -> None:
+    with hub.prefect() as prefect:
+        now = prefect.get("/deployments/name/refresh-catalog/refresh-catalog").json()
+        copied = ("flow_id", "entrypoint", "work_pool_name", "parameter_openapi_schema")
+        former = {"name": "nexus", "schedules": [{"schedule": {"interval": 300}}]} | {key: now[key] for key in copied}
+        own = former | {"name": "somebody's own", "schedules": []}
+        for one in (former, own):
+            prefect.post("/deployments/", json=one).raise_for_status()
+        assert hub.run("deploy").code == 0
+        assert prefect.get("/deployments/name/refresh-catalog/nexus").status_code == 404
+        kept = prefect.get("/deployments/name/refresh-catalog/somebody's own").raise_for_status().json()
+        prefect.delete(f"/deployments/{kept['id']}").raise_for_status()
 
 
 def test_retrying_an_ended_run_in_prefect_does_nothing(hub: Hub) -> None:

@@ -13,8 +13,8 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from prefect.states import Cancelling, Running
 
 from deployments.worker.poller import Poller
-from nexus_hub.jobs.store import Ownership
 from nexus_hub.models import JobStatus
+from nexus_hub.orchestration.ownership import Ownership
 from nexus_hub.orchestration.prefect_client import PrefectClient
 from tests.fixtures.hub import Hub
 
@@ -95,6 +95,6 @@ async def test_a_run_that_is_cancelled_while_the_worker_takes_it_is_over_at_once
                 cancelled.append(flow_run_id)
 
             poller = Poller(client, group, lambda: None, [], None, take, cancel)
-            await poller._carry_out(await client.read_flow_run(UUID(run)), {}, asyncio.Event())
+            await poller._run(await client.read_flow_run(UUID(run)), {}, asyncio.Event())
     assert hub.flow_run(run, seconds=0)["state"]["name"] == "Cancelled"
     assert cancelled == [UUID(run)]

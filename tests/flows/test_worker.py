@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from deployments.worker.poller import Poller
 from deployments.worker.worker import NexusWorker
-from nexus_hub.jobs.store import Ownership
+from nexus_hub.orchestration.ownership import Ownership
 from nexus_hub.runtime import Runtime
 from tests.fixtures.jobs import LONG_AGO, Table, ago
 from tests.fixtures.library import Library
@@ -33,7 +33,7 @@ async def test_a_run_that_cannot_be_taken_ends_no_other_and_may_come_again() -> 
         other = asyncio.Event()
         runs.start_soon(other.wait)
         poller = Poller(client, runs, lambda: None, [], 1, unsaid, nothing)
-        await poller._carry_out(run, {}, asyncio.Event())
+        await poller._run(run, {}, asyncio.Event())
         assert not runs.cancel_scope.cancel_called
         other.set()
     assert poller.running == {}

@@ -13,8 +13,8 @@ from nexus_hub.errors import InvalidRequest, JobEnded, NotFound
 from nexus_hub.execution.attempt import Attempt
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
-from nexus_hub.jobs.store import Ownership
 from nexus_hub.models import OPERATOR, Principal, ServerRef
+from nexus_hub.orchestration.ownership import Ownership, take_run
 from nexus_hub.upstream.requests import ToolCall
 from tests.fixtures.jobs import LONG_AGO, Table, ago
 from tests.fixtures.library import Library
@@ -105,7 +105,7 @@ async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database, tab
     for _ in range(3):
         await table.add(flow_run_id=batch_run, dispatched_at=ago(LONG_AGO), batch_id=uuid4())
     for one in (run, batch_run):
-        rights = await asyncio.gather(*(store.take_run(hub_database, one) for _ in range(12)))
+        rights = await asyncio.gather(*(take_run(hub_database, one) for _ in range(12)))
         assert Counter(rights) == {Ownership.ACQUIRED: 1, Ownership.HELD_ELSEWHERE: 11}
     assert (await store.get(hub_database, OPERATOR, job))["status"] == "pending"
 
@@ -113,7 +113,7 @@ async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database, tab
 async def test_a_run_that_was_taken_and_not_begun_is_had_of_prefect(hub_database: Database, table: Table) -> None:
     run = uuid4()
     await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), heartbeat_at=ago(LONG_AGO))
-    assert await store.take_run(hub_database, run) is Ownership.UNKNOWN
+    assert await take_run(hub_database, run) is Ownership.UNKNOWN
 
 
 async def test_only_a_run_of_new_jobs_is_had_without_prefect(hub_database: Database, table: Table) -> None:
@@ -126,13 +126,13 @@ async def test_only_a_run_of_new_jobs_is_had_without_prefect(hub_database: Datab
     await table.add(**dispatched, flow_run_id=mixed)
     await table.running(flow_run_id=mixed, started_at=ago(LONG_AGO))
     for run in (begun, later, claimed, mixed, uuid4()):
-        assert await store.take_run(hub_database, run) is Ownership.UNKNOWN
-    assert await store.take_run(hub_database, new) is Ownership.ACQUIRED
+        assert await take_run(hub_database, run) is Ownership.UNKNOWN
+    assert await take_run(hub_database, new) is Ownership.ACQUIRED
 
 
 async def test_a_run_stays_taken_though_the_job_that_says_so_is_cancelled(hub_database: Database, table: Table) -> None:
     run, batch = uuid4(), uuid4()
     jobs = [await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), batch_id=batch) for _ in range(3)]
-    assert await store.take_run(hub_database, run) is Ownership.ACQUIRED
+    assert await take_run(hub_database, run) is Ownership.ACQUIRED
     await store.cancel(hub_database, OPERATOR, min(jobs))
-    assert await store.take_run(hub_database, run) is Ownership.HELD_ELSEWHERE
+    assert await take_run(hub_database, run) is Ownership.HELD_ELSEWHERE

@@ -150,7 +150,7 @@ async def test_a_lost_run_gives_all_its_jobs_back_and_they_share_another(
     (run,) = prefect.batches.values()
     prefect.known[run] = RunState("CRASHED", ago(LONG_AGO))
     await table.connection.execute("UPDATE job_results SET dispatched_at = now() - interval '1 hour'")
-    assert (await rescuer.round()).given_up == BATCH_MIN_JOBS
+    assert (await rescuer.round()).abandoned == BATCH_MIN_JOBS
     assert set(await column(table, "batch_id", jobs)) == {None}
     assert (await rescuer.round()).dispatched == BATCH_MIN_JOBS
     (again,) = set(await column(table, "flow_run_id", jobs))
@@ -165,7 +165,7 @@ async def test_a_run_that_works_on_others_of_its_batch_is_not_lost(
     waiting = await table.add(batch_id=batch_id, flow_run_id=run, dispatched_at=ago(LONG_AGO))
     await table.running(batch_id=batch_id, flow_run_id=run, lease_expires_at=ago(-LONG_AGO))
     prefect.known[run] = RunState("RUNNING", ago(LONG_AGO))
-    assert (await rescuer.round()).given_up == 0
+    assert (await rescuer.round()).abandoned == 0
     assert await table.get(waiting, "flow_run_id", "batch_id") == (run, batch_id)
 
 

@@ -148,4 +148,4 @@ async def test_the_api_waits_for_a_run_that_it_started(hub_database: Database, m
     else:
         assert (await run).result == ({"total_deleted": 3} if outcome == "completed" else None)
     ((flow, name, parameters),) = prefect.asked
-    assert (flow, name) == ("cleanup-jobs", f"cleanup-jobs 7 1 {parameters['job_id'][:4]}")
+    assert (flow, name) == ("cleanup-jobs", f"7 1 {parameters['job_id'][:4]}")

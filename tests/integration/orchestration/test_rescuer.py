@@ -238,7 +238,7 @@ async def test_a_lost_run_gets_its_attempt_another_one(
 ) -> None:
     job_id = await dispatched(table, prefect, state)
     (lost,) = await table.get(job_id, "flow_run_id")
-    assert await rescuer.round() == RescueReport(given_up=1)
+    assert await rescuer.round() == RescueReport(abandoned=1)
     assert await table.get(job_id, "status", "attempt", "flow_run_id") == ("pending", 0, None)
     if state and state.type == "CANCELLING":
         assert await rescuer.round() == RescueReport()
@@ -336,7 +336,7 @@ async def test_a_lost_run_behind_many_that_wait_is_found(
     await table.connection.execute(
         "UPDATE job_results SET dispatched_at = dispatched_at + interval '1 s' WHERE id = %s", [lost]
     )
-    assert [(await rescuer.round()).given_up for _ in range(2)] == [0, 1]
+    assert [(await rescuer.round()).abandoned for _ in range(2)] == [0, 1]
 
 
 async def test_runs_that_are_left_over_in_prefect_end(rescuer: Rescuer, prefect: PlayedPrefect, table: Table) -> None:

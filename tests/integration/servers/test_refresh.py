@@ -15,8 +15,9 @@ from nexus_hub.catalog import read, store
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound, RefreshRunning, UpstreamError
 from nexus_hub.models import OPERATOR, ServerRef
+from nexus_hub.orchestration.due_refresh import RefreshTrigger
 from nexus_hub.orchestration.prefect_client import PrefectClient, RunState
-from nexus_hub.servers.refresh import Due, Refresher, RefreshTrigger
+from nexus_hub.servers.refresh import Due, Refresher
 from nexus_hub.servers.registry import Servers
 from nexus_hub.upstream.config import HttpConfig
 from tests.fixtures.library import Library
@@ -208,9 +209,9 @@ async def test_the_look_out_starts_one_round_when_something_is_due(library: Libr
     prefect = Played("http://unused.invalid/api", None)
     one, two = (RefreshTrigger(library.database, prefect, clock=lambda: 1000.0) for _ in range(2))
     await registered(library.servers, "srv")
-    assert not await one.look()
+    assert not await one.check()
     await run(database, "UPDATE server_state SET next_refresh_at = now()")
-    assert await one.look()
-    assert await two.look()
+    assert await one.check()
+    assert await two.check()
     assert len(set(started)) == 1, "Prefect makes one run of one key"
-    assert not await one.look(), "the round that it started is not over"
+    assert not await one.check(), "the round that it started is not over"
