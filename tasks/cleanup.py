@@ -3,11 +3,12 @@
 from typing import Any
 
 from nexus_hub.jobs import monitoring
-from nexus_hub.orchestration.cleanup import checked_days
-from nexus_hub.orchestration.mirror import OnProgress
+from nexus_hub.orchestration.cleanup import CleanupReport, checked_days
+from nexus_hub.steps import OnProgress
 from tasks.context import current
 from tasks.failures import codes_only
 from tasks.options import DATABASE, hub_task
+from tasks.steps import run_step_as_task
 
 
 @codes_only
@@ -17,22 +18,10 @@ async def check_days(days_completed: object, days_orphaned: object) -> None:
     checked_days("days_orphaned", days_orphaned)
 
 
-@hub_task("fail-orphans", retry=DATABASE)
-async def fail_orphans(days_orphaned: int) -> int:
-    """Fail what has given no sign of life for so long, with a reason; how many that were."""
-    return await current().cleanup.fail_orphans(days_orphaned)
-
-
-@hub_task("delete-ended-jobs")
-async def delete_ended(days_completed: int, on_progress: OnProgress) -> int:
-    """Delete what ended that long ago, batch by batch; the flow's own retries go on where it stopped."""
-    return await current().cleanup.delete_ended(days_completed, on_progress)
-
-
-@hub_task("delete-orphans")
-async def delete_orphaned(days_orphaned: int, on_progress: OnProgress) -> int:
-    """Delete what failed as an orphan that long ago."""
-    return await current().cleanup.delete_orphaned(days_orphaned, on_progress)
+@codes_only
+async def clean_up(days_completed: int, days_orphaned: int, on_progress: OnProgress) -> CleanupReport:
+    """Fail orphans, then delete what ended long ago, each step as a task of its own."""
+    return await current().cleanup.run(days_completed, days_orphaned, on_progress, step=run_step_as_task)
 
 
 @hub_task("purge-rate-limits", retry=DATABASE)

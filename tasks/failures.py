@@ -57,6 +57,8 @@ def keep_failure(
 
 def to_task_failure(error: Exception) -> TaskFailed:
     """Say of an error its code, and its message if that is public, else the first sentence of its class."""
+    if isinstance(error, TaskFailed):
+        return error
     if not isinstance(error, HubError):
         return TaskFailed(InternalError.code, f"a {type(error).__name__} that should not happen")
     if error.public:
