@@ -68,7 +68,7 @@ class Resealing:
     done: int = 0
 
     async def run(self, on_progress: OnProgress) -> list[str]:
-        """Seal anew until nothing is left but what fails, telling of each batch `{"done", "total"}`; a line for each failure.
+        """Seal anew until nothing is left but what fails, telling of each batch; a line for each of those.
 
         Raises:
             NotFound: the new key has left the ring.

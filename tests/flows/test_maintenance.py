@@ -245,8 +245,7 @@ async def test_the_clean_up_leaves_all_its_counts_as_progress_and_result(
     assert (state.name, state.message) == ("Completed", "2 jobs deleted, 0 orphans failed")
     (row,) = (await store.list_jobs(hub_database, OPERATOR))["items"]
     counts = {"orphans_failed": 0, "deleted_completed": 1, "deleted_orphaned": 1}
-    assert (await store.get(hub_database, OPERATOR, row["id"]))["result"] == counts | {"total_deleted": 2}
-    assert row["progress"] == counts
+    assert await table.get(row["id"], "result", "progress") == (counts | {"total_deleted": 2}, counts)
 
 
 async def test_a_crash_closes_the_row(hub_database: Database, mirror: Mirror) -> None:
