@@ -34,7 +34,8 @@ HubError
 │   ├── UpstreamRejected      502  it answered with a protocol error
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
-├── UpkeepFailed              500  a flow that looks after the hub failed; `reason` is its code
+├── MaintenanceFailed         500  a flow that looks after the hub failed; `reason` is its code
+├── RunCancelled              500  its flow run stops; no request meets it
 ├── InternalError             500  something that should not happen
 ├── PrefectUnavailable        503  Prefect's API does not answer, or not with what was asked for
 │   ├── NoDeployment          503  it does not know the flow's deployment
@@ -399,6 +400,12 @@ class MaintenanceFailed(HubError):
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class RunCancelled(HubError):
+    """A maintenance run was cancelled, or its row ended elsewhere: the flow run stops."""
+
+    code = "cancelled"
 
 
 class InternalError(HubError):

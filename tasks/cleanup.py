@@ -3,7 +3,7 @@
 from typing import Any
 
 from nexus_hub.jobs import monitoring
-from nexus_hub.orchestration.cleanup import CleanupReport, checked_days
+from nexus_hub.orchestration.cleanup import CleanupReport, parse_days
 from nexus_hub.steps import OnProgress
 from tasks.context import current
 from tasks.failures import codes_only
@@ -14,8 +14,8 @@ from tasks.steps import run_step_as_task
 @codes_only
 async def check_days(days_completed: object, days_orphaned: object) -> None:
     """Refuse days outside the range; too small for a task run of its own."""
-    checked_days("days_completed", days_completed)
-    checked_days("days_orphaned", days_orphaned)
+    parse_days("days_completed", days_completed)
+    parse_days("days_orphaned", days_orphaned)
 
 
 @codes_only
@@ -32,11 +32,11 @@ async def purge_rate_limits() -> int:
 
 @hub_task("read-alert", retry=DATABASE)
 async def read_alert() -> dict[str, Any]:
-    """Whether `job_results` has grown too large."""
+    """Check if `job_results` has grown too large."""
     return await monitoring.table_alert(current().database)
 
 
 @hub_task("read-stats", retry=DATABASE)
 async def read_stats() -> dict[str, Any]:
-    """How many jobs there are of each state."""
+    """Count the jobs of each state."""
     return await monitoring.stats(current().database)
