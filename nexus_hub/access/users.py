@@ -46,7 +46,7 @@ async def add(database: Database, name: str) -> User:
         raise NameTaken("user", name) from None
 
 
-async def listed(database: Database) -> list[TokenHolder]:
+async def list_users(database: Database) -> list[TokenHolder]:
     """All users by name."""
     async with database.transaction() as transaction:
         return await transaction.all(USERS["list_users"], TokenHolder)

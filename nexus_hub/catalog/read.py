@@ -9,7 +9,7 @@ from nexus_hub.catalog.entries import FoundTool, NamedEntry, PromptEntry, Resour
 from nexus_hub.catalog.store import CATALOG
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import NotFound
-from nexus_hub.escape import escape, restore, restore_row
+from nexus_hub.escape import escape, restore_row, unescape
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.paging import Page, checked_limit, decode, encode, page
 
@@ -26,7 +26,7 @@ class WeighedPage(Page[Entry]):
     tokens: dict[str, int]
 
 
-async def listed(
+async def list_entries(
     database: Database,
     principal: Principal,
     kind: Kind,
@@ -157,4 +157,4 @@ async def tool_definition(database: Database, ref: ServerRef, tool_name: str | N
             server_ref_id=ref.server_ref_id,
             tool_name=escape(tool_name),
         )
-    return restore(definition) or {}
+    return unescape(definition) or {}

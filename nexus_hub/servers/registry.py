@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from psycopg.errors import UniqueViolation
 
 from nexus_hub.catalog import store as catalog
+from nexus_hub.catalog.names import checked
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
@@ -26,7 +27,6 @@ from nexus_hub.errors import (
 from nexus_hub.models import OPERATOR, Principal, ServerRef, ServerType
 from nexus_hub.paging import Page, checked_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
-from nexus_hub.servers.names import checked
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
 from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
@@ -84,7 +84,7 @@ class SealedServer:
     opens_unbound: bool
 
 
-async def listed(
+async def list_servers(
     database: Database,
     principal: Principal,
     *,
@@ -120,7 +120,7 @@ async def find(database: Database, principal: Principal, ref: str) -> Server:
         NotFound: the principal sees no such server.
         Conflict: several users have a server of that name, and the operator did not say which one.
     """
-    found = (await listed(database, principal, ref=ref)).items
+    found = (await list_servers(database, principal, ref=ref)).items
     if not found:
         raise UnknownServer(ref)
     found.sort(key=lambda server: server.server_type != "system")
@@ -179,7 +179,7 @@ class Servers:
 
     async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
         """Say so before the server is tried; the database has the last word."""
-        same = await listed(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
+        same = await list_servers(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
         if any(server.name == name for server in same.items):
             raise NameTaken("server", name)
 

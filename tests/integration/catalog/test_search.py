@@ -34,7 +34,7 @@ async def put(
 
 
 async def found(database: Database, query: str, principal: Principal = OPERATOR, **more: Any) -> list[str]:
-    items = asdict(await read.listed(database, principal, "tools", query=query, **more))["items"]
+    items = asdict(await read.list_entries(database, principal, "tools", query=query, **more))["items"]
     return [item["name"].partition("__")[2] for item in items]
 
 
@@ -86,7 +86,9 @@ async def test_pages_of_a_search_hold_every_tool_once_in_the_same_order(hub_data
     whole = await found(hub_database, "some time 1")
     pages, cursor = [], None
     while True:
-        page = asdict(await read.listed(hub_database, OPERATOR, "tools", query="some time 1", limit=4, cursor=cursor))
+        page = asdict(
+            await read.list_entries(hub_database, OPERATOR, "tools", query="some time 1", limit=4, cursor=cursor)
+        )
         pages += [item["name"].partition("__")[2] for item in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -96,12 +98,12 @@ async def test_pages_of_a_search_hold_every_tool_once_in_the_same_order(hub_data
 
 async def test_a_cursor_of_another_kind_of_list_is_refused(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    named = asdict(await read.listed(hub_database, OPERATOR, "tools", limit=1))["next_cursor"]
-    searched = asdict(await read.listed(hub_database, OPERATOR, "tools", query="time", limit=1))["next_cursor"]
+    named = asdict(await read.list_entries(hub_database, OPERATOR, "tools", limit=1))["next_cursor"]
+    searched = asdict(await read.list_entries(hub_database, OPERATOR, "tools", query="time", limit=1))["next_cursor"]
     with pytest.raises(InvalidRequest):
-        await read.listed(hub_database, OPERATOR, "tools", query="time", cursor=named)
+        await read.list_entries(hub_database, OPERATOR, "tools", query="time", cursor=named)
     with pytest.raises(InvalidRequest):
-        await read.listed(hub_database, OPERATOR, "tools", cursor=searched)
+        await read.list_entries(hub_database, OPERATOR, "tools", cursor=searched)
 
 
 async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) -> None:
@@ -112,7 +114,7 @@ async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) 
     assert await found(hub_database, "time", bob) == ["time"]
     assert await found(hub_database, "time", bob, server=str(system.server_ref_id)) == ["time"]
     sizes = [
-        asdict(await read.listed(hub_database, who, "tools", compact=True))["tokens"]["all"]
+        asdict(await read.list_entries(hub_database, who, "tools", compact=True))["tokens"]["all"]
         for who in (ann, bob, OPERATOR)
     ]
     assert sizes[0] == sizes[2] > sizes[1]
@@ -120,17 +122,19 @@ async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) 
 
 async def test_tokens_say_what_a_search_saves(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    plain = asdict(await read.listed(hub_database, OPERATOR, "tools"))
+    plain = asdict(await read.list_entries(hub_database, OPERATOR, "tools"))
     assert "tokens" not in plain
-    full = asdict(await read.listed(hub_database, OPERATOR, "tools", query="time"))["tokens"]
-    compact = asdict(await read.listed(hub_database, OPERATOR, "tools", query="time", compact=True))["tokens"]
+    full = asdict(await read.list_entries(hub_database, OPERATOR, "tools", query="time"))["tokens"]
+    compact = asdict(await read.list_entries(hub_database, OPERATOR, "tools", query="time", compact=True))["tokens"]
     assert full["all"] == compact["all"] > full["shown"] > compact["shown"] > 0
     assert full["saved"] == full["all"] - full["shown"]
 
 
 async def test_compact_items_are_a_name_and_a_line(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    page = asdict(await read.listed(hub_database, OPERATOR, "tools", query="the current time", limit=1, compact=True))
+    page = asdict(
+        await read.list_entries(hub_database, OPERATOR, "tools", query="the current time", limit=1, compact=True)
+    )
     assert page["items"] == [
         {"name": "srv__get_current_time", "description": "Get current time in a specific timezone."}
     ]
