@@ -51,6 +51,6 @@ def unescape(value: Any) -> Any:
             return value
 
 
-def restore_row(row: Row) -> Row:
+def unescape_row(row: Row) -> Row:
     """A row of the database, with what `escape` was given in each of its fields."""
     return replace(row, **{field.name: unescape(getattr(row, field.name)) for field in fields(row)})

@@ -9,7 +9,7 @@ from nexus_hub.catalog.entries import FoundTool, NamedEntry, PromptEntry, Resour
 from nexus_hub.catalog.store import CATALOG
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import NotFound
-from nexus_hub.escape import escape, restore_row, unescape
+from nexus_hub.escape import escape, unescape, unescape_row
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.paging import Page, checked_limit, decode, encode, page
 
@@ -62,7 +62,7 @@ async def list_entries(
             limit=limit + 1,
         )
     found = page(rows, limit, lambda row: encode(row.name, row.id))
-    return Page([restore_row(row) for row in found.items], found.next_cursor)
+    return Page([unescape_row(row) for row in found.items], found.next_cursor)
 
 
 async def _tools(
@@ -83,7 +83,7 @@ async def _tools(
             await transaction.only(CATALOG["tools_bytes"], int, **_seen_by(principal)) if query or compact else None
         )
     found = page(rows, limit, lambda row: encode(*(getattr(row, part) for part in key)))
-    items: list[ToolEntry] = [restore_row(row.tool()) for row in found.items]
+    items: list[ToolEntry] = [unescape_row(row.tool()) for row in found.items]
     shown: list[Entry] = [brief(item) if compact else item for item in items]
     if all_bytes is None:
         return Page(shown, found.next_cursor)
@@ -129,7 +129,7 @@ async def show(database: Database, principal: Principal, name: str) -> ToolEntry
         row = await transaction.one(CATALOG["show_tool"], ToolEntry, namespaced_name=name, user_id=principal.user_id)
     if row is None:
         raise NotFound("tool", name)
-    return restore_row(row)
+    return unescape_row(row)
 
 
 async def find(database: Database, principal: Principal, kind: NamedKind, name: str) -> NamedEntry:
@@ -144,7 +144,7 @@ async def find(database: Database, principal: Principal, kind: NamedKind, name: 
         )
     if row is None:
         raise NotFound(kind, name)
-    return restore_row(row)
+    return unescape_row(row)
 
 
 async def tool_definition(database: Database, ref: ServerRef, tool_name: str | None) -> dict[str, Any]:
