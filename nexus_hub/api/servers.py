@@ -130,7 +130,7 @@ async def test(server_type: ServerType, server_ref_id: UUID, principal: Asking, 
 
 async def _visible(
     runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID
-) -> registry.Server:
+) -> registry.ListedServer:
     server = await registry.find(runtime.database, principal, str(server_ref_id))
     if server.server_type != server_type:
         raise NotFound("server", f"{server_type}/{server_ref_id}")

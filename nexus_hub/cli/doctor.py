@@ -190,7 +190,7 @@ async def _servers(database: Database) -> AsyncIterator[Check]:
             return
 
 
-def _server(server: registry.Server) -> Check:
+def _server(server: registry.ListedServer) -> Check:
     name, status = f"server:{server.name}", server.status or "never read"
     detail = f"{server.server_type}, {server.transport}, {status}"
     if not server.enabled:

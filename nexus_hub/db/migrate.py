@@ -23,7 +23,7 @@ _SQLSTATE_NO_GROUP_ROLE = "NX002"
 
 @dataclass(frozen=True, slots=True)
 class AppRole:
-    """What the login role of the app is to the database."""
+    """The login role of the app, as the database knows it."""
 
     owns: bool
     found: bool
@@ -32,7 +32,7 @@ class AppRole:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of `sql/migrations`; `checksum` is the SHA-256 of its text in hex."""
+    """A file of `sql/migrations`; `checksum` is the SHA-256 of its text in hex."""
 
     version: int
     name: str

@@ -28,7 +28,7 @@ OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class DeletedBatch:
-    """How many rows a batch had, and the key of the last one."""
+    """A batch that was deleted: the number of its rows, and the key of the last one."""
 
     deleted: int
     after_at: str

@@ -41,7 +41,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How far one limit is used up; `retry_after` and `reset_after` in seconds."""
+    """The state of a limit that is partly used up; `retry_after` and `reset_after` in seconds."""
 
     scope: Literal["server", "user"]
     quota: int

@@ -42,7 +42,7 @@ LONGEST_READ_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ListedServer:
     """A server with the state of its catalog; nothing sealed is in it."""
 
     server_type: ServerType
@@ -91,7 +91,7 @@ async def list_servers(
     ref: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
-) -> Page[Server]:
+) -> Page[ListedServer]:
     """A page of servers in the order of their names.
 
     Raises:
@@ -102,7 +102,7 @@ async def list_servers(
     async with database.transaction(OPERATOR) as transaction:
         rows = await transaction.all(
             SERVERS["list_servers"],
-            Server,
+            ListedServer,
             all_users=principal.is_operator,
             user_id=principal.user_id,
             ref=ref,
@@ -113,7 +113,7 @@ async def list_servers(
     return page(rows, limit, lambda row: encode(row.name, row.id))
 
 
-async def find(database: Database, principal: Principal, ref: str) -> Server:
+async def find(database: Database, principal: Principal, ref: str) -> ListedServer:
     """A server by its name or id; by name the operator finds system servers first.
 
     Raises:
@@ -156,7 +156,7 @@ class Servers:
         *,
         owner: UUID | None = None,
         limits: Limits = NO_LIMITS,
-    ) -> Server:
+    ) -> ListedServer:
         """Try a server and store it with what it offers; a server that can't be reached is not stored.
 
         Raises:

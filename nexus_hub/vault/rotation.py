@@ -70,7 +70,7 @@ class LastRotation:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """How many values are sealed under a key; None: a key of no known id."""
+    """The number of values that are sealed under a key; None: a key of no known id."""
 
     key_id: str | None
     rows: int

@@ -5,7 +5,8 @@ CREATE TABLE IF NOT EXISTS system_servers (
     id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     name             text NOT NULL CONSTRAINT system_servers_name_key UNIQUE,
     transport        text NOT NULL CONSTRAINT system_servers_known_transport CHECK (transport IN ('http', 'stdio')),
-    config_encrypted bytea NOT NULL CONSTRAINT system_servers_sealed_length CHECK (octet_length(config_encrypted) >= 28),
+    config_encrypted bytea NOT NULL
+        CONSTRAINT system_servers_sealed_length CHECK (octet_length(config_encrypted) >= 28),
     key_id           text NOT NULL CONSTRAINT system_servers_key_id CHECK (key_id ~ '^[0-9a-f]{8}$'),
     endpoint         text NOT NULL,
     limit_per_minute integer CONSTRAINT system_servers_limit CHECK (limit_per_minute > 0),
@@ -37,7 +38,8 @@ SELECT nexus_take_over_key('user_servers');
 -- Names: the slug of the old name, else 'server', then the first 8 hex digits of the id.
 WITH numbered AS (
     SELECT id, name, row_number() OVER (PARTITION BY user_id, name ORDER BY id) AS place,
-        trim(BOTH '-' FROM left(trim(BOTH '-' FROM regexp_replace(coalesce(name, ''), '[^A-Za-z0-9]+', '-', 'g')), 23)) AS slug
+        trim(BOTH '-' FROM left(
+            trim(BOTH '-' FROM regexp_replace(coalesce(name, ''), '[^A-Za-z0-9]+', '-', 'g')), 23)) AS slug
     FROM user_servers
 )
 UPDATE user_servers s

@@ -3,7 +3,8 @@
 -- by others than the hub; they are replaced by the next refresh.
 
 CREATE TABLE IF NOT EXISTS server_state (
-    server_type              text NOT NULL CONSTRAINT server_state_known_server_type CHECK (server_type IN ('system', 'user')),
+    server_type              text NOT NULL
+        CONSTRAINT server_state_known_server_type CHECK (server_type IN ('system', 'user')),
     server_ref_id            uuid NOT NULL,
     user_id                  uuid,
     name                     text NOT NULL,

@@ -9,7 +9,8 @@ CREATE OR REPLACE FUNCTION nexus_is_live(p_status text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN p_status IN ('pending', 'running');
 
--- Of a job's type: it calls an upstream server. Rows of the other types mirror runs of the flows that look after the hub.
+-- Of a job's type: it calls an upstream server. Rows of the other types mirror runs of the flows that look after the
+-- hub.
 CREATE OR REPLACE FUNCTION nexus_is_call(p_job_type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN p_job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute');
@@ -92,7 +93,8 @@ ALTER TABLE job_results
 DO $$
 BEGIN
     IF EXISTS (
-        SELECT FROM pg_constraint c WHERE c.conrelid = 'job_results'::regclass AND c.conname = 'job_results_known_status'
+        SELECT FROM pg_constraint c
+        WHERE c.conrelid = 'job_results'::regclass AND c.conname = 'job_results_known_status'
     ) THEN
         RETURN;
     END IF;

@@ -1,9 +1,9 @@
 -- Changes of a job: who may move it how, kept by the database itself, whoever writes and with whatever program; and the
 -- notices of what has changed.
 
--- Fills what plain writes leave out, and keeps ended jobs as they are. A heartbeat of a running job, the most frequent of
--- all writes, is let through at once, leaves the version alone, and costs the same whatever the job was given: to compare
--- params and result is to read all of them, which is left to count_payload.
+-- Fills what plain writes leave out, and keeps ended jobs as they are. A heartbeat of a running job, the most frequent
+-- of all writes, is let through at once, leaves the version alone, and costs the same whatever the job was given: to
+-- compare params and result is to read all of them, which is left to count_payload.
 CREATE OR REPLACE FUNCTION nexus_job_before_write() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE

@@ -36,8 +36,8 @@ DROP INDEX IF EXISTS idx_rate_limit_window;
 CREATE INDEX idx_rate_limit_window ON rate_limit_tracking (server_id, window_start);
 
 -- What the last minute holds, and the seconds until there is room again for one call.
--- A bucket covers one second and counts for 61, so that no sliding 60 seconds hold more than the limit. The clock is read
--- once: a bucket that is counted still has time to go, and whoever is denied is told to wait.
+-- A bucket covers one second and counts for 61, so that no sliding 60 seconds hold more than the limit. The clock is
+-- read once: a bucket that is counted still has time to go, and whoever is denied is told to wait.
 CREATE OR REPLACE FUNCTION nexus_rate_limit_usage(
     p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer,
     OUT used bigint, OUT retry_after double precision, OUT reset_after double precision

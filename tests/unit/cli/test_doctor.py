@@ -11,9 +11,9 @@ import pytest
 from nexus_hub.cli import doctor
 from nexus_hub.cli.checks import Check, checked
 from nexus_hub.orchestration.prefect_client import PrefectClient
-from nexus_hub.servers.registry import Server
+from nexus_hub.servers.registry import ListedServer
 
-SERVER = Server(
+SERVER = ListedServer(
     server_type="system",
     id=UUID(int=1),
     user_id=None,
