@@ -1,7 +1,7 @@
 """Every error the hub raises on purpose.
 
 HubError
-├── InvalidRequest            400  what the caller sent cannot be used
+├── InvalidRequest            400  a request that cannot be used
 │   ├── InvalidArguments      422  arguments that break a tool's input schema
 │   ├── InvalidName           400  a name that breaks the rules for names
 │   ├── InvalidConfig         400  a server's configuration that cannot be used
@@ -10,12 +10,12 @@ HubError
 ├── NotAllowed                403  a credential that may not do this
 ├── NotFound                  404  nothing of that kind is visible to the caller
 │   └── UnknownServer         404
-├── Conflict                  409  the state of things forbids it
+├── Conflict                  409  the present state forbids it
 │   ├── NameTaken             409
 │   ├── PortTaken             409  another program listens on a port that `up` needs
 │   ├── AlreadyRunning        409  another supervisor holds the home
-│   ├── RefreshRunning        409  somebody else reads the server's catalog just now
-│   ├── AtWork                409  another run of the same flow is at it
+│   ├── RefreshRunning        409  the server's catalog is being read already
+│   ├── AtWork                409  another run of the same flow is at work
 │   ├── RotationRunning       409  another rotation of the vault's keys is under way
 │   ├── NoSecondKey           409  there is no key to rotate to
 │   └── JobEnded              409
@@ -25,16 +25,16 @@ HubError
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
 │   └── UnboundValue          500  sealed bytes without a key id, after a rotation
 ├── NotConfigured             500  a setting is missing
-├── InvalidSetting            500  a setting holds what it can't
+├── InvalidSetting            500  a setting with a value that is not allowed
 ├── UnsafeHome                500  a data directory that others could change
-├── StartFailed               500  a part of the stack that did not come up
+├── StartFailed               500  a service of the stack that did not come up
 ├── CannotMigrate             500  the database's schema can't be brought up to date
 ├── UpstreamError             502  the upstream MCP server
 │   ├── UpstreamUnavailable   502  the call never reached it: safe to repeat
 │   ├── UpstreamRejected      502  it answered with a protocol error
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
-├── UpkeepFailed              500  a flow that looks after the hub failed; `reason` is its code
+├── MaintenanceFailed         500  a maintenance flow failed; `reason` is its code
 ├── InternalError             500  something that should not happen
 ├── PrefectUnavailable        503  Prefect's API does not answer, or not with what was asked for
 │   ├── NoDeployment          503  it does not know the flow's deployment
@@ -54,7 +54,7 @@ class HubError(Exception):
     code: ClassVar[str] = "hub-error"
     status: ClassVar[int] = 500
     public: ClassVar[bool] = False
-    """Whether the message may be stored by Prefect: it is made of our own words, ids and numbers alone."""
+    """True if Prefect may store the message: it holds only our own words, ids and numbers."""
 
     @property
     def message(self) -> str:
@@ -63,7 +63,7 @@ class HubError(Exception):
 
 
 class InvalidRequest(HubError):
-    """What the caller sent cannot be used."""
+    """A request that cannot be used."""
 
     code = "invalid-request"
     status = 400
@@ -148,7 +148,7 @@ class UnknownServer(NotFound):
 
 
 class Conflict(HubError):
-    """The state of things forbids it."""
+    """The present state forbids it."""
 
     code = "conflict"
     status = 409
@@ -198,7 +198,7 @@ class AlreadyRunning(Conflict):
 
 
 class RefreshRunning(Conflict):
-    """Somebody else reads the server's catalog just now."""
+    """The server's catalog is being read already."""
 
     code = "refresh-running"
 
@@ -207,7 +207,7 @@ class RefreshRunning(Conflict):
 
 
 class AtWork(Conflict):
-    """Another run of the same flow is at it."""
+    """Another run of the same flow is at work."""
 
     code = "at-work"
     public = True
@@ -324,7 +324,7 @@ class StartFailed(HubError):
 
 
 class InvalidSetting(HubError):
-    """A setting that holds what it can't; `problems` names each variable, without its value."""
+    """A setting with a value that is not allowed; `problems` names each variable, without its value."""
 
     code = "invalid-setting"
 
@@ -392,9 +392,9 @@ class UpstreamTimedOut(UpstreamError):
 
 
 class MaintenanceFailed(HubError):
-    """A flow that looks after the hub failed or was cancelled; `reason` is its code."""
+    """A maintenance flow failed or was cancelled; `reason` is its code."""
 
-    code = "upkeep-failed"
+    code = "maintenance-failed"
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason

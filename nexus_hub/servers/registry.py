@@ -23,7 +23,7 @@ from nexus_hub.errors import (
     UnknownServer,
 )
 from nexus_hub.models import OPERATOR, Principal, ServerRef
-from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.paging import check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
@@ -52,7 +52,7 @@ async def list_servers(
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
     """
-    limit = checked_limit(limit)
+    limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     async with database.transaction(OPERATOR) as transaction:
         rows = await transaction.all(

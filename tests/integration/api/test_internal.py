@@ -281,7 +281,7 @@ async def test_a_run_that_takes_long_is_answered_with_where_to_look(
 async def test_a_run_that_fails_is_a_problem_with_its_reason(api: httpx.AsyncClient, prefect: Played) -> None:
     prefect.code = "database-unavailable"
     answer = await api.post("/internal/cleanup-jobs")
-    assert (answer.status_code, answer.json()["code"]) == (500, "upkeep-failed")
+    assert (answer.status_code, answer.json()["code"]) == (500, "maintenance-failed")
     prefect.away = True
     answer = await api.post("/internal/cleanup-jobs")
     assert (answer.status_code, answer.json()["code"]) == (503, "prefect-unavailable")
