@@ -7,7 +7,13 @@ its name; a U+001A that was there before is written the same way, so that `unesc
 
 import math
 import re
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Row = TypeVar("Row", bound="DataclassInstance")
 
 _MARK = "\x1a"
 _REFUSED = re.compile("[\x00\x1a\ud800-\udfff]")
@@ -43,3 +49,8 @@ def unescape(value: Any) -> Any:
             return [unescape(item) for item in value]
         case _:
             return value
+
+
+def unescape_row(row: Row) -> Row:
+    """A row of the database, with what `escape` was given in each of its fields."""
+    return replace(row, **{field.name: unescape(getattr(row, field.name)) for field in fields(row)})

@@ -3,12 +3,22 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from nexus_hub.errors import InvalidRequest
 
 LARGEST = 1000
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows of a list, and the cursor that the next page begins at; None on the last one."""
+
+    items: list[Row]
+    next_cursor: str | None
 
 
 def check_limit(limit: int) -> int:
@@ -50,7 +60,7 @@ def _storable(part: object) -> str:
     return text
 
 
-def page(rows: list[dict[str, Any]], limit: int, key: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    """Make `{"items", "next_cursor"}` of rows that were read with `limit + 1`."""
-    items = rows[:limit]
-    return {"items": items, "next_cursor": key(items[-1]) if len(rows) > limit else None}
+def page(rows: Sequence[Row], limit: int, key: Callable[[Row], str]) -> Page[Row]:
+    """The page of rows that were read with `limit + 1`."""
+    items = list(rows[:limit])
+    return Page(items, key(items[-1]) if len(rows) > limit else None)

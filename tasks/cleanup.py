@@ -1,7 +1,5 @@
 """Tasks that clean up, and look at how large things are."""
 
-from typing import Any
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -71,7 +69,7 @@ async def purge_rate_limits() -> int:
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only
-async def read_alert() -> dict[str, Any]:
+async def read_alert() -> monitoring.TableAlert:
     """Whether `job_results` has grown too large."""
     return await monitoring.table_alert(current().database)
 
@@ -85,6 +83,6 @@ async def read_alert() -> dict[str, Any]:
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only
-async def read_stats() -> dict[str, Any]:
+async def read_stats() -> monitoring.JobStats:
     """How many jobs there are of each state."""
     return await monitoring.stats(current().database)

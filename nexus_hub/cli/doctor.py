@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from nexus_hub.cli import checks
 from nexus_hub.cli.checks import Check, Wrong, checked
@@ -127,6 +126,16 @@ async def _api(settings: Settings) -> str:
         return f"{client.url} answers, and takes the key"
 
 
+@dataclass(frozen=True, slots=True)
+class OwnRole:
+    """The role that the hub connects as."""
+
+    name: str
+    above_policies: bool
+    server_version: str
+    owns: int
+
+
 async def _database(settings: Settings) -> AsyncIterator[Check]:
     advice = "See that PostgreSQL runs, and NEXUS_DATABASE_URL if it is set."
     try:
@@ -148,21 +157,21 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
 
 
 async def _reached(database: Database) -> str:
-    return f"PostgreSQL {(await _own_role(database))['server_version']}"
+    return f"PostgreSQL {(await _own_role(database)).server_version}"
 
 
 async def _role(database: Database) -> str:
     role = await _own_role(database)
-    if role["above_policies"]:
-        raise Wrong(f"The role {role['name']} is above row-level security, which keeps users apart.")
-    if role["owns"]:
-        raise Wrong(f"The role {role['name']} owns {role['owns']} objects, and owners are above row-level security.")
-    return f"{role['name']} owns nothing"
+    if role.above_policies:
+        raise Wrong(f"The role {role.name} is above row-level security, which keeps users apart.")
+    if role.owns:
+        raise Wrong(f"The role {role.name} owns {role.owns} objects, and owners are above row-level security.")
+    return f"{role.name} owns nothing"
 
 
-async def _own_role(database: Database) -> dict[str, Any]:
+async def _own_role(database: Database) -> OwnRole:
     async with database.transaction() as transaction:
-        return await transaction.one(QUERIES["own_role"]) or {}
+        return await transaction.only(QUERIES["own_role"], OwnRole)
 
 
 async def _migrated(url: str) -> str:
@@ -175,21 +184,21 @@ async def _servers(database: Database) -> AsyncIterator[Check]:
     cursor: str | None = None
     while True:
         page = await registry.list_servers(database, OPERATOR, limit=1000, cursor=cursor)
-        for server in page["items"]:
+        for server in page.items:
             yield _server(server)
-        if (cursor := page["next_cursor"]) is None:
+        if (cursor := page.next_cursor) is None:
             return
 
 
-def _server(server: dict[str, Any]) -> Check:
-    name, status = f"server:{server['name']}", server["status"] or "never read"
-    detail = f"{server['server_type']}, {server['transport']}, {status}"
-    if not server["enabled"]:
-        return Check(name, True, f"{server['server_type']}, {server['transport']}, disabled")
+def _server(server: registry.Server) -> Check:
+    name, status = f"server:{server.name}", server.status or "never read"
+    detail = f"{server.server_type}, {server.transport}, {status}"
+    if not server.enabled:
+        return Check(name, True, f"{server.server_type}, {server.transport}, disabled")
     if status == "ready":
-        return Check(name, True, f"{detail}, {server['tools']} tools")
-    why = f" ({server['last_error_code']})" if server["last_error_code"] else ""
-    return Check(name, False, f"{detail}{why}", f"Try it: nexus-hub server test {server['id']}")
+        return Check(name, True, f"{detail}, {server.tools} tools")
+    why = f" ({server.last_error_code})" if server.last_error_code else ""
+    return Check(name, False, f"{detail}{why}", f"Try it: nexus-hub server test {server.id}")
 
 
 async def _prefect(settings: Settings) -> AsyncIterator[Check]:

@@ -166,7 +166,8 @@ async def list_jobs(
             after_id=after_id,
             limit=limit + 1,
         )
-    return page(rows, limit, lambda row: encode(row["created_at"].isoformat(), row["id"]))
+    found = page(rows, limit, lambda row: encode(row["created_at"].isoformat(), row["id"]))
+    return {"items": found.items, "next_cursor": found.next_cursor}
 
 
 async def cancel(database: Database, principal: Principal, job_id: UUID) -> UUID | None:

@@ -67,8 +67,8 @@ class Refresher:
         """
         if server:
             found = await registry.find(self._database, OPERATOR, server)
-            return [Due(ServerRef(found["server_type"], found["id"]), found["name"])]
-        return [Due(ref, name) for ref, name in await store.due(self._database)]
+            return [Due(ServerRef(found.server_type, found.id), found.name)]
+        return [Due(row.ref, row.name) for row in await store.due(self._database)]
 
     async def refresh(self, due: Due) -> Refreshed:
         """Read one server; what goes wrong with it is part of the answer.

@@ -65,5 +65,5 @@ def test_a_limit_outside_its_range_is_refused(limit: int) -> None:
 def test_only_a_page_with_more_behind_it_has_a_cursor(limit: int, found: int) -> None:
     rows = [{"id": number} for number in range(min(found, limit + 1))]
     given_page = page(rows, limit, lambda row: str(row["id"]))
-    assert given_page["items"] == rows[:limit]
-    assert given_page["next_cursor"] == (str(limit - 1) if found > limit else None)
+    assert given_page.items == rows[:limit]
+    assert given_page.next_cursor == (str(limit - 1) if found > limit else None)

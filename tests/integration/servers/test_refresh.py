@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -35,18 +36,18 @@ async def run(database: HubDatabase, statement: str, *values: Any) -> list[tuple
 
 async def registered(servers: Servers, name: str, config: Any = None) -> ServerRef:
     server = await servers.register(name, config or own_server("habits"))
-    return ServerRef(server["server_type"], server["id"])
+    return ServerRef(server.server_type, server.id)
 
 
 async def entries(database: Database, ref: ServerRef) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = (await read.list_entries(database, OPERATOR, "tools", server=str(ref.server_ref_id)))[
-        "items"
-    ]
+    items: list[dict[str, Any]] = asdict(
+        await read.list_entries(database, OPERATOR, "tools", server=str(ref.server_ref_id))
+    )["items"]
     return items
 
 
 async def due(database: Database) -> list[str]:
-    return [name for _, name in await store.due(database)]
+    return [row.name for row in await store.due(database)]
 
 
 async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_other_eight(
@@ -75,7 +76,7 @@ async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_oth
         os.kill(hanging.process.pid, signal.SIGCONT)
     assert {name for name, one in outcomes.items() if one.error_code is None and one.tools == TOOLS} == set(names)
     assert {outcomes[name].error_code for name in refs} == {"upstream-unavailable"}
-    catalog = (await read.list_entries(library.database, OPERATOR, "tools"))["items"]
+    catalog = asdict(await read.list_entries(library.database, OPERATOR, "tools"))["items"]
     assert len(catalog) == 10 * TOOLS, "the last good entries stay"
     stale = {item["name"].partition("__")[0] for item in catalog if item["stale"]}
     assert stale == set(refs)

@@ -1,7 +1,9 @@
 """What the doctor says of a Prefect that is not as the hub needs it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -9,6 +11,30 @@ import pytest
 from nexus_hub.cli import doctor
 from nexus_hub.cli.checks import Check, checked
 from nexus_hub.orchestration.prefect_client import PrefectClient
+from nexus_hub.servers.registry import Server
+
+SERVER = Server(
+    server_type="system",
+    id=UUID(int=1),
+    user_id=None,
+    name="s",
+    transport="http",
+    endpoint="http://a",
+    limit_per_minute=None,
+    user_limit_per_minute=None,
+    enabled=True,
+    revision=1,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    status=None,
+    last_refresh_at=None,
+    next_refresh_at=None,
+    last_error_code=None,
+    protocol_version=None,
+    server_info=None,
+    tools=3,
+    resources=0,
+    prompts=0,
+)
 
 
 def prefect(answer: httpx.Response) -> PrefectClient:
@@ -55,7 +81,6 @@ async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool
     ],
 )
 def test_a_server_is_well_once_it_was_read(server: dict[str, Any], well: bool, says: str) -> None:
-    row = {"id": 1, "name": "s", "server_type": "system", "transport": "http", "tools": 3, "last_error_code": None}
-    check = doctor._server(row | server)
+    check = doctor._server(replace(SERVER, **server))
     assert (check.name, check.ok) == ("server:s", well)
     assert says in check.detail
