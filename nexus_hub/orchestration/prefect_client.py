@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
 import httpx
 
 from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.home.layout import Home
 from nexus_hub.models import JobStatus
 from nexus_hub.settings import Settings
 
@@ -58,7 +58,7 @@ def prefect_auth(settings: Settings) -> str | None:
     """`user:password` for Prefect's API: of the environment, else of the home, else None."""
     if settings.prefect_api_auth_string:
         return settings.prefect_api_auth_string.get_secret_value()
-    path: Path = settings.home / "prefect.auth"
+    path = Home(settings.home).prefect_auth_file
     return path.read_text(encoding="utf-8").strip() if settings.embeds_prefect and path.exists() else None
 
 

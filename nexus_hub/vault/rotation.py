@@ -14,10 +14,11 @@ from uuid import UUID
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, NoSecondKey, NotFound, RotationRunning
+from nexus_hub.steps import OnProgress, StepRunner, run_step
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import checked_key_id
-from nexus_hub.vault.resealing import VAULT, OnProgress, Resealing, RotationPlan, cannot_open, opened, sealed_values
+from nexus_hub.vault.resealing import VAULT, Resealing, RotationPlan, cannot_open, opened, sealed_values
 
 __all__ = ["LOCK", "Rotation", "RotationPlan", "RotationReport"]
 LOCK = "vault-rotation"
@@ -125,7 +126,13 @@ class Rotation:
                     would_update += 1
         return {"would_update": would_update, "errors": errors}
 
-    async def run(self, plan: RotationPlan, on_progress: OnProgress, flow_run_id: UUID | None = None) -> RotationReport:
+    async def run(
+        self,
+        plan: RotationPlan,
+        on_progress: OnProgress,
+        flow_run_id: UUID | None = None,
+        step: StepRunner = run_step,
+    ) -> RotationReport:
         """All steps of a rotation, or of what is left of one.
 
         Raises:
@@ -133,11 +140,12 @@ class Rotation:
             NotFound: the new key has left the ring.
         """
         async with self.exclusive_lock():
-            rotation_id = await self.begin(plan, flow_run_id)
-            promoted = await self.promote(plan)
-            errors = await self.reseal(rotation_id, plan, on_progress)
-            updated, unverified = await self.verify(rotation_id, plan)
-            return await self.finish(rotation_id, updated, errors + unverified, promoted=promoted)
+            rotation_id = await step("begin-rotation", self.begin, plan, flow_run_id)
+            promoted = await step("promote-key", self.promote, plan)
+            errors = await step("reseal-values", self.reseal, rotation_id, plan, on_progress)
+            updated, unverified = await step("verify-values", self.verify, rotation_id, plan)
+            errors += unverified
+            return await step("finish-rotation", self.finish, rotation_id, updated, errors, promoted=promoted)
 
     @asynccontextmanager
     async def exclusive_lock(self) -> AsyncIterator[None]:

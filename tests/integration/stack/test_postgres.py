@@ -24,6 +24,7 @@ from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import postgres as embedded
 from nexus_hub.stack.process import Account, Command
+from nexus_hub.stack.secrets import create_secrets
 from nexus_hub.stack.supervisor import Supervisor
 from tests.fixtures.postgres import wheel_binaries
 from tests.integration.stack.conftest import StartStack, still_alive
@@ -39,7 +40,7 @@ async def server(settings: Settings) -> AsyncIterator[Home]:
     home = Home(settings.home)
     home.create()
     with home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
         async with Supervisor(home, only_postgres(settings, home)) as supervisor:
             await supervisor.start()
             yield home
