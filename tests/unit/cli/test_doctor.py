@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from nexus_hub.cli import doctor
-from nexus_hub.cli.checks import Check, checked
+from nexus_hub.cli.checks import Check, run_check
 from nexus_hub.dispatch import Dispatcher
 
 
@@ -20,7 +20,7 @@ def prefect(answer: httpx.Response) -> Dispatcher:
 
 async def seen(look: Any, answer: httpx.Response) -> Check:
     """The check that a look at this Prefect makes."""
-    return await checked("x", look(prefect(answer)), "Do something.")
+    return await run_check("x", look(prefect(answer)), "Do something.")
 
 
 async def test_a_pool_of_another_type_is_wrong_and_can_only_be_replaced() -> None:
