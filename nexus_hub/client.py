@@ -19,6 +19,7 @@ from httpx_sse import EventSource, SSEError
 from nexus_hub import address
 from nexus_hub.errors import ApiProblem, HubUnavailable, RequestRefused
 from nexus_hub.models import TERMINAL
+from nexus_hub.paging import LARGEST
 
 if TYPE_CHECKING:
     from nexus_hub.settings import Settings
@@ -161,7 +162,7 @@ class HubClient:
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
-            page = await self.request("GET", path, None, cursor=cursor, **query)
+            page = await self.request("GET", path, None, limit=LARGEST, cursor=cursor, **query)
             found += page["items"]
             cursor = page["next_cursor"]
             if cursor is None:

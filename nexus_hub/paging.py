@@ -12,7 +12,7 @@ LARGEST = 1000
 
 
 def checked_limit(limit: int) -> int:
-    """The size of a page.
+    """Check the size of a page.
 
     Raises:
         InvalidRequest: it is not within 1..1000.
@@ -23,12 +23,12 @@ def checked_limit(limit: int) -> int:
 
 
 def encode(*key: object) -> str:
-    """An opaque cursor for a row's sort key."""
+    """Write a row's sort key as an opaque cursor."""
     return base64.urlsafe_b64encode(json.dumps([str(part) for part in key]).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tuple[Any, ...]:
-    """A cursor's sort key, each part through its parser; as many Nones without a cursor.
+    """Read a cursor's sort key, each part through its parser; as many Nones without a cursor.
 
     Raises:
         InvalidRequest: it is none of ours.
@@ -43,7 +43,7 @@ def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tup
 
 
 def _storable(part: object) -> str:
-    """The part as text that PostgreSQL takes; a lone surrogate raises UnicodeEncodeError, a ValueError."""
+    """Make text that PostgreSQL takes; a lone surrogate raises UnicodeEncodeError, a ValueError."""
     text = str(part)
     if b"\x00" in text.encode():
         raise ValueError
@@ -51,6 +51,6 @@ def _storable(part: object) -> str:
 
 
 def page(rows: list[dict[str, Any]], limit: int, key: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    """`{"items", "next_cursor"}` of rows that were read with `limit + 1`."""
+    """Make `{"items", "next_cursor"}` of rows that were read with `limit + 1`."""
     items = rows[:limit]
     return {"items": items, "next_cursor": key(items[-1]) if len(rows) > limit else None}

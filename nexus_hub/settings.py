@@ -82,17 +82,17 @@ class Settings(BaseSettings):
 
     @property
     def embeds_postgres(self) -> bool:
-        """Whether `up` starts its own PostgreSQL."""
+        """True if `up` starts its own PostgreSQL."""
         return self.database_url is None
 
     @property
     def embeds_prefect(self) -> bool:
-        """Whether `up` starts its own Prefect server."""
+        """True if `up` starts its own Prefect server."""
         return self.prefect_api_url is None
 
 
 def load() -> Settings:
-    """The settings of the environment.
+    """Read the settings of the environment.
 
     Raises:
         InvalidSetting: a variable holds what it can't; its value is not repeated.

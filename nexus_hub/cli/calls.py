@@ -11,13 +11,14 @@ import typer
 from nexus_hub.cli.context import FAILED, STILL_RUNNING, SUCCESS, Json, run
 from nexus_hub.errors import InvalidRequest
 from nexus_hub.models import TERMINAL
+from nexus_hub.paging import LARGEST
 
 if TYPE_CHECKING:
     from nexus_hub.cli.output import Output
     from nexus_hub.client import HubClient
 
 FOUND = 20
-"""How many tools `tools QUERY` shows, unless it is told."""
+"""Number of tools that `tools QUERY` shows by default."""
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, watch, cancel.")
 
@@ -26,7 +27,7 @@ def call(
     tool: Annotated[str, typer.Argument(help="The tool's name, such as time__get_current_time.")],
     arguments: Annotated[str | None, typer.Argument(help="A JSON object; - reads it from standard input.")] = None,
     pairs: Annotated[list[str] | None, typer.Option("-a", help="key=value; the value as JSON, else as text.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait for the end.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
     timeout: Annotated[float | None, typer.Option(help="Stop waiting after so many seconds (exit code 3).")] = None,
     job_timeout: Annotated[
         int | None, typer.Option(metavar="S", help="End the call itself after so many seconds (3600).")
@@ -207,10 +208,10 @@ async def _read_tools(
     client: HubClient, limit: int | None, query: str | None, server: str | None, compact: bool
 ) -> dict[str, Any]:
     """Read one page; without a query, a limit and `compact` all pages."""
-    filters = {"query": query, "server": server, "limit": 1000 if limit is None else limit}
+    filters = {"query": query, "server": server}
     if limit is None and not compact:
         return {"items": await client.items("/v1/tools", **filters), "next_cursor": None}
-    return await client.request("GET", "/v1/tools", None, **filters, compact=compact)
+    return await client.request("GET", "/v1/tools", None, **filters, limit=limit or LARGEST, compact=compact)
 
 
 def resources(
@@ -234,7 +235,7 @@ def prompts(
 
 def _list_catalog(kind: str, columns: dict[str, str], query: str | None, server: str | None, as_json: bool) -> None:
     async def command(client: HubClient, output: Output) -> None:
-        items = await client.items(f"/v1/{kind}", query=query, server=server, limit=1000)
+        items = await client.items(f"/v1/{kind}", query=query, server=server)
         if as_json:
             output.data({"items": items, "next_cursor": None})
         else:

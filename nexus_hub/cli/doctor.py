@@ -18,6 +18,7 @@ from nexus_hub.db.queries import load as load_queries
 from nexus_hub.dispatch import Dispatcher, prefect_auth
 from nexus_hub.errors import CheckFailed, InvalidSetting, NotAllowed
 from nexus_hub.models import OPERATOR
+from nexus_hub.paging import LARGEST
 from nexus_hub.runtime import database_url, quiet_libraries
 from nexus_hub.servers import registry
 from nexus_hub.settings import Settings, load
@@ -178,7 +179,7 @@ async def _migrated(url: str) -> str:
 async def _servers(database: Database) -> AsyncIterator[Check]:
     cursor: str | None = None
     while True:
-        page = await registry.listed(database, OPERATOR, limit=1000, cursor=cursor)
+        page = await registry.listed(database, OPERATOR, limit=LARGEST, cursor=cursor)
         for server in page["items"]:
             yield _server(server)
         if (cursor := page["next_cursor"]) is None:

@@ -93,7 +93,7 @@ def list_servers(as_json: Json = False) -> None:
     """List the servers that you see."""
 
     async def command(client: HubClient, output: Output) -> None:
-        items = await client.items("/v1/servers", limit=1000)
+        items = await client.items("/v1/servers")
         if as_json:
             output.data({"items": items, "next_cursor": None})
         else:
