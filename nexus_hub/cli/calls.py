@@ -211,7 +211,9 @@ async def _read_tools(
     filters = {"query": query, "server": server}
     if limit is None and not compact:
         return {"items": await client.items("/v1/tools", **filters), "next_cursor": None}
-    return await client.request("GET", "/v1/tools", None, **filters, limit=limit or LARGEST, compact=compact)
+    return await client.request(
+        "GET", "/v1/tools", None, **filters, limit=LARGEST if limit is None else limit, compact=compact
+    )
 
 
 def resources(
