@@ -405,7 +405,7 @@ class CheckFailed(HubError):
         super().__init__(message)
 
 
-class UpkeepFailed(HubError):
+class MaintenanceFailed(HubError):
     """A flow that looks after the hub failed or was cancelled; `reason` is its code."""
 
     code = "upkeep-failed"

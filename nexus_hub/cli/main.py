@@ -108,7 +108,7 @@ def worker() -> None:
     from nexus_hub.cli import stack
     from nexus_hub.settings import load
 
-    stack.replace_process(load(), "deployments.serve")
+    stack.replace_process(load(), "deployments.worker.serve")
 
 
 @app.command()

@@ -209,8 +209,8 @@ def home_keyring() -> KeyringFile:
         Conflict: the keys come from the environment, so that the file is not read.
         UnsafeHome: the home is another user's, whom a file of ours would shut out.
     """
+    from nexus_hub.home.layout import Home
     from nexus_hub.settings import load
-    from nexus_hub.stack.home import Home
     from nexus_hub.vault.keyring import KeyringFile, keyring_source
 
     settings = load()
