@@ -37,7 +37,7 @@ def doctor(*, as_json: bool) -> int:
     """Run all checks and show them; return 0 only if nothing is wrong."""
     quiet_libraries()
     output = Output(as_json=as_json)
-    found = asyncio.run(_all())
+    found = asyncio.run(_collect())
     if as_json:
         output.data({"checks": [asdict(check) for check in found]})
     else:
@@ -45,7 +45,7 @@ def doctor(*, as_json: bool) -> int:
     return SUCCESS if all(check.ok for check in found) else FAILED
 
 
-async def _all() -> list[Check]:
+async def _collect() -> list[Check]:
     return [check async for check in examine()]
 
 
@@ -54,7 +54,7 @@ async def examine() -> AsyncIterator[Check]:
     yield await run_check("python", checks.python(), "Install Python 3.11 or a later one.")
     install = "Install the versions of requirements.lock: pip install --require-hashes -r requirements.lock"
     yield await run_check("packages", checks.packages(), install)
-    settings = _settings()
+    settings = _load_settings()
     yield await run_check("settings", checks.settings_fit(settings), "Correct these variables, or unset them.")
     if isinstance(settings, InvalidSetting):
         return
@@ -72,7 +72,7 @@ async def examine() -> AsyncIterator[Check]:
         yield check
 
 
-def _settings() -> Settings | InvalidSetting:
+def _load_settings() -> Settings | InvalidSetting:
     try:
         return load()
     except InvalidSetting as invalid:
@@ -87,7 +87,7 @@ async def _on_this_machine(settings: Settings, home: Home, state: StackState, *,
     yield await run_check("keyring", checks.keyring_opens(settings), advice)
     if apart:
         return
-    yield await run_check("hub", _parts(home, state), f"See the logs in {home.logs}, and: nexus-hub status")
+    yield await run_check("hub", _check_parts(home, state), f"See the logs in {home.logs}, and: nexus-hub status")
     api = checks.port_is_ours(settings.host, settings.port, "NEXUS_PORT", "api", state)
     yield await run_check("port-api", api, "Stop that program, or set NEXUS_PORT to a free port.")
     if settings.embeds_prefect:
@@ -95,7 +95,7 @@ async def _on_this_machine(settings: Settings, home: Home, state: StackState, *,
         yield await run_check("port-prefect", prefect, "Stop that program, or set NEXUS_PREFECT_PORT to a free port.")
 
 
-async def _parts(home: Home, state: StackState) -> str:
+async def _check_parts(home: Home, state: StackState) -> str:
     if state.phase == "stopped":
         raise CheckFailed(
             f"The hub of {home.path} is not running; what needs a running hub was not checked.",
@@ -112,7 +112,7 @@ async def _parts(home: Home, state: StackState) -> str:
 async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncIterator[Check]:
     if running or apart:
         advice = "See the log of the API, and NEXUS_URL and NEXUS_TOKEN if they are set."
-        yield await run_check("api", _api(settings), advice)
+        yield await run_check("api", _check_api(settings), advice)
     if running or not settings.embeds_postgres:
         async for check in _database(settings):
             yield check
@@ -121,7 +121,7 @@ async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncI
             yield check
 
 
-async def _api(settings: Settings) -> str:
+async def _check_api(settings: Settings) -> str:
     async with HubClient.from_settings(settings) as client:
         await client.request("GET", "/readyz")
         await client.request("GET", "/v1/servers", None, limit=1)
@@ -136,26 +136,26 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
         yield Check("database", False, "The home's database.json can't be read.", "Put it back from a backup.")
         return
     async with Database(url, name="nexus-hub doctor", max_size=2) as database:
-        reached = await run_check("database", _reached(database), advice)
+        reached = await run_check("database", _reach_database(database), advice)
         yield reached
         if not reached.ok:
             return
         yield await run_check(
-            "database-role", _role(database), "Let the app connect as a role of its own: see the docs."
+            "database-role", _check_role(database), "Let the app connect as a role of its own: see the docs."
         )
-        migrated = await run_check("migrations", _migrated(url), "Run nexus-hub migrate as the schema's owner.")
+        migrated = await run_check("migrations", _check_migrations(url), "Run nexus-hub migrate as the schema's owner.")
         yield migrated
         if migrated.ok:
             async for check in _servers(database):
                 yield check
 
 
-async def _reached(database: Database) -> str:
-    return f"PostgreSQL {(await _own_role(database))['server_version']}"
+async def _reach_database(database: Database) -> str:
+    return f"PostgreSQL {(await _read_own_role(database))['server_version']}"
 
 
-async def _role(database: Database) -> str:
-    role = await _own_role(database)
+async def _check_role(database: Database) -> str:
+    role = await _read_own_role(database)
     if role["above_policies"]:
         raise CheckFailed(f"The role {role['name']} is above row-level security, which keeps users apart.")
     if role["owns"]:
@@ -165,12 +165,12 @@ async def _role(database: Database) -> str:
     return f"{role['name']} owns nothing"
 
 
-async def _own_role(database: Database) -> dict[str, Any]:
+async def _read_own_role(database: Database) -> dict[str, Any]:
     async with database.transaction() as transaction:
         return await transaction.one(QUERIES["own_role"]) or {}
 
 
-async def _migrated(url: str) -> str:
+async def _check_migrations(url: str) -> str:
     if missing := await pending(url):
         raise CheckFailed(f"Not applied yet: {', '.join(missing)}.")
     return "the schema is up to date"
@@ -181,12 +181,12 @@ async def _servers(database: Database) -> AsyncIterator[Check]:
     while True:
         page = await registry.list_servers(database, OPERATOR, limit=LARGEST, cursor=cursor)
         for server in page["items"]:
-            yield _server(server)
+            yield _judge_server(server)
         if (cursor := page["next_cursor"]) is None:
             return
 
 
-def _server(server: dict[str, Any]) -> Check:
+def _judge_server(server: dict[str, Any]) -> Check:
     name, status = f"server:{server['name']}", server["status"] or "never read"
     detail = f"{server['server_type']}, {server['transport']}, {status}"
     if not server["enabled"]:
@@ -200,30 +200,30 @@ def _server(server: dict[str, Any]) -> Check:
 async def _prefect(settings: Settings) -> AsyncIterator[Check]:
     async with PrefectClient(settings.prefect_url, prefect_auth(settings)) as prefect:
         advice = "See that Prefect runs, and PREFECT_API_URL and PREFECT_API_AUTH_STRING if they are set."
-        reached = await run_check("prefect", _prefect_reached(settings, prefect), advice)
+        reached = await run_check("prefect", _reach_prefect(settings, prefect), advice)
         yield reached
         if not reached.ok:
             return
         advice = "Set PREFECT_SERVER_API_AUTH_STRING where Prefect's server is started: who reaches it is an operator."
-        yield await run_check("prefect-access", _locked(prefect), advice)
-        yield await run_check("work-pool", _pool(prefect), "Run nexus-hub deploy.")
-        yield await run_check("deployments", _deployed(prefect), "Run nexus-hub deploy.")
+        yield await run_check("prefect-access", _check_access(prefect), advice)
+        yield await run_check("work-pool", _check_pool(prefect), "Run nexus-hub deploy.")
+        yield await run_check("deployments", _check_deployments(prefect), "Run nexus-hub deploy.")
         yield await run_check(
-            "worker", _worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything."
+            "worker", _check_worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything."
         )
 
 
-async def _prefect_reached(settings: Settings, prefect: PrefectClient) -> str:
+async def _reach_prefect(settings: Settings, prefect: PrefectClient) -> str:
     return f"Prefect {await prefect.version()} at {settings.prefect_url}"
 
 
-async def _locked(prefect: PrefectClient) -> str:
+async def _check_access(prefect: PrefectClient) -> str:
     if not await prefect.refuses_strangers():
         raise CheckFailed("Prefect's API answers everybody, without authentication.")
     return "refuses who does not authenticate"
 
 
-async def _pool(prefect: PrefectClient) -> str:
+async def _check_pool(prefect: PrefectClient) -> str:
     kind = await prefect.pool_type()
     if kind is None:
         raise CheckFailed("There is no work pool nexus.")
@@ -235,13 +235,13 @@ async def _pool(prefect: PrefectClient) -> str:
     return "nexus, of type nexus"
 
 
-async def _deployed(prefect: PrefectClient) -> str:
+async def _check_deployments(prefect: PrefectClient) -> str:
     if missing := await prefect.missing_deployments():
         raise CheckFailed(f"Missing: {', '.join(missing)}.")
     return "all there"
 
 
-async def _worker(prefect: PrefectClient) -> str:
+async def _check_worker(prefect: PrefectClient) -> str:
     seen = await prefect.workers_seen()
     if not seen:
         raise CheckFailed("Prefect has never heard of a worker in the pool nexus.")

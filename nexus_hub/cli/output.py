@@ -91,7 +91,7 @@ class Output:
             for key, title in columns.items():
                 table.add_column(title, no_wrap=key in _WHOLE, overflow="fold")
             for row in rows:
-                table.add_row(*(_styled(key, row.get(key)) for key in columns))
+                table.add_row(*(_style_cell(key, row.get(key)) for key in columns))
             self.console.print(table)
 
     def fields(self, row: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ class Output:
 
         width = max(map(len, row), default=0)
         for key, value in row.items():
-            self.console.print(Text.assemble("  ", _text(f"{key:<{width}}", "dim"), "  ", _styled(key, value)))
+            self.console.print(Text.assemble("  ", _text(f"{key:<{width}}", "dim"), "  ", _style_cell(key, value)))
 
     def result(self, result: dict[str, Any] | None) -> None:
         """Write a tool's, resource's or prompt's result as a person reads it: its text, and what else there is."""
@@ -154,7 +154,7 @@ def _cell(value: Any) -> str:
     return " ".join(text.split())
 
 
-def _styled(key: str, value: Any) -> Text:
+def _style_cell(key: str, value: Any) -> Text:
     text = _cell(value)
     if key.endswith("_at") and value is not None:
         text = text.replace("T", " ")[:19]

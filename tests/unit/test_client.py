@@ -1,6 +1,7 @@
 """The API's client: whatever answers, its errors are its own."""
 
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,13 @@ def test_without_a_home_of_its_own_the_key_is_looked_for_where_the_settings_do(m
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     assert found(HubClient.from_environment()) == found(HubClient.from_settings(load()))
+
+
+def test_certificates_are_left_out_only_where_no_tls_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "getproxies", dict)
+    plain = module._trust("http://hub")
+    assert isinstance(plain, ssl.SSLContext)
+    assert (plain.verify_mode, plain.get_ca_certs()) == (ssl.CERT_REQUIRED, [])
+    assert module._trust("https://hub") is True
+    monkeypatch.setattr(module, "getproxies", lambda: {"http": "https://proxy"})
+    assert module._trust("http://hub") is True

@@ -55,6 +55,7 @@ def test_help_and_wrong_use_import_nothing_that_takes_long(words: list[str]) -> 
 def test_a_request_goes_out_before_anything_else_that_takes_long_is_imported(words: list[str]) -> None:
     modules = imported(*words)
     assert "httpx" in modules
+    assert "httpx._main" not in modules
     assert SLOW_TO_IMPORT & set(modules) == set()
     assert len(modules) <= MOST_MODULES["until the request"]
 

@@ -24,12 +24,12 @@ async def seen(look: Any, answer: httpx.Response) -> Check:
 
 
 async def test_a_pool_of_another_type_is_wrong_and_can_only_be_replaced() -> None:
-    check = await seen(doctor._pool, httpx.Response(200, json={"type": "process"}))
+    check = await seen(doctor._check_pool, httpx.Response(200, json={"type": "process"}))
     assert (check.ok, check.detail) == (False, "The work pool nexus is of type process, not nexus.")
     assert "delete" in str(check.advice)
 
 
-@pytest.mark.parametrize("look", [doctor._pool, doctor._deployed, doctor._worker])
+@pytest.mark.parametrize("look", [doctor._check_pool, doctor._check_deployments, doctor._check_worker])
 async def test_what_prefect_does_not_know_is_wrong(look: Any) -> None:
     assert not (await seen(look, httpx.Response(404))).ok
 
@@ -42,7 +42,7 @@ async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool
     workers = [
         {"name": f"worker {age}", "last_heartbeat_time": (now - timedelta(seconds=age)).isoformat()} for age in seconds
     ]
-    assert (await seen(doctor._worker, httpx.Response(200, json=workers))).ok is well
+    assert (await seen(doctor._check_worker, httpx.Response(200, json=workers))).ok is well
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,6 @@ async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool
 )
 def test_a_server_is_well_once_it_was_read(server: dict[str, Any], well: bool, says: str) -> None:
     row = {"id": 1, "name": "s", "server_type": "system", "transport": "http", "tools": 3, "last_error_code": None}
-    check = doctor._server(row | server)
+    check = doctor._judge_server(row | server)
     assert (check.name, check.ok) == ("server:s", well)
     assert says in check.detail
