@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from nexus_hub import address
 from nexus_hub import client as module
 from nexus_hub.client import Event, HubClient
 from nexus_hub.errors import ApiProblem, HubUnavailable, InvalidSetting, RequestRefused
@@ -184,10 +185,15 @@ def test_a_port_that_is_none_is_named_and_not_repeated(monkeypatch: pytest.Monke
     assert "canary" not in caught.value.message
 
 
-def test_without_a_home_of_its_own_the_key_is_looked_for_where_the_settings_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_of_its_own_the_key_is_looked_for_where_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    assert found(HubClient.from_environment()) == found(HubClient.from_settings(load()))
+    looked: list[Path] = []
+    monkeypatch.setattr(address, "read_service_key", looked.append)
+    HubClient.from_environment()
+    assert looked == [load().home]
 
 
 def test_certificates_are_left_out_only_where_no_tls_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
