@@ -34,13 +34,17 @@ HubError
 │   ├── UpstreamRejected      502  it answered with a protocol error
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
+├── CheckFailed               500  the doctor found something wrong
 ├── MaintenanceFailed         500  a maintenance flow failed; `reason` is its code
 ├── InternalError             500  something that should not happen
 │   └── NotOneRow             500  a query that always gives one row gave none, or several
 ├── PrefectUnavailable        503  Prefect's API does not answer, or not with what was asked for
 │   ├── NoDeployment          503  it does not know the flow's deployment
 │   └── PrefectRefused        503  it refuses this one request
-└── DatabaseUnavailable       503  PostgreSQL does not answer
+├── DatabaseUnavailable       503  PostgreSQL does not answer
+└── ApiProblem                     the hub's API answered a client with a problem, whose code and status it carries
+    ├── RequestRefused             the request itself can't be used
+    └── HubUnavailable             no hub answers just now
 
 A message says what, which one and what to do, and never holds a secret. `code` is for machines: it is what
 flows, tasks and the column `job_results.error_code` carry.
@@ -52,8 +56,8 @@ from typing import ClassVar
 class HubError(Exception):
     """Root of the tree; `code` is stable, `status` is the HTTP status that the API answers."""
 
-    code: ClassVar[str] = "hub-error"
-    status: ClassVar[int] = 500
+    code: str = "hub-error"
+    status: int = 500
     public: ClassVar[bool] = False
     """True if Prefect may store the message: it holds only our own words, ids and numbers."""
 
@@ -392,6 +396,16 @@ class UpstreamTimedOut(UpstreamError):
         super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
 
 
+class CheckFailed(HubError):
+    """Something that the doctor looks at is not as it should be; `advice` where the check's own does not fit."""
+
+    code = "check-failed"
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        self.advice = advice
+        super().__init__(message)
+
+
 class MaintenanceFailed(HubError):
     """A maintenance flow failed or was cancelled; `reason` is its code."""
 
@@ -452,3 +466,20 @@ class DatabaseUnavailable(HubError):
 
     def __init__(self) -> None:
         super().__init__("The hub's database does not answer; try again in a moment.")
+
+
+class ApiProblem(HubError):
+    """The hub's API answered a client with a problem; `code` and `status` are the answer's."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+class RequestRefused(ApiProblem):
+    """The request itself can't be used: 400, 413 or 422."""
+
+
+class HubUnavailable(ApiProblem):
+    """No hub answers just now: 502, 503 or 504 from what stands before it, or no answer at all (`status` 0)."""

@@ -8,6 +8,9 @@ ServerType = Literal["system", "user"]
 JobType = Literal["tool_invoke", "resource_fetch", "prompt_execute"]
 JobStatus = Literal["pending", "running", "completed", "failed", "cancelled"]
 TERMINAL: frozenset[JobStatus] = frozenset({"completed", "failed", "cancelled"})
+DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
+"""Days for which a clean-up keeps jobs that ended and jobs that were orphaned, where nobody says otherwise."""
+MOST_DAYS = 3650
 
 
 @dataclass(frozen=True, slots=True)

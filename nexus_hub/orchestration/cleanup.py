@@ -9,13 +9,11 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
+from nexus_hub.models import MOST_DAYS
 from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
 from nexus_hub.steps import OnProgress, StepRunner, run_step
 
 CLEANUP = load("cleanup")
-DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
-"""What is kept where nobody says otherwise."""
-MOST_DAYS = 3650
 BATCH = 1000
 ORPHAN_BATCH = 200
 """As many flow runs as Prefect is asked about in one request."""
