@@ -9,7 +9,7 @@ REPEAT_SECONDS = 1.0
 async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait for its end; raise the error that it ended with, if any.
 
-    It is cancelled again each second: `asyncio.wait_for` of Python 3.11, which psycopg uses, can swallow a cancellation.
+    It is cancelled again each second, since `asyncio.wait_for` of Python 3.11, which psycopg uses, can swallow it.
     """
     while not task.done():
         task.cancel()
