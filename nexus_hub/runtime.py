@@ -107,7 +107,7 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             rescuer=Rescuer(database, prefect_client, mirror),
             mirror=mirror,
             maintenance=Maintenance(database, mirror, prefect_client),
-            refresher=Refresher(database, servers),
+            refresher=Refresher(database, servers, connections, ttl_seconds=settings.catalog_ttl_seconds),
             rotation=Rotation(database, source),
             changes=Changes(database),
             cleanup=Cleanup(database, prefect_client),

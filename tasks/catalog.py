@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.errors import DatabaseUnavailable
-from nexus_hub.servers.refresh import Due, Refreshed
+from nexus_hub.servers.refresh import Due, RefreshReport
 from tasks.context import current
 from tasks.failures import codes_only, retried_for
 
@@ -33,6 +33,6 @@ async def find_due_servers(server: str) -> list[Due]:
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only
-async def refresh_server(due: Due) -> Refreshed:
+async def refresh_server(due: Due) -> RefreshReport:
     """Read what one server offers, and store it."""
-    return await current().refresher.refresh(due)
+    return await current().refresher.refresh_due(due)

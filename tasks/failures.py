@@ -9,6 +9,7 @@ from prefect.tasks import Task
 
 from nexus_hub.errors import HubError, InternalError
 from nexus_hub.execution.attempt import Attempt
+from nexus_hub.telemetry.bus import report_defect
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +36,8 @@ def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await work(*args, **kwargs)
         except Exception as error:  # no message of any kind may pass
+            if not isinstance(error, HubError):
+                report_defect(error)
             failure = to_task_failure(error)
         raise failure  # outside of the handler, so that it has no context
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nexus_hub.api.problems import CODE, Problem, from_error
 from nexus_hub.errors import TooLarge
 from nexus_hub.telemetry.bus import emit, report_defect
-from nexus_hub.telemetry.events import Answered, Refused
+from nexus_hub.telemetry.events import RequestAnswered, RequestRefused
 
 
 def install(app: FastAPI, *, max_body_bytes: int) -> None:
@@ -37,9 +37,9 @@ class RequestLog:
         if scope["type"] != "http":
             return
         if 400 <= status < 500:
-            emit(Refused(scope.get(CODE, "http-error"), route=_route_of(scope), status=status))
+            emit(RequestRefused(_route_of(scope), status, scope.get(CODE, "http-error")))
         else:
-            emit(Answered(_route_of(scope), status, (time.perf_counter() - began) * 1000))
+            emit(RequestAnswered(_route_of(scope), status, (time.perf_counter() - began) * 1000))
 
 
 def _route_of(scope: Scope) -> str:

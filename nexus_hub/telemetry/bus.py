@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from nexus_hub.telemetry.defects import place_of
-from nexus_hub.telemetry.events import Defect, Event, JobTags
+from nexus_hub.telemetry.events import DefectFound, JobTags, TelemetryEvent
 from nexus_hub.telemetry.logs import log_event
 
-Subscriber = Callable[[Event], None]
+Subscriber = Callable[[TelemetryEvent], None]
 logger = logging.getLogger(__name__)
 _subscribers: list[Subscriber] = [log_event]
 
 
-def emit(event: Event) -> None:
+def emit(event: TelemetryEvent) -> None:
     """Tell all subscribers; what one of them raises stays here, since the work goes on."""
     for subscriber in _subscribers:
         try:
@@ -27,7 +27,7 @@ def emit(event: Event) -> None:
 
 def report_defect(error: BaseException, job: JobTags | None = None) -> None:
     """Tell of an error that nobody expected, by its class and place."""
-    emit(Defect(type(error).__name__, place_of(error), job))
+    emit(DefectFound(type(error).__name__, place_of(error), job))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class JobTags:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TelemetryEvent:
     """Root of all events; `name` begins the line, `level` is that of `logging`."""
 
     name: ClassVar[str] = "event"
@@ -44,7 +44,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored(Event):
+class JobStored(TelemetryEvent):
     """A job was stored; `ms` is the time from the request to its row."""
 
     name: ClassVar[str] = "stored"
@@ -53,7 +53,7 @@ class Stored(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStored(Event):
+class BatchStored(TelemetryEvent):
     """Jobs that share a flow run were stored together."""
 
     name: ClassVar[str] = "stored"
@@ -64,7 +64,7 @@ class BatchStored(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Dispatched(Event):
+class JobDispatched(TelemetryEvent):
     """Prefect was told of a job."""
 
     name: ClassVar[str] = "dispatched"
@@ -74,7 +74,7 @@ class Dispatched(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchDispatched(Event):
+class BatchDispatched(TelemetryEvent):
     """Prefect was told of a batch."""
 
     name: ClassVar[str] = "dispatched"
@@ -86,7 +86,7 @@ class BatchDispatched(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed(Event):
+class JobClaimed(TelemetryEvent):
     """A worker has taken a job; `waited_ms` is the time since it was stored, or due, if that is known."""
 
     name: ClassVar[str] = "claimed"
@@ -95,7 +95,7 @@ class Claimed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Called(Event):
+class CallReturned(TelemetryEvent):
     """A call came back from its server; `code` is the error's, if it failed."""
 
     name: ClassVar[str] = "called"
@@ -105,7 +105,7 @@ class Called(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended(Event):
+class AttemptEnded(TelemetryEvent):
     """An attempt has ended; `ms` is the time since its claim."""
 
     name: ClassVar[str] = "ended"
@@ -116,7 +116,7 @@ class Ended(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Rescued(Event):
+class JobRescued(TelemetryEvent):
     """A job whose worker was gone got another attempt, or was failed for want of one."""
 
     name: ClassVar[str] = "rescued"
@@ -126,26 +126,33 @@ class Rescued(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Event):
-    """A call over its server's limit has to wait, or a request can't be used."""
+class CallRefused(TelemetryEvent):
+    """A call has to wait for its server's limit, or can't be made."""
 
     name: ClassVar[str] = "refused"
+    job: JobTags
     code: str
-    job: JobTags | None = None
-    route: str | None = None
-    """Method and path template of a refused request; never the path as it was sent."""
-    status: int | None = None
     wait_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Refreshed(Event):
+class RequestRefused(TelemetryEvent):
+    """A request to the API can't be used; `route` is its method and path template, never the path as it was sent."""
+
+    name: ClassVar[str] = "refused"
+    route: str
+    status: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRefreshed(TelemetryEvent):
     """A server was read anew; `code` is the error's, if it could not be."""
 
     name: ClassVar[str] = "refreshed"
-    server: str
     server_id: UUID
     ms: float
+    server: str | None = None
     tools: int = 0
     resources: int = 0
     prompts: int = 0
@@ -153,7 +160,7 @@ class Refreshed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated(Event):
+class KeysRotated(TelemetryEvent):
     """A rotation of the vault's keys, named by their ids, has ended."""
 
     name: ClassVar[str] = "rotated"
@@ -166,7 +173,7 @@ class Rotated(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Event):
+class RequestAnswered(TelemetryEvent):
     """The API has answered a request, or has ended a stream."""
 
     name: ClassVar[str] = "answered"
@@ -177,7 +184,7 @@ class Answered(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Defect(Event):
+class DefectFound(TelemetryEvent):
     """An error that nobody expected: its class and its place, not its message, which may hold anything."""
 
     name: ClassVar[str] = "defect"
@@ -187,7 +194,7 @@ class Defect(Event):
     job: JobTags | None = None
 
 
-def _flatten(part: Event | JobTags) -> Iterator[tuple[str, Value]]:
+def _flatten(part: TelemetryEvent | JobTags) -> Iterator[tuple[str, Value]]:
     for field in fields(part):
         match getattr(part, field.name):
             case None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nexus_hub.telemetry.defects import place_of, read_traceback
-from nexus_hub.telemetry.events import Event
+from nexus_hub.telemetry.events import TelemetryEvent
 from nexus_hub.telemetry.text import printable
 
 LogFormat = Literal["plain", "json"]
@@ -45,7 +45,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def log_event(event: Event) -> None:
+def log_event(event: TelemetryEvent) -> None:
     """Write an event's line; costs one comparison where its level is off."""
     if _events.isEnabledFor(event.level):
         _events.log(event.level, event)
@@ -56,7 +56,7 @@ class PlainLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A record as one line."""
-        if isinstance(record.msg, Event):
+        if isinstance(record.msg, TelemetryEvent):
             return f"{_at(record)} {record.levelname} {record.msg}"
         message, place = _said(record)
         return f"{_at(record)} {record.levelname} {record.name}: {message}" + (f" ({place})" if place else "")
@@ -68,7 +68,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A record as one line of ASCII."""
         line: dict[str, Any] = {"at": _at(record), "level": record.levelname.lower()}
-        if isinstance(record.msg, Event):
+        if isinstance(record.msg, TelemetryEvent):
             line |= {"event": record.msg.name, **record.msg.fields()}
         else:
             message, place = _said(record)

@@ -14,7 +14,7 @@ from nexus_hub.api.app import create_app
 from nexus_hub.cli.main import app
 from nexus_hub.settings import Settings
 from nexus_hub.stack.prefect_server import POOL_SIZE, TUNING
-from nexus_hub.telemetry.events import Event
+from nexus_hub.telemetry.events import TelemetryEvent
 from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.upstreams import ROOT
 
@@ -72,7 +72,7 @@ def test_operations_lists_what_prefects_server_is_set_to() -> None:
     assert listed == {"PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": str(POOL_SIZE)} | TUNING
 
 
-def every_event(root: type[Event]) -> Iterator[type[Event]]:
+def every_event(root: type[TelemetryEvent]) -> Iterator[type[TelemetryEvent]]:
     """All kinds of events."""
     for kind in root.__subclasses__():
         yield kind
@@ -83,7 +83,7 @@ def test_operations_lists_every_event_with_its_level() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     table = rows(page, "| event | level | what has happened | fields beside those of the job |")
     listed = {row[0].strip("`"): row[1] for row in table}
-    assert listed == {kind.name: logging.getLevelName(kind.level).lower() for kind in every_event(Event)}
+    assert listed == {kind.name: logging.getLevelName(kind.level).lower() for kind in every_event(TelemetryEvent)}
 
 
 def test_operations_lists_every_environment_variable_with_its_default() -> None:

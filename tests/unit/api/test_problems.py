@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from nexus_hub import errors
 from nexus_hub.api import middleware, problems
 from nexus_hub.telemetry.bus import subscribe
-from nexus_hub.telemetry.events import Answered, Defect, Event, Refused
+from nexus_hub.telemetry.events import DefectFound, RequestAnswered, RequestRefused, TelemetryEvent
 
 CANARY = "canary-7f3a"
 
@@ -91,15 +91,15 @@ async def test_a_missing_credential_names_the_scheme(api: httpx.AsyncClient) -> 
 
 
 async def test_an_unexpected_error_is_a_bare_500_and_only_its_place_is_told(api: httpx.AsyncClient) -> None:
-    seen: list[Event] = []
+    seen: list[TelemetryEvent] = []
     with subscribe(seen.append):
         answer = await api.get("/fail/unknown")
     assert problem(answer)["code"] == "internal-error"
     defect, answered = seen
-    assert isinstance(defect, Defect)
+    assert isinstance(defect, DefectFound)
     assert defect.kind == "ValueError"
     assert re.fullmatch(r".* > api/test_problems\.py:\d+ fail", defect.place)
-    assert isinstance(answered, Answered)
+    assert isinstance(answered, RequestAnswered)
     assert CANARY not in answer.text + repr(seen)
 
 
@@ -115,18 +115,18 @@ async def test_an_unexpected_error_is_a_bare_500_and_only_its_place_is_told(api:
 async def test_a_refused_request_is_told_by_its_code_and_route(
     api: httpx.AsyncClient, method: str, path: str, code: str, route: str
 ) -> None:
-    seen: list[Event] = []
+    seen: list[TelemetryEvent] = []
     with subscribe(seen.append):
         answer = await api.request(method, path, content=CANARY * 200 if method == "POST" and "?" in path else "{")
-    assert seen == [Refused(code, route=route, status=answer.status_code)]
+    assert seen == [RequestRefused(route, answer.status_code, code)]
 
 
 async def test_an_answered_request_is_told_by_its_route_and_time(api: httpx.AsyncClient) -> None:
-    seen: list[Event] = []
+    seen: list[TelemetryEvent] = []
     with subscribe(seen.append):
         await api.post(f"/body?{CANARY}", json={"arguments": {"text": CANARY}})
     (answered,) = seen
-    assert isinstance(answered, Answered)
+    assert isinstance(answered, RequestAnswered)
     assert (answered.route, answered.status) == ("POST /body", 200)
     assert answered.ms > 0
 

@@ -6,15 +6,18 @@ from uuid import UUID
 import pytest
 
 from nexus_hub.telemetry.bus import emit, report_defect, subscribe
-from nexus_hub.telemetry.events import Called, Ended, Event, JobTags, Refused
+from nexus_hub.telemetry.events import AttemptEnded, CallReturned, JobTags, RequestRefused, TelemetryEvent
 from nexus_hub.telemetry.text import printable
 
 JOB = UUID(int=1)
 RUN = UUID(int=2)
+FIRST, SECOND = (RequestRefused("GET /v1/jobs", 400, code) for code in ("invalid-request", "too-large"))
 
 
 def test_an_event_shows_the_ids_of_its_job_and_what_is_known_of_it() -> None:
-    event = Ended(JobTags(JOB, attempt=2, server="srv", tool="echo", flow_run_id=RUN), "failed", 12.345, "too-large")
+    event = AttemptEnded(
+        JobTags(JOB, attempt=2, server="srv", tool="echo", flow_run_id=RUN), "failed", 12.345, "too-large"
+    )
     assert event.fields() == {
         "job_id": str(JOB),
         "attempt": 2,
@@ -40,7 +43,7 @@ def test_an_event_shows_the_ids_of_its_job_and_what_is_known_of_it() -> None:
     ],
 )
 def test_a_name_stays_one_value_of_its_line(name: str, shown: str) -> None:
-    assert str(Called(JobTags(JOB, tool=name), 1)) == f"called job_id={JOB} tool={shown} ms=1"
+    assert str(CallReturned(JobTags(JOB, tool=name), 1)) == f"called job_id={JOB} tool={shown} ms=1"
 
 
 @pytest.mark.parametrize(
@@ -62,44 +65,44 @@ def test_a_long_name_is_cut() -> None:
     assert printable("x" * 500) == "x" * 119 + "…"
 
 
-def every_event(root: type[Event]) -> list[type[Event]]:
+def every_event(root: type[TelemetryEvent]) -> list[type[TelemetryEvent]]:
     return [one for child in root.__subclasses__() for one in (child, *every_event(child))]
 
 
 def test_no_event_has_a_place_for_what_a_call_holds() -> None:
-    names = {field.name for kind in [*every_event(Event), JobTags] for field in fields(kind)}
+    names = {field.name for kind in [*every_event(TelemetryEvent), JobTags] for field in fields(kind)}
     assert not names & {"arguments", "params", "result", "error", "message", "url", "uri", "path", "headers", "token"}
-    assert len(every_event(Event)) > 10
-    assert all(kind.name.isalpha() for kind in every_event(Event))
+    assert len(every_event(TelemetryEvent)) > 10
+    assert all(kind.name.isalpha() for kind in every_event(TelemetryEvent))
 
 
 def test_every_subscriber_sees_an_event_as_long_as_it_subscribes() -> None:
-    first: list[Event] = []
-    second: list[Event] = []
+    first: list[TelemetryEvent] = []
+    second: list[TelemetryEvent] = []
     with subscribe(first.append):
         with subscribe(second.append):
-            emit(Refused("rate-limited"))
-        emit(Refused("not-found"))
-    emit(Refused("conflict"))
-    assert first == [Refused("rate-limited"), Refused("not-found")]
-    assert second == [Refused("rate-limited")]
+            emit(FIRST)
+        emit(SECOND)
+    emit(FIRST)
+    assert first == [FIRST, SECOND]
+    assert second == [FIRST]
 
 
 def test_a_subscriber_that_fails_stops_neither_the_work_nor_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    seen: list[Event] = []
+    seen: list[TelemetryEvent] = []
 
-    def fail(_event: Event) -> None:
+    def fail(_event: TelemetryEvent) -> None:
         raise ValueError("canary")
 
     with subscribe(fail), subscribe(seen.append):
-        emit(Refused("rate-limited"))
-    assert seen == [Refused("rate-limited")]
+        emit(FIRST)
+    assert seen == [FIRST]
     assert "ValueError at" in caplog.text
     assert "canary" not in caplog.text
 
 
 def test_a_defect_is_told_with_its_job() -> None:
-    seen: list[Event] = []
+    seen: list[TelemetryEvent] = []
     with subscribe(seen.append):
         report_defect(KeyError("canary"), JobTags(JOB))
     assert [str(one) for one in seen] == [f'defect kind=KeyError place="no frame" job_id={JOB}']

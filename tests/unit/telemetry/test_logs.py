@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from nexus_hub.telemetry.bus import emit
-from nexus_hub.telemetry.events import Dispatched, Ended, JobTags
+from nexus_hub.telemetry.events import AttemptEnded, JobDispatched, JobTags
 from nexus_hub.telemetry.logs import OWN_LOGGERS, JsonLines, LogFormat, LogLevel, PlainLines, configure_logging
 
 CANARY = "canary-7f3a"
@@ -33,7 +33,7 @@ def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
 
 def test_an_event_is_a_plain_line_with_time_level_and_fields(written: Callable[[], str]) -> None:
     configure_logging("plain", "info")
-    emit(Ended(JobTags(JOB, server="srv"), "completed", 12.34))
+    emit(AttemptEnded(JobTags(JOB, server="srv"), "completed", 12.34))
     output = written()
     at, level, rest = output.rstrip("\n").split(" ", 2)
     assert len(at) == len("2026-01-31T09:30:00.123Z")
@@ -43,7 +43,7 @@ def test_an_event_is_a_plain_line_with_time_level_and_fields(written: Callable[[
 
 def test_an_event_is_an_object_of_ascii_in_json(written: Callable[[], str]) -> None:
     configure_logging("json", "info")
-    emit(Ended(JobTags(JOB, tool="天気\u202e"), "completed", 12.34))
+    emit(AttemptEnded(JobTags(JOB, tool="天気\u202e"), "completed", 12.34))
     output = written()
     assert output.isascii()
     line = json.loads(output)
@@ -61,8 +61,8 @@ def test_an_event_is_an_object_of_ascii_in_json(written: Callable[[], str]) -> N
 @pytest.mark.parametrize(("level", "lines"), [("debug", 2), ("info", 1), ("warning", 0)])
 def test_the_level_decides_which_events_are_written(written: Callable[[], str], level: LogLevel, lines: int) -> None:
     configure_logging("plain", level)
-    emit(Dispatched(JobTags(JOB), 1))
-    emit(Ended(JobTags(JOB), "completed", 1))
+    emit(JobDispatched(JobTags(JOB), 1))
+    emit(AttemptEnded(JobTags(JOB), "completed", 1))
     output = written()
     assert len(output.splitlines()) == lines
 
