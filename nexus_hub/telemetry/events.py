@@ -5,6 +5,7 @@ addresses, headers, tokens and messages of errors have no place in them.
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -13,6 +14,7 @@ from uuid import UUID
 from nexus_hub.telemetry.text import printable
 
 Value = str | int | float
+_BREAKS = re.compile('[ "=]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,4 +213,4 @@ def _flatten(part: TelemetryEvent | JobTags) -> Iterator[tuple[str, Value]]:
 
 def _quote(value: Value) -> str:
     text = str(value)
-    return text if text and not any(one in ' "=' for one in text) else '"' + text.replace('"', '\\"') + '"'
+    return text if text and not _BREAKS.search(text) else '"' + text.replace('"', '\\"') + '"'

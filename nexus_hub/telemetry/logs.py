@@ -77,8 +77,7 @@ class JsonLines(logging.Formatter):
 
 
 def _at(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return f"{datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def _said(record: logging.LogRecord) -> tuple[str, str | None]:

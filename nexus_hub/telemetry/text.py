@@ -14,6 +14,8 @@ Source: Unicode 15, DerivedCoreProperties, Default_Ignorable_Code_Point, and the
 
 def printable(text: str, *, longest: int = LONGEST_NAME) -> str:
     """The text with control, bidirectional, zero-width and other invisible characters spelled out, and cut if long."""
+    if text.isascii() and text.isprintable() and "\\" not in text and len(text) <= longest:  # nearly every name
+        return text
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return "".join(one if _is_visible(one) else f"\\u{ord(one):04x}" for one in cut.replace("\\", "\\\\"))
 
