@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nexus_hub import address
 from nexus_hub.errors import InvalidSetting
+from nexus_hub.telemetry.logs import LogFormat, LogLevel
 
 DAY_SECONDS = 86_400
 
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_RESULT_BYTES: size limit of a stored result."""
+    log_format: LogFormat = "plain"
+    """NEXUS_LOG_FORMAT: log lines as `plain` text or as `json`, an object per line."""
+    log_level: LogLevel = "info"
+    """NEXUS_LOG_LEVEL: the least that the hub's own log lines must be: `debug`, `info`, `warning` or `error`."""
     log_upstream_stderr: bool = False
     """NEXUS_LOG_UPSTREAM_STDERR: keep what stdio servers write to standard error, which may hold secrets."""
     postgres_bin: Path | None = None

@@ -1,6 +1,5 @@
 """Tasks that clean up, and look at how large things are."""
 
-
 from nexus_hub.jobs import monitoring
 from nexus_hub.orchestration.cleanup import CleanupReport, checked_days
 from nexus_hub.steps import OnProgress

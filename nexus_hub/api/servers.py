@@ -118,7 +118,7 @@ async def remove(server_type: ServerType, server_ref_id: UUID, principal: Asking
 async def sync(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Read anew what a server offers, and store it; of a system server for operators only."""
     await _manageable(runtime, principal, server_type, server_ref_id)
-    return _counts(await runtime.servers.refresh(ServerRef(server_type, server_ref_id)))
+    return _counts(await runtime.refresher.refresh(ServerRef(server_type, server_ref_id)))
 
 
 @router.post("/{server_type}/{server_ref_id}/test")

@@ -19,11 +19,12 @@ from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
 from nexus_hub.paging import LARGEST
-from nexus_hub.runtime import database_url, quiet_libraries
+from nexus_hub.runtime import database_url
 from nexus_hub.servers import registry
 from nexus_hub.settings import Settings, load
 from nexus_hub.stack.prefect_server import HOST
 from nexus_hub.stack.state import StackState
+from nexus_hub.telemetry.logs import quiet_libraries
 
 QUERIES = load_queries("doctor")
 WORKER_TYPE = "nexus"

@@ -1,6 +1,5 @@
 """The upstream servers: registering, listing, trying and removing them."""
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,14 +13,10 @@ from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
     Conflict,
-    DatabaseUnavailable,
-    HubError,
-    InternalError,
     InvalidConfig,
     NameTaken,
     NotAllowed,
     NotFound,
-    RefreshRunning,
     UnknownServer,
 )
 from nexus_hub.models import OPERATOR, Principal, ServerRef, ServerType
@@ -38,7 +33,6 @@ from nexus_hub.vault.sealing import Place, Vault
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
-LONGEST_READ_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +134,8 @@ class Servers:
         *,
         allow_private: bool,
         ttl_seconds: float = DAY_SECONDS,
-        read_seconds: float = LONGEST_READ_SECONDS,
     ) -> None:
         self._database = database
-        self._read_seconds = read_seconds
         self._ttl_seconds = ttl_seconds
         self._vault = vault
         self._connections = connections
@@ -228,40 +220,6 @@ class Servers:
         if ref.server_type == "user":
             _check_transport(config)
         return Target(ref, row.name, config, row.revision, guarded=self._guarded(ref)), row
-
-    async def refresh(self, ref: ServerRef) -> Snapshot:
-        """Read anew what a server offers and store it; what was stored stays, as stale, if it can't be read.
-
-        Raises:
-            NotFound, CannotOpen: see `open`.
-            RefreshRunning: somebody else is at it.
-            UpstreamError: it does not answer as an MCP server.
-        """
-        claim = await catalog.claim_refresh(self._database, ref)
-        try:
-            return await self._refresh(ref, claim)
-        except DatabaseUnavailable:
-            raise
-        except HubError as error:
-            await catalog.fail_refresh(self._database, ref, claim, error.code)
-            raise
-        except Exception:
-            await catalog.fail_refresh(self._database, ref, claim, InternalError.code)
-            raise
-        finally:
-            with suppress(DatabaseUnavailable):  # the lease runs out
-                await catalog.release_refresh(self._database, ref, claim)
-
-    async def _refresh(self, ref: ServerRef, claim: UUID) -> Snapshot:
-        target, row = await self.open(ref)
-        seen = await self._connections.inspect(target, timeout=self._read_seconds)
-        async with self._database.transaction() as transaction:
-            if not await transaction.one(SERVERS[f"hold_{ref.server_type}_server"], id=ref.server_ref_id):
-                raise NotFound("server", ref)
-            if not await catalog.holds_refresh(transaction, ref, claim):
-                raise RefreshRunning(ref)
-            await catalog.store(transaction, ref, target.name, row.user_id, seen, self._ttl_seconds)
-        return seen
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.

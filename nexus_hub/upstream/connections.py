@@ -1,7 +1,6 @@
 """Live connections to upstream MCP servers: at most one per server and revision of its configuration."""
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 from nexus_hub.errors import InvalidConfig
 from nexus_hub.models import ServerRef
+from nexus_hub.telemetry.logs import quiet_libraries
 from nexus_hub.upstream import addresses
 from nexus_hub.upstream.addresses import Resolve
 from nexus_hub.upstream.backoff import Backoff
@@ -20,9 +20,6 @@ from nexus_hub.upstream.connection import Connection, ConnectionLimits
 from nexus_hub.upstream.connector import Connector
 from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
 from nexus_hub.upstream.snapshot import Snapshot
-
-_CHATTY = ("mcp.client", "client", "httpx2", "httpcore2")
-"""Loggers that write URLs, results and exceptions with values in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +66,7 @@ class Connections:
         self._open = False
 
     async def __aenter__(self) -> Self:
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        quiet_libraries()
         self._open = True
         return self
 

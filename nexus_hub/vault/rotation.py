@@ -15,6 +15,8 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, NoSecondKey, NotFound, RotationRunning
 from nexus_hub.steps import OnProgress, StepRunner, run_step
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import KeysRotated
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import checked_key_id
@@ -214,7 +216,10 @@ class Rotation:
         errors = list({line.partition(": ")[0]: line for line in reversed(errors)}.values())[::-1]
         async with self._database.transaction() as transaction:
             row = await transaction.only(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
-        return RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+        report = RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+        ms = report.seconds * 1000
+        emit(KeysRotated(rotation_id, report.new_key_id, updated, len(errors), ms, report.old_key_id))
+        return report
 
     async def status(self) -> dict[str, Any]:
         """The ring's keys by their ids with the rows under each, the rows under other keys or none, the last rotation

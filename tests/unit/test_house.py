@@ -29,9 +29,8 @@ def documented(tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Module | ast.ClassDef):
             for earlier, later in zip(node.body, node.body[1:], strict=False):
                 if isinstance(earlier, ast.Assign | ast.AnnAssign) and isinstance(later, ast.Expr):
-                    text = later.value.value if isinstance(later.value, ast.Constant) else None
-                    if isinstance(text, str):
-                        yield later.lineno, text
+                    if isinstance(later.value, ast.Constant) and isinstance(later.value.value, str):
+                        yield later.lineno, later.value.value
 
 
 def test_docstrings_name_the_thing_or_say_what_to_do() -> None:
