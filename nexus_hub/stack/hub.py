@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.parts import Planner, whole_stack
 from nexus_hub.stack.state import StackState
 from nexus_hub.stack.supervisor import Supervisor

@@ -23,11 +23,11 @@ from psycopg.rows import DictRow, dict_row
 
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotConfigured, StartFailed, UnsafeHome
+from nexus_hub.home.files import tail, write_private
+from nexus_hub.home.layout import SOCKET_PORT, Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
 from nexus_hub.stack import process as processes
-from nexus_hub.stack.files import tail, write_private
-from nexus_hub.stack.home import SOCKET_PORT, Home
 from nexus_hub.stack.keeper import Part
 from nexus_hub.stack.process import Account, Command
 

@@ -5,7 +5,7 @@ from typing import Any
 import psutil
 import pytest
 
-from nexus_hub.stack.home import Home
+from nexus_hub.home.layout import Home
 from tests.fixtures.hub import Hub, until
 from tests.integration.stack.conftest import still_alive
 
@@ -26,7 +26,7 @@ def until_back(hub: Hub, name: str, restarts: int) -> dict[str, Any]:
 
 
 def family(hub: Hub) -> list[psutil.Process]:
-    supervisor = psutil.Process(Home(hub.home).holder())
+    supervisor = psutil.Process(Home(hub.home).running_pid())
     return [supervisor, *supervisor.children(recursive=True)]
 
 

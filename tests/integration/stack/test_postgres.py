@@ -20,9 +20,9 @@ import psycopg
 import pytest
 
 from nexus_hub.errors import NotConfigured, StartFailed, UnsafeHome
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import postgres as embedded
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.process import Account, Command
 from nexus_hub.stack.supervisor import Supervisor
 from tests.fixtures.postgres import wheel_binaries
