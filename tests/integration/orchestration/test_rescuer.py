@@ -13,7 +13,7 @@ from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_client import RunState
-from nexus_hub.orchestration.reconciler import BATCH, LOST_RUN_LIMIT
+from nexus_hub.orchestration.reconciler import BATCH, LOST_RUN_LIMIT, Patience
 from nexus_hub.orchestration.rescuer import Rescuer, RescueReport
 from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
 
@@ -101,7 +101,7 @@ async def test_a_mirrored_row_ends_once_its_process_is_gone(
     alive = await table.add(**silent | {"heartbeat_at": datetime.now(UTC)}, flow_run_id=uuid4())
     prefect.known = {run: RunState(state, ago(LONG_AGO)) for state, run in runs.items() if state != "unknown"}
     prefect.known[runs["begins"]] = RunState("PENDING", ago(-LONG_AGO))
-    rescuer = Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0, silent_seconds=0)
+    rescuer = Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0, patience=Patience(abandoned=0))
     prefect.away = True
     await rescuer.round()
     assert {await table.get(row, "status") for row in rows.values()} == {("running",)}
