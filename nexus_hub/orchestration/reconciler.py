@@ -14,7 +14,8 @@ from nexus_hub.jobs.store import JOBS, cancel_flow_run
 from nexus_hub.models import JobStatus
 from nexus_hub.orchestration.dispatcher import BATCH_MAX_JOBS, BATCH_MIN_JOBS, JobDispatch, dispatch_batch, dispatch_job
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_client import ENDED, FLOWS, PAGE, PrefectClient, RunState
+from nexus_hub.orchestration.prefect_client import ENDED, FLOWS, PAGE
+from nexus_hub.orchestration.prefect_runs import PrefectRuns, RunState
 
 BATCH = PAGE
 NEW_JOB_GRACE_SECONDS = 2
@@ -41,7 +42,7 @@ class Patience:
 class Reconciler:
     """The steps of a round. Lists that may be longer than a batch go on where the last round stopped."""
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, mirror: Mirror, patience: Patience) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, mirror: Mirror, patience: Patience) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._mirror = mirror

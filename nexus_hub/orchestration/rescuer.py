@@ -12,7 +12,7 @@ from nexus_hub.errors import HubError
 from nexus_hub.execution.steps import LEASE_SECONDS
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_client import PrefectClient
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.orchestration.reconciler import BATCH, Patience, Reconciler
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Rescuer:
     def __init__(
         self,
         database: Database,
-        prefect_client: PrefectClient,
+        prefect_client: PrefectRuns,
         mirror: Mirror,
         *,
         interval: float = INTERVAL_SECONDS,
