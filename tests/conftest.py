@@ -10,6 +10,7 @@ from tests.fixtures import run
 
 pytest_plugins = [
     "tests.fixtures.postgres",
+    "tests.fixtures.cutting",
     "tests.fixtures.upstreams",
     "tests.fixtures.library",
     "tests.fixtures.served",
