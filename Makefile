@@ -13,7 +13,7 @@ demo: $(READY)  ## run the main job on a hub of its own and show its result
 up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
 
-SPREAD = -n 4 --dist loadgroup --no-loadscope-reorder
+SPREAD = -n 4 --no-loadscope-reorder
 
 test: $(READY) node  ## run all tests but the slow ones
 	$(BIN)/pytest $(SPREAD)

@@ -3,10 +3,11 @@
 import os
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.fixtures import run
+from tests.fixtures import groups, run
 
 pytest_plugins = [
     "tests.fixtures.postgres",
@@ -17,10 +18,6 @@ pytest_plugins = [
     "tests.fixtures.hub",
     "tests.fixtures.jobs",
 ]
-SHARED_HUBS = ("fragile_hub", "hub", "spare_hub", "quiet_hub")
-"""Fixtures of hubs that the tests of several files use, one after the other in one process."""
-LONGEST_FIRST = (*SHARED_HUBS, "tests/faults", "tests/docs", "tests/acceptance", "tests/flows", "tests/defects")
-"""Groups, or directories, whose tests wait a lot: begun early, they wait while others compute."""
 SECONDS_TO_CLEAN_UP = 120
 """How long a test that has run out of time has until its process is ended."""
 
@@ -36,26 +33,17 @@ def pytest_unconfigure() -> None:
     run.end()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, in one process, what shares a hub or else a file, and begin with what takes longest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_rank)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; under xdist, say which tests belong to one process."""
+    items.sort(key=groups.rank_of)
+    if hasattr(config, "workerinput"):
+        groups.write(items)
 
 
-def _group(item: pytest.Item) -> str:
-    if item.get_closest_marker("stack"):
-        needed = getattr(item, "fixturenames", ())
-        for fixture in SHARED_HUBS:
-            if fixture in needed:
-                return fixture
-    return item.nodeid.partition("::")[0]
-
-
-def _rank(item: pytest.Item) -> int:
-    group = _group(item)
-    return next((rank for rank, name in enumerate(LONGEST_FIRST) if group.startswith(name)), len(LONGEST_FIRST))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.GroupScheduling:
+    """Keep together, in one process, what shares a hub or else a file."""
+    return groups.GroupScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
