@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nexus_hub import address
@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
     worker_grace_seconds: float = Field(default=25, ge=0, le=24 * 3600)
     """NEXUS_WORKER_GRACE_SECONDS: how long a worker that is told to stop waits until it hands back what still runs."""
+    lease_seconds: float = Field(default=30, ge=3, le=3600)
+    """NEXUS_LEASE_SECONDS: how long a job stays with a worker that gives no sign of life."""
+    heartbeat_seconds: float = Field(default=10, ge=0.5)
+    """NEXUS_HEARTBEAT_SECONDS: how often a worker gives one; at most half of the lease."""
+    unclaimed_seconds: float = Field(default=30, ge=5, le=3600)
+    """NEXUS_UNCLAIMED_SECONDS: how long a job waits for its flow run to claim it until Prefect is asked after it."""
+    abandoned_seconds: float = Field(default=120, ge=60, le=DAY_SECONDS)
+    """NEXUS_ABANDONED_SECONDS: how long a flow run may show no progress until it counts as one without a process."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
@@ -69,6 +77,14 @@ class Settings(BaseSettings):
     """NEXUS_LOG_UPSTREAM_STDERR: keep what stdio servers write to standard error, which may hold secrets."""
     postgres_bin: Path | None = None
     """NEXUS_POSTGRES_BIN: directory with `postgres` and `initdb` to use instead of the wheel's."""
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _leave_time_for_another(cls, value: float, others: ValidationInfo) -> float:
+        lease: float | None = others.data.get("lease_seconds")
+        if lease is not None and value * 2 > lease:
+            raise ValueError(f"must be at most half of NEXUS_LEASE_SECONDS, which is {lease:g}")
+        return value
 
     @property
     def api_url(self) -> str:

@@ -10,7 +10,8 @@ from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.models import MOST_DAYS
-from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
+from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.steps import OnProgress, StepRunner, run_step
 
 CLEANUP = load("cleanup")
@@ -82,7 +83,7 @@ class Cleanup:
     another attempt, or fails them for its own reasons.
     """
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, *, batch: int = BATCH) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, *, batch: int = BATCH) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._batch = batch

@@ -13,7 +13,8 @@ from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, NotFound, RefreshRunning
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.prefect_client import ENDED, PrefectClient
+from nexus_hub.orchestration.prefect_client import ENDED
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.servers import registry
 from nexus_hub.servers.registry import SERVERS, Servers
 from nexus_hub.settings import DAY_SECONDS
@@ -151,7 +152,7 @@ class RefreshTrigger:
     def __init__(
         self,
         database: Database,
-        prefect_client: PrefectClient,
+        prefect_client: PrefectRuns,
         *,
         interval: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.time,

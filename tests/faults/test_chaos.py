@@ -21,7 +21,7 @@ async def test_no_job_is_lost_doubled_or_changed_by_kills(
     tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = Size.of_environment()
-    with any_hub(tmp_path, request, NEXUS_ALLOW_PRIVATE_UPSTREAMS="true") as hub:
+    with any_hub(request, NEXUS_ALLOW_PRIVATE_UPSTREAMS="true") as hub:
         report = await run(hub, size, tmp_path)
     lines = table.lines(report.evidence, report.runs, seed=size.seed, seconds=report.seconds, tail=report.tail)
     text = table.markdown(report.evidence, lines)

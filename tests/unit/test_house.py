@@ -28,9 +28,9 @@ def documented(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield getattr(node, "lineno", 1), text
         if isinstance(node, ast.Module | ast.ClassDef):
             for earlier, later in zip(node.body, node.body[1:], strict=False):
-                if isinstance(earlier, ast.Assign | ast.AnnAssign) and isinstance(later, ast.Expr):
-                    if isinstance(later.value, ast.Constant) and isinstance(later.value.value, str):
-                        yield later.lineno, later.value.value
+                match earlier, later:
+                    case ast.Assign() | ast.AnnAssign(), ast.Expr(value=ast.Constant(value=str(text))):
+                        yield later.lineno, text
 
 
 def test_docstrings_name_the_thing_or_say_what_to_do() -> None:

@@ -42,7 +42,7 @@ class Size:
     @classmethod
     def of_environment(cls) -> "Size":
         """NEXUS_CHAOS_SEED, NEXUS_CHAOS_JOBS, NEXUS_CHAOS_KILLS; else the size for every test run."""
-        values = {"seed": 1, "jobs": 300, "kills": 20}
+        values = {"seed": 1, "jobs": 100, "kills": 6}
         given = {name: os.environ.get(f"NEXUS_CHAOS_{name.upper()}") for name in values}
         return cls(**{name: int(given[name] or default) for name, default in values.items()})
 
