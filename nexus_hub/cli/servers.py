@@ -10,7 +10,7 @@ from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
 from nexus_hub.cli.output import Output
 from nexus_hub.client import ApiProblem, HubClient
 from nexus_hub.errors import InvalidConfig
-from nexus_hub.upstream.config import exposed
+from nexus_hub.upstream.config import expose_secrets
 from nexus_hub.upstream.mcp_json import parse
 
 servers = typer.Typer(no_args_is_help=True, help="Upstream MCP servers: add, list, show, test, remove, import.")
@@ -187,7 +187,9 @@ def _entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{file} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from None
     entries = parse(text, os.environ)
-    return [(name, {k: v for k, v in exposed(config).items() if k != "transport" and v}) for name, config in entries]
+    return [
+        (name, {k: v for k, v in expose_secrets(config).items() if k != "transport" and v}) for name, config in entries
+    ]
 
 
 async def _import_one(

@@ -1,4 +1,4 @@
-"""Reading the `mcp.json` file of MCP clients: {"mcpServers": {name: {command, args, env} | {url, headers}}}."""
+"""Reader of the `mcp.json` file of MCP clients: {"mcpServers": {name: {command, args, env} | {url, headers}}}."""
 
 import json
 import re
@@ -23,21 +23,21 @@ _ANY_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 def parse(text: str, environment: Mapping[str, str]) -> list[tuple[str, HttpConfig | StdioConfig]]:
-    """The servers of an mcp.json file in its order, without those that are disabled.
+    """Read the servers of an mcp.json file in its order, without those that are disabled.
 
     `${VAR}`, `${env:VAR}` and `${VAR:-default}` in values are replaced from `environment`. Raises InvalidConfig, which
     names the entry and the key and never a value.
     """
-    servers = _object(text).get("mcpServers")
+    servers = _parse_object(text).get("mcpServers")
     if not isinstance(servers, dict):
         raise InvalidConfig('The file has no object "mcpServers"; write {"mcpServers": {"name": {...}}}.')
     entries = [_Entry(name, value, environment) for name, value in servers.items()]
     return [(entry.name, entry.config()) for entry in entries if not entry.disabled]
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_repeats)
+        parsed = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_refuse_repeats)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidConfig(f"The file is not JSON: {error.msg} at {place}.") from None
@@ -48,7 +48,7 @@ def _object(text: str) -> dict[str, Any]:
     return parsed
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -58,7 +58,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Entry:
-    """One server of the file."""
+    """A server of the file."""
 
     def __init__(self, name: str, value: Any, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -69,16 +69,16 @@ class _Entry:
 
     @property
     def disabled(self) -> bool:
-        """Whether the file says that this server is not to be used."""
+        """True if the file says that this server is not to be used."""
         return self._value.get("disabled") is True or self._value.get("enabled") is False
 
     def config(self) -> HttpConfig | StdioConfig:
         for key, advice in _REFUSED_KEYS.items():
             if key in self._value:
                 raise self._wrong(key, advice)
-        return self._maker()()
+        return self._choose_reader()()
 
-    def _maker(self) -> Callable[[], HttpConfig | StdioConfig]:
+    def _choose_reader(self) -> Callable[[], HttpConfig | StdioConfig]:
         kind = self._value.get("type")
         if kind == "sse":
             raise self._wrong("type", "'sse' is not supported; use the server's streamable HTTP URL and type 'http'")
@@ -89,43 +89,43 @@ class _Entry:
         is_http = "url" in self._value
         if kind is not None and (kind in _HTTP_TYPES) != is_http:
             raise self._wrong("type", f"it does not fit the key {'url' if is_http else 'command'!r}")
-        return self._http if is_http else self._stdio
+        return self._read_http if is_http else self._read_stdio
 
-    def _http(self) -> HttpConfig:
-        url = self._text("url", self._value["url"])
+    def _read_http(self) -> HttpConfig:
+        url = self._read_text("url", self._value["url"])
         try:
             split_url(url)
         except InvalidConfig as error:
             raise self._wrong("url", error.message) from None
-        return HttpConfig(url=url, headers=self._secrets("headers"))
+        return HttpConfig(url=url, headers=self._read_secrets("headers"))
 
-    def _stdio(self) -> StdioConfig:
+    def _read_stdio(self) -> StdioConfig:
         args = self._value.get("args", [])
         if not isinstance(args, list):
             raise self._wrong("args", "it must be a list of strings")
-        command = self._text("command", self._value["command"])
+        command = self._read_text("command", self._value["command"])
         if not command:
             raise self._wrong("command", "it is empty")
         return StdioConfig(
             command=command,
-            args=tuple(self._text(f"args[{index}]", arg) for index, arg in enumerate(args)),
-            env=self._secrets("env"),
+            args=tuple(self._read_text(f"args[{index}]", arg) for index, arg in enumerate(args)),
+            env=self._read_secrets("env"),
         )
 
-    def _secrets(self, key: str) -> dict[str, SecretStr]:
+    def _read_secrets(self, key: str) -> dict[str, SecretStr]:
         values = self._value.get(key, {})
         if not isinstance(values, dict):
             raise self._wrong(key, "it must be an object of strings")
-        return {name: SecretStr(self._text(f"{key}.{name[:80]}", value)) for name, value in values.items()}
+        return {name: SecretStr(self._read_text(f"{key}.{name[:80]}", value)) for name, value in values.items()}
 
-    def _text(self, key: str, value: Any) -> str:
+    def _read_text(self, key: str, value: Any) -> str:
         if not isinstance(value, str):
             raise self._wrong(key, "it must be a string")
         if "\0" in value:
             raise self._wrong(key, "it holds a NUL character")
-        return _ANY_VARIABLE.sub(lambda found: self._expanded(key, found.group()), value)
+        return _ANY_VARIABLE.sub(lambda found: self._expand(key, found.group()), value)
 
-    def _expanded(self, key: str, reference: str) -> str:
+    def _expand(self, key: str, reference: str) -> str:
         known = _VARIABLE.fullmatch(reference)
         if known is None:
             raise self._wrong(key, "it refers to something in ${...} that is no environment variable")
