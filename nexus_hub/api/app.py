@@ -1,4 +1,4 @@
-"""The thin API: it checks, stores and answers; what takes long is a job."""
+"""The API: checks, stores and answers; work that takes long is a job."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     middleware.install(app, max_body_bytes=settings.max_body_bytes)
-    routers = (one.router for one in (events, jobs, catalog, servers, users, vault, internal))
+    routers = (module.router for module in (events, jobs, catalog, servers, users, vault, internal))
     for router in (*routers, jobs.batches, internal.edge):
         app.include_router(router)
     app.add_api_route("/healthz", _answer_health, tags=["health"])

@@ -1,4 +1,4 @@
-"""What lies around the API's routes: a log of requests, a limit on bodies, and an answer to every error."""
+"""Middleware of the API: a log of requests, a limit on bodies, and an answer to every error."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The API's own server."""
+"""The HTTP server of the API."""
 
 import socket
 import sys

@@ -184,7 +184,6 @@ def import_file(
 
 
 def _read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    from nexus_hub.upstream.config import exposed
     from nexus_hub.upstream.mcp_json import parse
 
     try:
@@ -192,7 +191,9 @@ def _read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{file} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from None
     entries = parse(text, os.environ)
-    return [(name, {k: v for k, v in exposed(config).items() if k != "transport" and v}) for name, config in entries]
+    return [
+        (name, {k: v for k, v in expose_secrets(config).items() if k != "transport" and v}) for name, config in entries
+    ]
 
 
 async def _import_one(

@@ -24,9 +24,9 @@ from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
-from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
+from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, expose_secrets
 from nexus_hub.upstream.connections import Connections, Target
-from nexus_hub.upstream.display import endpoint
+from nexus_hub.upstream.display import describe_endpoint
 from nexus_hub.upstream.snapshot import Snapshot
 from nexus_hub.vault.sealing import Place, Vault
 
@@ -177,7 +177,7 @@ class Servers:
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
-        sealed = self._vault.seal_config(Place.of_server(ref), exposed(target.config))
+        sealed = self._vault.seal_config(Place.of_server(ref), expose_secrets(target.config))
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
@@ -188,7 +188,7 @@ class Servers:
                     transport=target.config.transport,
                     config_encrypted=sealed.data,
                     key_id=sealed.key_id,
-                    endpoint=endpoint(target.config),
+                    endpoint=describe_endpoint(target.config),
                     limit_per_minute=limits.per_minute,
                     user_limit_per_minute=limits.per_user,
                 )

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from nexus_hub import cancellation as cancellation
+from nexus_hub import cancellation
 from nexus_hub.cancellation import cancel_and_wait
 
 
