@@ -27,9 +27,11 @@ slow: $(READY) node  ## run the tests that take minutes each and that `make test
 SEED ?= $(shell date +%s)
 JOBS ?= 1500
 KILLS ?= 100
+LEASE ?= 30
 
-chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=
-	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
+chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=, LEASE=
+	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) NEXUS_CHAOS_LEASE=$(LEASE) \
+		$(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
 
 check: lint types  ## lint, types and import rules
 

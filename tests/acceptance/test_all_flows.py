@@ -128,6 +128,7 @@ def test_the_thin_api_starts_it(busy: Hub, case: Case) -> None:
 
 
 def test_a_schedule_starts_each(busy: Hub) -> None:
+    """It would not with SQLAlchemy 2.1."""
     made: list[tuple[str, str]] = []
     with busy.prefect() as prefect:
         for case in CASES:

@@ -127,21 +127,22 @@ class TestFake(Contract):
         runs.known[run] = RunState(kind, datetime.now(UTC))
 
 
+@pytest.fixture(scope="module")
+def paused(hub: Hub) -> Iterator[httpx.Client]:
+    """Prefect's API while the hub's worker gets no runs."""
+    with hub.prefect() as prefect:
+        prefect.patch("/work_pools/nexus", json={"is_paused": True}).raise_for_status()
+        yield prefect
+        for kind in ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING"):
+            wanted = {"flow_runs": {"state": {"type": {"any_": [kind]}}, "deployment_id": {"is_null_": False}}}
+            for run in prefect.post("/flow_runs/filter", json=wanted).raise_for_status().json():
+                if not run["auto_scheduled"]:
+                    prefect.delete(f"/flow_runs/{run['id']}").raise_for_status()
+        prefect.patch("/work_pools/nexus", json={"is_paused": False}).raise_for_status()
+
+
 @pytest.mark.stack
 class TestReal(Contract):
-    @pytest.fixture(scope="class")
-    def paused(self, hub: Hub) -> Iterator[httpx.Client]:
-        """Prefect's API while the hub's worker gets no runs."""
-        with hub.prefect() as prefect:
-            prefect.patch("/work_pools/nexus", json={"is_paused": True}).raise_for_status()
-            yield prefect
-            for kind in ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING"):
-                wanted = {"flow_runs": {"state": {"type": {"any_": [kind]}}, "deployment_id": {"is_null_": False}}}
-                for run in prefect.post("/flow_runs/filter", json=wanted).raise_for_status().json():
-                    if not run["auto_scheduled"]:
-                        prefect.delete(f"/flow_runs/{run['id']}").raise_for_status()
-            prefect.patch("/work_pools/nexus", json={"is_paused": False}).raise_for_status()
-
     @pytest.fixture
     async def runs(self, hub: Hub, paused: httpx.Client) -> AsyncIterator[PrefectRuns]:
         async with PrefectClient(hub.prefect_url, ":".join(hub.prefect_auth)) as client:
@@ -152,6 +153,7 @@ class TestReal(Contract):
         self.server = paused
 
     async def put(self, runs: PrefectRuns, run: UUID, kind: str) -> None:
-        if kind != "SCHEDULED":
-            body = {"state": {"type": kind, "name": kind.capitalize()}, "force": True}
+        steps = {"SCHEDULED": [], "CANCELLING": ["RUNNING", "CANCELLING"]}
+        for step in steps.get(kind, [kind]):
+            body = {"state": {"type": step, "name": step.capitalize()}, "force": True}
             assert self.server.post(f"/flow_runs/{run}/set_state", json=body).json()["status"] == "ACCEPT"

@@ -1,6 +1,5 @@
 """The worker takes runs without a poll, which comes once an hour here, and keeps to Prefect's limits."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments.worker.policy import KNOWN_SECONDS
-from tests.fixtures.hub import Hub, until
+from tests.fixtures.hub import Hub, process, until
 
 pytestmark = pytest.mark.stack
 
@@ -118,18 +117,9 @@ def test_a_paused_pool_gives_nothing_until_it_goes_on(quiet_hub: Hub) -> None:
 def test_prefects_own_command_starts_one_too(quiet_hub: Hub, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
     options = ["--pool", "nexus", "--type", "nexus", "--name", "by-hand"]
-    with subprocess.Popen(
-        [*command, *options],
-        env=quiet_hub.prefect_environment,
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as worker:
-        try:
-            until(lambda: online(quiet_hub).get("by-hand"), 90, "a worker that Prefect's command has started")
-            assert len(online(quiet_hub)) == 2
-        finally:
-            worker.terminate()
+    with process(tmp_path, "by-hand", [*command, *options], quiet_hub.prefect_environment):
+        until(lambda: online(quiet_hub).get("by-hand"), 90, "a worker that Prefect's command has started")
+        assert len(online(quiet_hub)) == 2
 
 
 def online(hub: Hub) -> dict[str, bool]:
