@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from deployments.catalogue import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
+from deployments.version import code_version
 from deployments.worker import NexusWorker
 
 logger = logging.getLogger("nexus_hub.deploy")
@@ -45,6 +46,7 @@ async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
     flow = deployed.flow()
     code: dict[str, Any] = {
         "description": flow.description,
+        "version": code_version(),
         "entrypoint": deployed.entrypoint,
         "work_pool_name": POOL,
         "pull_steps": [],

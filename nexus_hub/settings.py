@@ -1,5 +1,6 @@
 """The hub's settings: environment variables, with the embedded default beside them."""
 
+import os
 from pathlib import Path
 
 import platformdirs
@@ -11,13 +12,18 @@ from nexus_hub.errors import InvalidSetting
 DAY_SECONDS = 86_400
 
 
+def default_home() -> Path:
+    """Choose the home of whoever names none; root's lies where PostgreSQL's own user can reach it."""
+    return Path("/var/lib/nexus-hub" if os.geteuid() == 0 else platformdirs.user_data_dir("nexus-hub"))
+
+
 class Settings(BaseSettings):
     """What the environment says; every field names its variable. Unset secrets are looked for in the home."""
 
     model_config = SettingsConfigDict(env_prefix="NEXUS_", extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("nexus-hub")))
-    """NEXUS_HOME: data directory of the embedded default, made with mode 0700."""
+    home: Path = Field(default_factory=default_home)
+    """NEXUS_HOME: data directory of the embedded default, made with mode 0700 (0711 as root)."""
     host: str = "127.0.0.1"
     """NEXUS_HOST: address the API listens on."""
     port: int = Field(default=8080, ge=1, le=65535)
