@@ -13,6 +13,7 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from nexus_hub.runtime import Runtime
 
 logger = logging.getLogger(__name__)
-HAND_BACK_SECONDS = 10
-"""How long the jobs that are still running after the grace time have to be handed back."""
+RELEASE_SECONDS = 10
+"""The time that the jobs that are still running after the grace time have to be released."""
 CONNECT_SECONDS = 2
 """Between two tries to reach Prefect when the worker starts."""
+LISTEN_SECONDS = 0.2
+"""Between two looks whether anybody listens there, as nobody does while both start side by side."""
 POLL_JITTER = 1.5
 """Polls come up to this much later than at their interval."""
 
@@ -86,6 +89,9 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
     async def _connect(self) -> None:
         from deployments.warm import clients
 
+        async with get_client() as client:
+            while isinstance(await client.api_healthcheck(), httpx.ConnectError):
+                await asyncio.sleep(LISTEN_SECONDS)
         while True:
             try:
                 await self._resources.enter_async_context(clients())
@@ -182,7 +188,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         self._runtime.execution.close()
         if await self._ended(self._intake, grace_seconds):
             self._runtime.execution.leave()
-            await self._ended(self._intake, HAND_BACK_SECONDS)
+            await self._ended(self._intake, RELEASE_SECONDS)
 
     async def _ended(self, intake: "Intake", seconds: float) -> bool:
         """Wait for what runs; whether something still does."""

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.fixtures.hub import TIME_SERVER, Hub, kept_up, run
+from tests.fixtures.hub import TIME_SERVER, Hub, home_in, kept_up, run
 from tests.fixtures.upstreams import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -95,9 +95,10 @@ def elsewhere(tmp_path: Path) -> Path:
 def started(installed: Path, elsewhere: Path, tmp_path: Path) -> Iterator[Hub]:
     """A hub of the wheel, started in the directory with the foreign code."""
     program = (str(installed / "bin" / "nexus-hub"),)
-    hub = Hub(tmp_path / "home", free_port(), free_port(), program=program, directory=elsewhere)
-    with kept_up(hub):
-        yield hub
+    with home_in(tmp_path) as home:
+        hub = Hub(home, free_port(), free_port(), program=program, directory=elsewhere)
+        with kept_up(hub):
+            yield hub
 
 
 def test_the_code_that_runs_is_the_wheels(installed: Path, elsewhere: Path) -> None:

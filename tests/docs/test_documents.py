@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.console import Terminal, examples
-from tests.fixtures.hub import Hub, processes_of
+from tests.fixtures.hub import Hub, home_in, processes_of
 from tests.fixtures.upstreams import ROOT, free_port
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
@@ -31,10 +31,11 @@ def names(path: Path) -> str:
 def place(tmp_path: Path) -> Iterator[Hub]:
     """Where a hub can be started, in the place of the default home and ports; stopped if the page left it running."""
     (tmp_path / "work").mkdir()
-    hub = Hub(tmp_path / "home", free_port(), free_port())
-    yield hub
-    hub.run("down")
-    assert not processes_of(hub.home)
+    with home_in(tmp_path) as home:
+        hub = Hub(home, free_port(), free_port())
+        yield hub
+        hub.run("down")
+        assert not processes_of(hub.home)
 
 
 def adapted(text: str, hub: Hub) -> str:
