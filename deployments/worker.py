@@ -90,7 +90,10 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         from deployments.warm import clients
 
         async with get_client() as client:
-            while isinstance(await client.api_healthcheck(), httpx.ConnectError):
+            while True:
+                failure = await client.api_healthcheck()
+                if not isinstance(failure, httpx.ConnectError):
+                    break
                 await asyncio.sleep(LISTEN_SECONDS)
         while True:
             try:
