@@ -26,8 +26,8 @@ import psycopg
 from benchmarks.many_jobs import copied, filled, server
 from benchmarks.report import machine, milliseconds, percentile, publish, table
 from nexus_hub.db.pool import Database
-from nexus_hub.dispatch import Dispatcher
-from nexus_hub.jobs.cleanup import BATCH, Cleanup
+from nexus_hub.orchestration.cleanup import BATCH, Cleanup
+from nexus_hub.orchestration.prefect_client import PrefectClient
 from tests.fixtures.postgres import HubDatabase
 
 ROWS, ROUNDS = 200_000, 3
@@ -113,7 +113,7 @@ async def measured(way: Way, database: HubDatabase, times: Times) -> None:
     writer = Writer(database, live, doomed, range(2 * BATCH) if way is by_cleanup else range(len(doomed)))
     async with (
         Database(database.app_url, name="benchmark") as pool,
-        Dispatcher("http://127.0.0.1:9/api", None) as nowhere,
+        PrefectClient("http://127.0.0.1:9/api", None) as nowhere,
     ):
         task = asyncio.create_task(writer.run())
         await asyncio.sleep(0.2)

@@ -30,20 +30,20 @@ from uuid import UUID, uuid4
 
 from benchmarks.processes import Processes, spent
 from benchmarks.report import machine, milliseconds, percentile, publish, table
-from deployments.serve import PREFECT_DEFAULTS
+from deployments.worker.serve import PREFECT_DEFAULTS
 from nexus_hub.client import HubClient
+from nexus_hub.home.layout import Home
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.jobs.submit import submit
 from nexus_hub.models import OPERATOR
-from nexus_hub.runtime import Runtime, opened
+from nexus_hub.runtime import Runtime, open_runtime
 from nexus_hub.settings import load
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.parts import environment
 from tests.fixtures.hub import TIME_SERVER, Hub, running
 
 WARM_UPS, MEASURED, MEASURED_PROCESS = 5, 30, 5
-ROUNDS, AT_ONCE = 2, 8
+ROUNDS, CONCURRENCY = 2, 8
 SETTLE_SECONDS = 5
 """After a round the server goes on for a moment with what the round has left it."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.4, 1.4
@@ -95,8 +95,8 @@ async def by_hub(bench: Bench) -> tuple[float, UUID]:
 
 async def by_floor(bench: Bench) -> float:
     """The flow alone, in this process; seconds."""
-    from deployments.catalogue import DEPLOYED
-    from deployments.warm import prepared
+    from deployments.registry import DEPLOYED
+    from deployments.worker.engine import prepared
 
     flow: Any = prepared(next(one for one in DEPLOYED if one.entrypoint == "flows.invoke.invoke_tool"))
     # With a run noted the job counts as handed over, and the hub leaves it alone.
@@ -146,7 +146,7 @@ async def _in_turns(bench: Bench, times: Times) -> None:
 
 async def _round(way: Callable[[Bench], Awaitable[Any]], bench: Bench, jobs: int) -> float:
     """So many jobs, some at a time; seconds."""
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(CONCURRENCY)
 
     async def one() -> None:
         async with slots:
@@ -284,11 +284,11 @@ def _latencies(times: Times) -> str:
 
 async def measured(hub: Hub, asked: argparse.Namespace) -> str:
     """Measure all that is asked for; the report."""
-    from deployments.warm import clients
+    from deployments.worker.engine import clients
     from tasks.context import use
 
     on, times = machine(hub.app_url), Times()
-    async with HubClient(hub.url, hub.key) as client, opened(load(), "benchmark") as runtime, clients():
+    async with HubClient(hub.url, hub.key) as client, open_runtime(load(), "benchmark") as runtime, clients():
         use(runtime)
         bench = Bench(hub, client, runtime, asked)
         await _in_turns(bench, times)
@@ -304,7 +304,7 @@ async def measured(hub: Hub, asked: argparse.Namespace) -> str:
         _latencies(times),
         "Where the hub's jobs spent their time, by their rows and this clock:",
         table(["step", "p50", "p95"], steps),
-        f"{AT_ONCE} at a time:",
+        f"{CONCURRENCY} at a time:",
         _rates_table(rates, asked.jobs),
         *idle,
         *memory,

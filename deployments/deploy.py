@@ -10,9 +10,9 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
-from deployments.catalogue import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
+from deployments.registry import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
 from deployments.version import code_version
-from deployments.worker import NexusWorker
+from deployments.worker.worker import NexusWorker
 
 logger = logging.getLogger("nexus_hub.deploy")
 

@@ -6,10 +6,10 @@ To ask costs a tenth of a deployment, most of which is the import of Prefect and
 import asyncio
 import sys
 
-from deployments.catalogue import DEPLOYED, DEPLOYMENT, POOL
+from deployments.registry import DEPLOYED, DEPLOYMENT, POOL
 from deployments.version import code_version
-from nexus_hub.dispatch import Dispatcher, prefect_auth
 from nexus_hub.errors import HubError
+from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
 from nexus_hub.settings import Settings, load
 
 
@@ -20,7 +20,7 @@ async def is_deployed(settings: Settings) -> bool:
         PrefectUnavailable: Prefect does not answer.
     """
     version = code_version()
-    async with Dispatcher(settings.prefect_url, prefect_auth(settings)) as prefect:
+    async with PrefectClient(settings.prefect_url, prefect_auth(settings)) as prefect:
         return await prefect.deployments(POOL) >= {(DEPLOYMENT, one.entrypoint, version) for one in DEPLOYED}
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from nexus_hub.jobs.attempt import Attempt
-from nexus_hub.jobs.batch import Carried
+from nexus_hub.execution.attempt import Attempt
+from nexus_hub.execution.batch import BatchReport
 
 logger = logging.getLogger("nexus_hub.flows")
 
 
-async def leave(markdown: str, summary: str, *, key: str | None = None) -> None:
+async def attach(markdown: str, summary: str, *, key: str | None = None) -> None:
     """Attach a page to this flow run; with a key it is on Prefect's page of artifacts too, with its history.
 
     A key is a row that every such run writes to: flows that run often go without one. What was done stays done when
@@ -39,19 +39,19 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
     return f"# {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
 
 
-def batch_page(carried: Carried) -> str:
+def batch_page(report: BatchReport) -> str:
     """What a run has carried: how many jobs, how they ended at which server, and how long it took."""
-    span = max((row["span"] or 0.0 for row in carried.ended), default=0.0)
+    span = max((row["span"] or 0.0 for row in report.ended), default=0.0)
     facts = {
-        "jobs that ended in this run": carried.jobs,
-        "jobs that go on later, by themselves or in another batch": carried.left or None,
-        "seconds in this process": f"{carried.seconds:.3f}",
-        "jobs per second": f"{carried.jobs / span:.1f}" if span else None,
+        "jobs that ended in this run": report.jobs,
+        "jobs that go on later, by themselves or in another batch": report.left or None,
+        "seconds in this process": f"{report.seconds:.3f}",
+        "jobs per second": f"{report.jobs / span:.1f}" if span else None,
     }
-    rows = [row | {"mean": f"{(row['seconds'] or 0) / row['jobs']:.3f}"} for row in carried.ended]
+    rows = [row | {"mean": f"{(row['seconds'] or 0) / row['jobs']:.3f}"} for row in report.ended]
     columns = {"server": "server", "status": "ended as", "error_code": "error", "jobs": "jobs", "mean": "mean seconds"}
     where = "Each job is a row of its own in the hub: `nexus-hub job list`"
-    return f"# {carried.summary()}\n\n{facts_table(facts)}\n\n{table(rows, columns)}\n\n{where}\n"
+    return f"# {report.summary()}\n\n{facts_table(facts)}\n\n{table(rows, columns)}\n\n{where}\n"
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:

@@ -8,9 +8,9 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
-from flows.artifacts import attempt_page, leave
+from flows.artifacts import attach, attempt_page
 from flows.this_run import rename, wait
-from nexus_hub.jobs.attempt import Attempt, ClaimLost, HandedBack, NotClaimed
+from nexus_hub.execution.attempt import Attempt, ClaimStale, NotClaimed, Released
 from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
 from tasks.context import available
@@ -43,16 +43,16 @@ async def _work(attempt: Attempt) -> "State[None]":
     try:
         await vault.open_credentials(attempt)
         if seconds := await rate_limit.take_rate_limit(attempt):
-            return await _postpone(attempt, seconds)
+            return await _snooze(attempt, seconds)
         await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
-        if failure.code == HandedBack.code:
-            return await _postpone(attempt, 0)
+        if failure.code == Released.code:
+            return await _snooze(attempt, 0)
         outcome = await jobs.record_job(attempt)
-        await leave(attempt_page(attempt, outcome, failure.code), outcome)
+        await attach(attempt_page(attempt, outcome, failure.code), outcome)
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
     outcome = await jobs.record_job(attempt)
-    await leave(attempt_page(attempt, outcome, None), outcome)
+    await attach(attempt_page(attempt, outcome, None), outcome)
     return _ended(outcome)
 
 
@@ -66,12 +66,12 @@ def _ended(outcome: str) -> "State[None]":
             return Failed(message=outcome)
 
 
-async def _postpone(attempt: Attempt, seconds: float) -> "State[None]":
-    available_at = await jobs.postpone_job(attempt, seconds)
+async def _snooze(attempt: Attempt, seconds: float) -> "State[None]":
+    available_at = await jobs.snooze_job(attempt, seconds)
     if available_at is None:
-        attempt.failure = ClaimLost()
+        attempt.failure = ClaimStale()
         return _ended(await jobs.record_job(attempt))
-    return await wait(available_at, HandedBack.code if attempt.leaving else "waits for the server's rate limit")
+    return await wait(available_at, Released.code if attempt.leaving else "waits for the server's rate limit")
 
 
 async def _not_claimed(claimed: NotClaimed) -> "State[None]":

@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.artifacts import facts_table, leave
+from flows.artifacts import attach, facts_table
 from flows.this_run import give_up_retries, run_name
 from tasks import cleanup
 from tasks.context import available
@@ -32,7 +32,7 @@ async def check_jobs() -> "State[None]":
         except TaskFailed as failure:
             return Failed(message=str(failure))
     message = f"{alert['status']} ({alert['row_count']:,} rows)"
-    await leave(f"# job_results\n\n{message}\n\n{facts_table(stats)}\n", message, key="check-jobs")
+    await attach(f"# job_results\n\n{message}\n\n{facts_table(stats)}\n", message, key="check-jobs")
     if alert["status"] == "OK":
         return Completed(message=message)
     await give_up_retries()

@@ -9,10 +9,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.artifacts import facts_table
+from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.parameters import KEEP_ENDED, KEEP_ORPHANED, Days
 from flows.this_run import run_name
-from flows.upkeep import HOOKS, Problem, Upkeep, run_upkeep
-from nexus_hub.jobs.cleanup import CleanupReport
+from nexus_hub.orchestration.cleanup import CleanupReport
 from tasks import cleanup, vault
 
 
@@ -41,18 +41,18 @@ async def cleanup_jobs(
         job_id: Filled by the hub: the stored row that this run carries out.
     """
 
-    async def steps(run: Upkeep) -> CleanupPage:
+    async def steps(run: MaintenanceRun) -> CleanupPage:
         began = time.monotonic()
         await cleanup.check_days(days_completed, days_orphaned)
         await run.begin({"days_completed": days_completed, "days_orphaned": days_orphaned})
         failed = await cleanup.fail_orphans(days_orphaned)
-        completed = await cleanup.delete_ended(days_completed, run.told)
-        orphaned = await cleanup.delete_orphaned(days_orphaned, run.told)
+        completed = await cleanup.delete_ended(days_completed, run.on_progress)
+        orphaned = await cleanup.delete_orphaned(days_orphaned, run.on_progress)
         backups = await vault.purge_backups()
         await cleanup.purge_rate_limits()
         return CleanupPage(CleanupReport(failed, completed, orphaned, time.monotonic() - began), backups)
 
-    return await run_upkeep("job_cleanup", job_id, steps)
+    return await run_maintenance("job_cleanup", job_id, steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,6 @@ class CleanupPage:
         """The message of the run's state."""
         return f"{self.report.total_deleted} jobs deleted, {self.report.orphans_failed} orphans failed"
 
-    def problem(self) -> Problem | None:
+    def problem(self) -> RunProblem | None:
         """None: what could not be done ends the run."""
         return None

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.artifacts import batch_page, leave
+from flows.artifacts import attach, batch_page
 from flows.this_run import is_cancelled, wait
 from tasks import jobs
 from tasks.context import available
@@ -24,10 +24,10 @@ async def invoke_batch(batch_id: UUID) -> "State[None]":
     """
     async with available():
         try:
-            carried = await jobs.run_batch(batch_id, UUID(flow_run.id))
+            report = await jobs.run_batch(batch_id, UUID(flow_run.id))
         except TaskFailed as failure:
             return Failed(message=str(failure))
-        if carried.unfinished:
-            await wait(datetime.now(UTC), "handed-back")
-        await leave(batch_page(carried), carried.summary())
-        return Cancelled() if await is_cancelled() else Completed(message=carried.summary())
+        if report.unfinished:
+            await wait(datetime.now(UTC), "released")
+        await attach(batch_page(report), report.summary())
+        return Cancelled() if await is_cancelled() else Completed(message=report.summary())

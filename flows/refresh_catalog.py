@@ -10,9 +10,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.artifacts import table
+from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.this_run import run_name
-from flows.upkeep import HOOKS, Problem, Upkeep, run_upkeep
-from nexus_hub.catalog.refresh import Due, Refreshed
+from nexus_hub.servers.refresh import Due, Refreshed
 from tasks import catalog
 
 COLUMNS = {
@@ -45,7 +45,7 @@ async def refresh_catalog(server: str = "", job_id: UUID | None = None) -> "Stat
         job_id: Filled by the hub: the stored row that this run carries out.
     """
 
-    async def steps(run: Upkeep) -> "CatalogReport | None":
+    async def steps(run: MaintenanceRun) -> "CatalogReport | None":
         began = time.monotonic()
         due = await catalog.find_due_servers(server)
         if not due:
@@ -53,16 +53,16 @@ async def refresh_catalog(server: str = "", job_id: UUID | None = None) -> "Stat
         await run.begin({"servers": [one.name for one in due]}, due[0].ref if server else None)
         return CatalogReport(await _refresh_all(run, due), time.monotonic() - began)
 
-    return await run_upkeep("cache_refresh", job_id, steps)
+    return await run_maintenance("cache_refresh", job_id, steps)
 
 
-async def _refresh_all(run: Upkeep, due: list[Due]) -> list[Refreshed]:
+async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[Refreshed]:
     tasks = [asyncio.ensure_future(catalog.refresh_server(one)) for one in due]
     refreshed: list[Refreshed] = []
     try:
         for task in asyncio.as_completed(tasks):
             refreshed.append(await task)
-            await run.told({"done": len(refreshed), "total": len(due)})
+            await run.on_progress({"done": len(refreshed), "total": len(due)})
     finally:
         for task in tasks:
             task.cancel()
@@ -90,6 +90,6 @@ class CatalogReport:
         failing = sum(one.error_code is not None for one in self.servers)
         return f"{len(self.servers) - failing} of {len(self.servers)} servers refreshed, {failing} failing"
 
-    def problem(self) -> Problem | None:
+    def problem(self) -> RunProblem | None:
         """None: a server that can't be read rests, and is tried again."""
         return None

@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.artifacts import facts_table
+from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.parameters import ANY_KEY, KeyId
 from flows.this_run import run_name
-from flows.upkeep import HOOKS, Problem, Upkeep, run_upkeep
 from tasks import vault
 
 
@@ -41,17 +41,17 @@ async def rotate_vault_key(
         job_id: Filled by the hub: the stored row that this run carries out.
     """
 
-    async def steps(run: Upkeep) -> RotationPage:
+    async def steps(run: MaintenanceRun) -> RotationPage:
         plan = await vault.plan_rotation(old_key_id, new_key_id)
         await run.begin({"old_key_id": plan.old_key_id, "new_key_id": plan.new_key_id})
         rotation = await vault.begin_rotation(plan, UUID(flow_run.id))
         promoted = await vault.promote_key(plan)
-        left = await vault.reseal_values(rotation, plan, run.told)
+        left = await vault.reseal_values(rotation, plan, run.on_progress)
         updated, unverified = await vault.verify_values(rotation, plan)
         report = await vault.finish_rotation(rotation, updated, left + unverified, promoted)
         return RotationPage(**asdict(report), advice=report.advice)
 
-    return await run_upkeep("key_rotation", job_id, steps, lock=vault.ROTATION_LOCK)
+    return await run_maintenance("key_rotation", job_id, steps, lock=vault.ROTATION_LOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,6 @@ class RotationPage:
         """The message of the run's state."""
         return f"{self.updated} values under key {self.new_key_id}, {len(self.errors)} left"
 
-    def problem(self) -> Problem | None:
+    def problem(self) -> RunProblem | None:
         """Values that could not be sealed anew."""
-        return Problem("rotation-incomplete", f"{self.summary()}.") if self.errors else None
+        return RunProblem("rotation-incomplete", f"{self.summary()}.") if self.errors else None

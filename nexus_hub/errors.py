@@ -391,7 +391,7 @@ class UpstreamTimedOut(UpstreamError):
         super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
 
 
-class UpkeepFailed(HubError):
+class MaintenanceFailed(HubError):
     """A flow that looks after the hub failed or was cancelled; `reason` is its code."""
 
     code = "upkeep-failed"

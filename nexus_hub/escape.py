@@ -2,7 +2,7 @@
 
 PostgreSQL's jsonb refuses U+0000 and lone surrogates, and knows no NaN or infinity; a tool's result may hold all of
 them. Each such character becomes U+001A and its four hexadecimal digits, each such number a string of U+001A, `f` and
-its name; a U+001A that was there before is written the same way, so that `restore` gives back exactly what was taken.
+its name; a U+001A that was there before is written the same way, so that `unescape` gives back exactly what was taken.
 """
 
 import math
@@ -30,7 +30,7 @@ def escape(value: Any) -> Any:
             return value
 
 
-def restore(value: Any) -> Any:
+def unescape(value: Any) -> Any:
     """What `escape` was given."""
     match value:
         case str() if value in _NUMBERS:
@@ -38,8 +38,8 @@ def restore(value: Any) -> Any:
         case str():
             return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
         case dict():
-            return {restore(key): restore(item) for key, item in value.items()}
+            return {unescape(key): unescape(item) for key, item in value.items()}
         case list():
-            return [restore(item) for item in value]
+            return [unescape(item) for item in value]
         case _:
             return value

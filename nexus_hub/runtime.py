@@ -6,22 +6,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from nexus_hub.catalog.refresh import Refresher
-from nexus_hub.db.listen import JobChange, listen
+from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
-from nexus_hub.dispatch import Dispatcher, prefect_auth
-from nexus_hub.jobs.changes import Changes
-from nexus_hub.jobs.cleanup import Cleanup
-from nexus_hub.jobs.execution import Execution
-from nexus_hub.jobs.handover import Handovers
-from nexus_hub.jobs.mirror import Mirror
-from nexus_hub.jobs.sweep import Sweep
-from nexus_hub.jobs.upkeep import Upkeep
+from nexus_hub.execution.steps import Execution
+from nexus_hub.home.layout import Home
+from nexus_hub.live.feed import Changes
+from nexus_hub.live.listener import JobChange, listen
+from nexus_hub.orchestration.cleanup import Cleanup
+from nexus_hub.orchestration.dispatcher import Dispatcher
+from nexus_hub.orchestration.maintenance import Maintenance
+from nexus_hub.orchestration.mirror import Mirror
+from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
+from nexus_hub.orchestration.rescuer import Rescuer
 from nexus_hub.rate_limit.limiter import Limiter
+from nexus_hub.servers.refresh import Refresher
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
-from nexus_hub.stack.home import Home
-from nexus_hub.stopping import stop
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.rotation import Rotation
@@ -36,13 +36,13 @@ class Runtime:
     database: Database
     servers: Servers
     connections: Connections
-    dispatcher: Dispatcher
+    prefect_client: PrefectClient
     execution: Execution
     limiter: Limiter
-    handovers: Handovers
-    sweep: Sweep
+    dispatcher: Dispatcher
+    rescuer: Rescuer
     mirror: Mirror
-    upkeep: Upkeep
+    maintenance: Maintenance
     refresher: Refresher
     rotation: Rotation
     changes: Changes
@@ -63,7 +63,7 @@ class Runtime:
 
     async def watch(self) -> None:
         """Listen for changes until cancelled."""
-        await listen(self.database.url, self.notice, self.sweep.wake)
+        await listen(self.database.url, self.notice, self.rescuer.wake)
 
 
 def database_url(settings: Settings) -> str:
@@ -72,7 +72,7 @@ def database_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
+async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
     """A process's runtime with its loops running: the sweep, and the listener.
 
     Raises:
@@ -86,7 +86,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
         connections = await stack.enter_async_context(
             Connections(log_dir=Home(settings.home).logs if settings.log_upstream_stderr else None)
         )
-        dispatcher = await stack.enter_async_context(Dispatcher(settings.prefect_url, prefect_auth(settings)))
+        prefect_client = await stack.enter_async_context(PrefectClient(settings.prefect_url, prefect_auth(settings)))
         servers = Servers(
             database,
             Vault(source),
@@ -100,21 +100,21 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             database=database,
             servers=servers,
             connections=connections,
-            dispatcher=dispatcher,
+            prefect_client=prefect_client,
             execution=Execution(database, servers, connections, limiter, settings.max_result_bytes),
             limiter=limiter,
-            handovers=Handovers(database, dispatcher),
-            sweep=Sweep(database, dispatcher, mirror),
+            dispatcher=Dispatcher(database, prefect_client),
+            rescuer=Rescuer(database, prefect_client, mirror),
             mirror=mirror,
-            upkeep=Upkeep(database, mirror, dispatcher),
+            maintenance=Maintenance(database, mirror, prefect_client),
             refresher=Refresher(database, servers),
             rotation=Rotation(database, source),
             changes=Changes(database),
-            cleanup=Cleanup(database, dispatcher),
+            cleanup=Cleanup(database, prefect_client),
         )
-        for loop in (*runtime.sweep.loops(), runtime.watch(), runtime.changes.run()):
-            stack.push_async_callback(stop, asyncio.create_task(loop))
-        stack.push_async_callback(runtime.handovers.drain)
+        for loop in (*runtime.rescuer.loops(), runtime.watch(), runtime.changes.run()):
+            stack.push_async_callback(cancel_and_wait, asyncio.create_task(loop))
+        stack.push_async_callback(runtime.dispatcher.drain)
         yield runtime
 
 

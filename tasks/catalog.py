@@ -3,8 +3,8 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from nexus_hub.catalog.refresh import Due, Refreshed
 from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.servers.refresh import Due, Refreshed
 from tasks.context import current
 from tasks.failures import codes_only, retried_for
 

@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.jobs import monitoring
-from nexus_hub.jobs.cleanup import checked_days
-from nexus_hub.jobs.mirror import Told
+from nexus_hub.orchestration.cleanup import checked_days
+from nexus_hub.orchestration.mirror import OnProgress
 from tasks.context import current
 from tasks.failures import codes_only, retried_for
 
@@ -36,16 +36,16 @@ async def fail_orphans(days_orphaned: int) -> int:
 
 @task(name="delete-ended-jobs", cache_policy=NO_CACHE, persist_result=False)
 @codes_only
-async def delete_ended(days_completed: int, told: Told) -> int:
+async def delete_ended(days_completed: int, on_progress: OnProgress) -> int:
     """Delete what ended that long ago, batch by batch; the flow's own retries go on where it stopped."""
-    return await current().cleanup.delete_ended(days_completed, told)
+    return await current().cleanup.delete_ended(days_completed, on_progress)
 
 
 @task(name="delete-orphans", cache_policy=NO_CACHE, persist_result=False)
 @codes_only
-async def delete_orphaned(days_orphaned: int, told: Told) -> int:
+async def delete_orphaned(days_orphaned: int, on_progress: OnProgress) -> int:
     """Delete what failed as an orphan that long ago."""
-    return await current().cleanup.delete_orphaned(days_orphaned, told)
+    return await current().cleanup.delete_orphaned(days_orphaned, on_progress)
 
 
 @task(

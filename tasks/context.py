@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 from nexus_hub.errors import AtWork, HubError
-from nexus_hub.runtime import Runtime, opened
+from nexus_hub.runtime import Runtime, open_runtime
 from nexus_hub.settings import load
-from tasks.failures import failed
+from tasks.failures import to_task_failure
 
 _RUNTIME: ContextVar[Runtime | None] = ContextVar("nexus_hub_runtime", default=None)
 
@@ -36,7 +36,7 @@ async def available() -> AsyncIterator[Runtime]:
     if runtime is not None:
         yield runtime
         return
-    async with opened(load(), "flow run") as own:
+    async with open_runtime(load(), "flow run") as own:
         token = _RUNTIME.set(own)
         try:
             yield own
@@ -45,19 +45,19 @@ async def available() -> AsyncIterator[Runtime]:
 
 
 @asynccontextmanager
-async def alone(flow: str, lock: str) -> AsyncIterator[None]:
+async def exclusive_lock(flow: str, lock: str) -> AsyncIterator[None]:
     """Be the one run of a flow, in all workers; the lock goes with the process that holds it.
 
     Raises:
         TaskFailed: another run is at work, or the database is away.
     """
     try:
-        async with current().database.alone(lock) as free:
+        async with current().database.exclusive_lock(lock) as free:
             if not free:
                 raise AtWork(flow)
             yield
     except HubError as error:
-        failure = failed(error)
+        failure = to_task_failure(error)
     else:
         return
     raise failure

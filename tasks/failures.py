@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from nexus_hub.errors import HubError, InternalError
-from nexus_hub.jobs.attempt import Attempt
+from nexus_hub.execution.attempt import Attempt
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +35,7 @@ def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await work(*args, **kwargs)
         except Exception as error:  # no message of any kind may pass
-            failure = failed(error)
+            failure = to_task_failure(error)
         raise failure  # outside of the handler, so that it has no context
 
     return guarded
@@ -67,7 +67,7 @@ def retried_for(*errors: type[HubError]) -> "Callable[[Task[..., Any], TaskRun, 
     return passing
 
 
-def failed(error: Exception) -> TaskFailed:
+def to_task_failure(error: Exception) -> TaskFailed:
     """What may be said of an error: its code, and its message if that is public, else its class's first sentence."""
     if not isinstance(error, HubError):
         return TaskFailed(InternalError.code, f"a {type(error).__name__} that should not happen")

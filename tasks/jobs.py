@@ -9,9 +9,9 @@ from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.access import users
 from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.execution.attempt import Attempt, NotClaimed, Outcome
+from nexus_hub.execution.batch import BatchReport, BatchRunner
 from nexus_hub.jobs import submit
-from nexus_hub.jobs.attempt import Attempt, NotClaimed, Outcome
-from nexus_hub.jobs.batch import Carried, Carrier
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal
 from tasks.context import current
@@ -52,13 +52,13 @@ async def claim_job(job_id: UUID, attempt: int, flow_run_id: UUID) -> Attempt | 
 
 @task(name="run-batch", cache_policy=NO_CACHE, persist_result=False)
 @codes_only
-async def run_batch(batch_id: UUID, flow_run_id: UUID) -> Carried:
+async def run_batch(batch_id: UUID, flow_run_id: UUID) -> BatchReport:
     """Carry the jobs of a batch until none is left, or the worker stops."""
-    return await Carrier(current().execution, batch_id, flow_run_id).run()
+    return await BatchRunner(current().execution, batch_id, flow_run_id).run()
 
 
 @task(
-    name="postpone-job",
+    name="snooze-job",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=3,
@@ -66,9 +66,9 @@ async def run_batch(batch_id: UUID, flow_run_id: UUID) -> Carried:
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only
-async def postpone_job(attempt: Attempt, delay: float) -> datetime | None:
+async def snooze_job(attempt: Attempt, delay: float) -> datetime | None:
     """Put the job back for the same attempt, later."""
-    return await current().execution.postpone(attempt, delay)
+    return await current().execution.snooze(attempt, delay)
 
 
 @task(name="record-job", cache_policy=NO_CACHE, persist_result=False)

@@ -9,10 +9,10 @@ from uuid import UUID
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.errors import DatabaseUnavailable
-from nexus_hub.jobs.mirror import Kind, Mirror
 from nexus_hub.models import ServerRef
-from nexus_hub.stopping import stop
+from nexus_hub.orchestration.mirror import Kind, Mirror
 from tasks.context import available, current
 from tasks.failures import codes_only, retried_for
 
@@ -76,7 +76,7 @@ async def beating(job_id: UUID) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await stop(beats)
+        await cancel_and_wait(beats)
 
 
 async def _beat(mirror: Mirror, job_id: UUID) -> None:

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.errors import DatabaseUnavailable
-from nexus_hub.jobs.attempt import Attempt
+from nexus_hub.execution.attempt import Attempt
 from tasks.context import current
 from tasks.failures import codes_only, noted, retried_for
 

@@ -6,8 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from nexus_hub.errors import DatabaseUnavailable
-from nexus_hub.jobs.attempt import Attempt
-from nexus_hub.jobs.mirror import Told
+from nexus_hub.execution.attempt import Attempt
+from nexus_hub.orchestration.mirror import OnProgress
 from nexus_hub.vault.rotation import LOCK, RotationPlan, RotationReport
 from tasks.context import current
 from tasks.failures import codes_only, noted, retried_for
@@ -67,9 +67,9 @@ async def promote_key(plan: RotationPlan) -> bool:
 
 @task(name="reseal-values", cache_policy=NO_CACHE, persist_result=False)
 @codes_only
-async def reseal_values(rotation_id: UUID, plan: RotationPlan, told: Told) -> list[str]:
+async def reseal_values(rotation_id: UUID, plan: RotationPlan, on_progress: OnProgress) -> list[str]:
     """Back up and seal anew, row by row; the flow's own retries go on where it stopped."""
-    return await current().rotation.reseal(rotation_id, plan, told)
+    return await current().rotation.reseal(rotation_id, plan, on_progress)
 
 
 @task(name="verify-values", cache_policy=NO_CACHE, persist_result=False)

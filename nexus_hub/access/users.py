@@ -31,7 +31,7 @@ async def add(database: Database, name: str) -> dict[str, Any]:
     return row
 
 
-async def listed(database: Database) -> list[dict[str, Any]]:
+async def list_users(database: Database) -> list[dict[str, Any]]:
     """All users by name, with the number of tokens that still work."""
     async with database.transaction() as transaction:
         return await transaction.all(USERS["list_users"])

@@ -10,7 +10,7 @@ from nexus_hub import __version__
 from nexus_hub.access.tokens import Authenticator, service_key
 from nexus_hub.api import catalog, events, internal, jobs, problems, servers, serving, users, vault
 from nexus_hub.api.access import RuntimeOf
-from nexus_hub.runtime import opened
+from nexus_hub.runtime import open_runtime
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keyring import keyring_source
 
@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings, "api") as runtime:
+        async with open_runtime(settings, "api") as runtime:
             app.state.runtime = runtime
             app.state.authenticator = Authenticator(runtime.database, key)
             yield

@@ -25,7 +25,7 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 @router.get("/tools")
 async def tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: bool = False) -> Any:
     """A page of tools by name, or with a query those that matter for it, the best first."""
-    return await read.listed(runtime.database, principal, "tools", compact=compact, **filters)
+    return await read.list_entries(runtime.database, principal, "tools", compact=compact, **filters)
 
 
 @router.get("/tools/{name}")
@@ -37,10 +37,10 @@ async def tool(name: str, principal: Asking, runtime: RuntimeOf) -> Any:
 @router.get("/resources")
 async def resources(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
     """A page of resources and resource templates by URI."""
-    return await read.listed(runtime.database, principal, "resources", **filters)
+    return await read.list_entries(runtime.database, principal, "resources", **filters)
 
 
 @router.get("/prompts")
 async def prompts(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
     """A page of prompts by name."""
-    return await read.listed(runtime.database, principal, "prompts", **filters)
+    return await read.list_entries(runtime.database, principal, "prompts", **filters)

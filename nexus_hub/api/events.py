@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from nexus_hub.api.access import Asking, RuntimeOf, principal_of
 from nexus_hub.api.problems import Json
 from nexus_hub.errors import DatabaseUnavailable, NotAuthenticated
-from nexus_hub.jobs import store, streams
+from nexus_hub.jobs import store
+from nexus_hub.live import streams
 from nexus_hub.models import Principal
 
 KEEP_ALIVE_SECONDS = 10.0
@@ -69,7 +70,7 @@ async def _sent(stream: streams.Stream, principal: Principal, request: Request) 
             yield _event(told)
 
 
-def _event(told: streams.Told) -> ServerSentEvent:
+def _event(told: streams.StreamEvent) -> ServerSentEvent:
     """An event with its data written as the other routes write theirs."""
     written = Json(_AS_JSON.dump_python(told.data, mode="json")).body
     version = None if told.version is None else str(told.version)

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nexus_hub.api.access import Operating, RuntimeOf
-from nexus_hub.dispatch import UPKEEP
-from nexus_hub.errors import AtWork, InvalidRequest, UpkeepFailed
+from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed
 from nexus_hub.jobs import store
-from nexus_hub.jobs.cleanup import checked_days
-from nexus_hub.jobs.handover import hand_over_now
-from nexus_hub.jobs.mirror import Kind
+from nexus_hub.orchestration.cleanup import checked_days
+from nexus_hub.orchestration.dispatcher import dispatch_now
+from nexus_hub.orchestration.mirror import Kind
+from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
 from nexus_hub.runtime import Runtime
 from nexus_hub.servers import registry
 
@@ -25,14 +25,14 @@ _KEYS_STAY = (
 )
 
 
-class Execution(BaseModel):
+class ExecutionBody(BaseModel):
     """The job to run; all else that the seed's clients send along is not believed."""
 
     model_config = ConfigDict(extra="ignore")
     job_id: str
 
 
-class Rotation(BaseModel):
+class RotationBody(BaseModel):
     """Which key to leave and which to go to, by their ids."""
 
     model_config = ConfigDict(extra="allow")
@@ -51,7 +51,7 @@ class Rotation(BaseModel):
         if any(name.endswith("_hex") for name in extra) or any(_KEY.search(str(value)) for value in given):
             raise InvalidRequest(_KEYS_STAY)
         if extra.keys() - {"action"}:
-            raise InvalidRequest("Known members are old_key_id, new_key_id and dry_run.")
+            raise InvalidRequest("ServerCache members are old_key_id, new_key_id and dry_run.")
 
 
 class CleanUp(BaseModel):
@@ -77,7 +77,7 @@ class Restore(BaseModel):
     key_id: str
 
 
-class Action(Rotation):
+class Action(RotationBody):
     """What the seed's rotation script posts to the function itself."""
 
     action: Literal["rotate_vault_key"]
@@ -85,21 +85,21 @@ class Action(Rotation):
 
 @router.post("/internal/job-executor")
 @edge.post("/internal/job-executor")
-async def execute_job(body: Execution, operator: Operating, runtime: RuntimeOf) -> Any:
+async def execute_job(body: ExecutionBody, operator: Operating, runtime: RuntimeOf) -> Any:
     """Start a stored job, if nobody has yet."""
     job_id = store.parse_id(body.job_id)
     await store.get(runtime.database, operator, job_id)
-    await hand_over_now(runtime.database, runtime.dispatcher, job_id)
+    await dispatch_now(runtime.database, runtime.prefect_client, job_id)
     return {"success": True}
 
 
 @router.post("/internal/vault-rotate")
 @edge.post("/internal/vault-rotate")
 async def rotate_vault(
-    response: Response, _operator: Operating, runtime: RuntimeOf, body: Rotation | None = None
+    response: Response, _operator: Operating, runtime: RuntimeOf, body: RotationBody | None = None
 ) -> Any:
     """Seal every value anew under another key of the ring; `{updated, errors}`."""
-    body = body or Rotation()
+    body = body or RotationBody()
     body.require_ids_only()
     plan = await runtime.rotation.plan(body.old_key_id, body.new_key_id)
     if body.dry_run:
@@ -150,10 +150,10 @@ async def _run(
 ) -> Any:
     """The members of the result that are documented; 202 with the flow run when it takes longer than 30 s."""
     try:
-        started = await runtime.upkeep.run(kind, name, parameters)
-    except UpkeepFailed as failure:
+        started = await runtime.maintenance.run(kind, name, parameters)
+    except MaintenanceFailed as failure:
         if failure.reason == AtWork.code:
-            raise AtWork(UPKEEP[kind]) from None
+            raise AtWork(MAINTENANCE_FLOWS[kind]) from None
         raise
     if started.result is None:
         response.status_code = 202

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nexus_hub.api.access import Asking, RuntimeOf
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.jobs import store, submit
-from nexus_hub.jobs.handover import MOST_IN_BATCH, Handover
 from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, JobRequest
 from nexus_hub.models import JobStatus, JobType
+from nexus_hub.orchestration.dispatcher import BATCH_MAX_JOBS, JobDispatch
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 batches = APIRouter(tags=["jobs"])
@@ -60,7 +60,7 @@ class NewJobs(BaseModel):
     """Jobs that are stored together and share a flow run; a bare list of them will do."""
 
     model_config = ConfigDict(extra="forbid")
-    jobs: Annotated[list[NewJob], Field(min_length=1, max_length=MOST_IN_BATCH)]
+    jobs: Annotated[list[NewJob], Field(min_length=1, max_length=BATCH_MAX_JOBS)]
 
     @model_validator(mode="before")
     @classmethod
@@ -75,7 +75,7 @@ async def create(body: NewJob, response: Response, principal: Asking, runtime: R
     job = await store.get(runtime.database, principal, job_id)
     if is_new:
         label = body.name.server if isinstance(body.name, ResourceName) else body.name
-        runtime.handovers.start(Handover(job_id, 1, job["job_type"], label))
+        runtime.dispatcher.start(JobDispatch(job_id, 1, job["job_type"], label))
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return job
 
@@ -89,7 +89,7 @@ async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> 
             requests.append(job.request())
     ids, batch_id, new = await submit.submit_batch(runtime.database, principal, requests)
     if new:
-        runtime.handovers.start_batch(batch_id, new)
+        runtime.dispatcher.start_batch(batch_id, new)
     return {"ids": ids}
 
 
@@ -102,7 +102,7 @@ async def listed(
     cursor: str | None = None,
 ) -> Any:
     """A page of jobs, newest first."""
-    return await store.listed(runtime.database, principal, status=status, limit=limit, cursor=cursor)
+    return await store.list_jobs(runtime.database, principal, status=status, limit=limit, cursor=cursor)
 
 
 @router.get("/{job_id}")
@@ -118,5 +118,5 @@ async def cancel(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
     flow_run_id = await store.cancel(runtime.database, principal, found)
     if flow_run_id is not None:
         with suppress(PrefectUnavailable):  # the run finds its job cancelled when it starts
-            await runtime.dispatcher.cancel(flow_run_id)
+            await runtime.prefect_client.cancel(flow_run_id)
     return await store.get(runtime.database, principal, found)

@@ -68,7 +68,7 @@ async def listed(
     principal: Asking, runtime: RuntimeOf, limit: Annotated[int, Query()] = 100, cursor: str | None = None
 ) -> Any:
     """A page of servers by name; nothing secret is in it."""
-    return await registry.listed(runtime.database, principal, limit=limit, cursor=cursor)
+    return await registry.list_servers(runtime.database, principal, limit=limit, cursor=cursor)
 
 
 @router.get("/{ref}")

@@ -27,7 +27,7 @@ async def add(body: NewUser, _operator: Operating, runtime: RuntimeOf) -> Any:
 @router.get("")
 async def listed(_operator: Operating, runtime: RuntimeOf) -> Any:
     """All users."""
-    return {"items": await users.listed(runtime.database), "next_cursor": None}
+    return {"items": await users.list_users(runtime.database), "next_cursor": None}
 
 
 @router.post("/{user}/tokens", status_code=201)

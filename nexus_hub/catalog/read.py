@@ -7,7 +7,7 @@ from nexus_hub.catalog.brief import brief, size, tokens
 from nexus_hub.catalog.store import CATALOG
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import NotFound
-from nexus_hub.escape import escape, restore
+from nexus_hub.escape import escape, unescape
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 
@@ -17,7 +17,7 @@ LONGEST_QUERY = 2000
 _INTERNAL = {"score", "definition_bytes"}
 
 
-async def listed(
+async def list_entries(
     database: Database,
     principal: Principal,
     kind: Kind,
@@ -51,7 +51,7 @@ async def listed(
             limit=limit + 1,
         )
     found = page(rows, limit, lambda row: encode(row["name"], row["id"]))
-    return found | {"items": [restore(row) for row in found["items"]]}
+    return found | {"items": [unescape(row) for row in found["items"]]}
 
 
 async def _tools(
@@ -70,7 +70,7 @@ async def _tools(
         )
         sizes = await transaction.one(CATALOG["tools_bytes"], **_seen_by(principal)) if query or compact else None
     found = page(rows, limit, lambda row: encode(*(row[part] for part in key)))
-    items = [restore({name: row[name] for name in row.keys() - _INTERNAL}) for row in found["items"]]
+    items = [unescape({name: row[name] for name in row.keys() - _INTERNAL}) for row in found["items"]]
     shown = [brief(item) for item in items] if compact else items
     if sizes is None:
         return found | {"items": shown}
@@ -115,7 +115,7 @@ async def show(database: Database, principal: Principal, name: str) -> dict[str,
         row = await transaction.one(CATALOG["show_tool"], namespaced_name=name, user_id=principal.user_id)
     if row is None:
         raise NotFound("tool", name)
-    found: dict[str, Any] = restore(row)
+    found: dict[str, Any] = unescape(row)
     return found
 
 
@@ -129,7 +129,7 @@ async def find(database: Database, principal: Principal, kind: NamedKind, name: 
         row = await transaction.one(CATALOG[f"find_{kind}"], namespaced_name=name, user_id=principal.user_id)
     if row is None:
         raise NotFound(kind, name)
-    found: dict[str, Any] = restore(row)
+    found: dict[str, Any] = unescape(row)
     return found
 
 
@@ -142,4 +142,4 @@ async def tool_definition(database: Database, ref: ServerRef, tool_name: str | N
             server_ref_id=ref.server_ref_id,
             tool_name=escape(tool_name),
         )
-    return restore(row["definition"]) or {} if row else {}
+    return unescape(row["definition"]) or {} if row else {}

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
+from nexus_hub.catalog.names import namespaced
 from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotFound, RefreshRunning
 from nexus_hub.escape import escape
 from nexus_hub.models import ServerRef
-from nexus_hub.servers.names import namespaced
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.snapshot import Snapshot
 

@@ -15,9 +15,9 @@ from packaging.requirements import Requirement
 from nexus_hub.access import tokens
 from nexus_hub.client import ApiProblem
 from nexus_hub.errors import HubError, InvalidSetting
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import ports
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.state import StackState
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.sealing import Place, Vault

@@ -8,7 +8,7 @@ from nexus_hub.cli.calls import shown
 from nexus_hub.cli.context import SUCCESS, Json, run
 from nexus_hub.cli.output import Output
 from nexus_hub.client import HubClient
-from nexus_hub.jobs.cleanup import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
+from nexus_hub.orchestration.cleanup import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
 
 _PATH = "/internal/cleanup-jobs"
 _COUNTS = ("deleted_completed", "deleted_orphaned", "total_deleted")

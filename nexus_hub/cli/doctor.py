@@ -15,13 +15,13 @@ from nexus_hub.client import HubClient
 from nexus_hub.db.migrate import pending
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load as load_queries
-from nexus_hub.dispatch import Dispatcher, prefect_auth
 from nexus_hub.errors import InvalidSetting, NotAllowed
+from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR
+from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
 from nexus_hub.runtime import database_url, quiet_libraries
 from nexus_hub.servers import registry
 from nexus_hub.settings import Settings, load
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.prefect_server import HOST
 from nexus_hub.stack.state import StackState
 
@@ -174,7 +174,7 @@ async def _migrated(url: str) -> str:
 async def _servers(database: Database) -> AsyncIterator[Check]:
     cursor: str | None = None
     while True:
-        page = await registry.listed(database, OPERATOR, limit=1000, cursor=cursor)
+        page = await registry.list_servers(database, OPERATOR, limit=1000, cursor=cursor)
         for server in page["items"]:
             yield _server(server)
         if (cursor := page["next_cursor"]) is None:
@@ -193,7 +193,7 @@ def _server(server: dict[str, Any]) -> Check:
 
 
 async def _prefect(settings: Settings) -> AsyncIterator[Check]:
-    async with Dispatcher(settings.prefect_url, prefect_auth(settings)) as prefect:
+    async with PrefectClient(settings.prefect_url, prefect_auth(settings)) as prefect:
         advice = "See that Prefect runs, and PREFECT_API_URL and PREFECT_API_AUTH_STRING if they are set."
         reached = await checked("prefect", _prefect_reached(settings, prefect), advice)
         yield reached
@@ -206,17 +206,17 @@ async def _prefect(settings: Settings) -> AsyncIterator[Check]:
         yield await checked("worker", _worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything.")
 
 
-async def _prefect_reached(settings: Settings, prefect: Dispatcher) -> str:
+async def _prefect_reached(settings: Settings, prefect: PrefectClient) -> str:
     return f"Prefect {await prefect.version()} at {settings.prefect_url}"
 
 
-async def _locked(prefect: Dispatcher) -> str:
+async def _locked(prefect: PrefectClient) -> str:
     if not await prefect.refuses_strangers():
         raise Wrong("Prefect's API answers everybody, without authentication.")
     return "refuses who does not authenticate"
 
 
-async def _pool(prefect: Dispatcher) -> str:
+async def _pool(prefect: PrefectClient) -> str:
     kind = await prefect.pool_type()
     if kind is None:
         raise Wrong("There is no work pool nexus.")
@@ -228,13 +228,13 @@ async def _pool(prefect: Dispatcher) -> str:
     return "nexus, of type nexus"
 
 
-async def _deployed(prefect: Dispatcher) -> str:
+async def _deployed(prefect: PrefectClient) -> str:
     if missing := await prefect.missing_deployments():
         raise Wrong(f"Missing: {', '.join(missing)}.")
     return "all there"
 
 
-async def _worker(prefect: Dispatcher) -> str:
+async def _worker(prefect: PrefectClient) -> str:
     seen = await prefect.workers_seen()
     if not seen:
         raise Wrong("Prefect has never heard of a worker in the pool nexus.")

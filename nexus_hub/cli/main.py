@@ -88,7 +88,7 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker in this process."""
-    stack.replace_process(load(), "deployments.serve")
+    stack.replace_process(load(), "deployments.worker.serve")
 
 
 @app.command()

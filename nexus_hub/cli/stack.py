@@ -16,9 +16,9 @@ from rich.console import Console
 from nexus_hub.cli.output import Output
 from nexus_hub.cli.stack_view import StartView
 from nexus_hub.errors import AlreadyRunning, StartFailed
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import state as states
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.hub import prepare_home, serve
 from nexus_hub.stack.migration import migrate_hub
 from nexus_hub.stack.parts import Planner, environment, part_names, whole_stack
@@ -37,7 +37,7 @@ def up(settings: Settings, *, detach: bool = False, as_json: bool = False, plann
     """
     output, home = Output(as_json=as_json), Home(settings.home)
     try:
-        if (pid := home.holder()) is not None:
+        if (pid := home.running_pid()) is not None:
             raise AlreadyRunning(home.path, pid)
         output.line(f"Starting the hub of {home.path} ...")
         return _up_detached(settings, home, output) if detach else _up_here(settings, home, output, planner)
@@ -53,13 +53,13 @@ def up(settings: Settings, *, detach: bool = False, as_json: bool = False, plann
 def down(settings: Settings, *, as_json: bool = False) -> int:
     """Stop the stack of the home and wait until it is gone; the exit code."""
     output, home = Output(as_json=as_json), Home(settings.home)
-    pid = home.holder()
+    pid = home.running_pid()
     if pid is None:
         _report(output, f"The hub of {home.path} is not running.", {"stopped": False})
         return SUCCESS
     deadline = time.monotonic() + STOP_SECONDS
     told: int | None = None
-    while (pid := home.holder()) is not None:
+    while (pid := home.running_pid()) is not None:
         if pid and pid != told:
             os.kill(pid, signal.SIGTERM)
             told = pid
@@ -124,7 +124,7 @@ def replace_process(settings: Settings, module: str) -> NoReturn:
 
 def current(settings: Settings, home: Home) -> StackState:
     """The state of the home's stack, also of one that is stopped."""
-    pid = home.holder()
+    pid = home.running_pid()
     stored = states.read(home.state_file) if pid is not None else None
     if pid is None:
         ports = {"api": settings.port, "prefect": settings.prefect_port}

@@ -9,8 +9,8 @@ from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
 from nexus_hub.cli.output import Output
 from nexus_hub.client import HubClient
 from nexus_hub.errors import Conflict, NotAllowed
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import load
-from nexus_hub.stack.home import Home
 from nexus_hub.vault.keyring import Keyring, KeyringFile, keyring_source
 from nexus_hub.vault.keys import VaultKey, checked_key_id
 

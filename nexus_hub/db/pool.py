@@ -107,7 +107,7 @@ class Database:
             raise DatabaseUnavailable from None
 
     @asynccontextmanager
-    async def alone(self, name: str) -> AsyncIterator[bool]:
+    async def exclusive_lock(self, name: str) -> AsyncIterator[bool]:
         """Whether the block runs alone among all processes; if so no other block of that name does until it ends.
 
         The lock is its connection's: should that be lost on the way, another block may begin.
@@ -118,7 +118,7 @@ class Database:
         try:
             async with self._pool.connection() as connection:
                 try:
-                    row = await (await connection.execute(SESSION["lock_alone"], {"name": name})).fetchone()
+                    row = await (await connection.execute(SESSION["lock_exclusively"], {"name": name})).fetchone()
                     yield row is not None and row["taken"]
                 finally:
                     await _let_go(connection)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from nexus_hub.db.pool import Database, json_parameter
 from nexus_hub.db.queries import load
 from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFound
-from nexus_hub.escape import escape, restore
+from nexus_hub.escape import escape, unescape
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import JobStatus, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
@@ -18,7 +18,7 @@ from nexus_hub.paging import checked_limit, decode, encode, page
 JOBS = load("jobs")
 TAKEN_SECONDS = 15
 """How long a worker that took a run may need to begin it, before others may."""
-Resolved = tuple[JobRequest, ServerRef, str | None]
+ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
 """What is asked for, of which server, and the server's own name of the tool or prompt."""
 
 
@@ -53,7 +53,7 @@ async def add(
 
 
 async def add_batch(
-    database: Database, principal: Principal, resolved: Sequence[Resolved], batch_id: UUID
+    database: Database, principal: Principal, resolved: Sequence[ResolvedRequest], batch_id: UUID
 ) -> tuple[list[UUID], int]:
     """Store jobs as pending in a batch, all or none; their ids in order, and how many of them are new.
 
@@ -134,14 +134,14 @@ async def get(database: Database, principal: Principal, job_id: UUID) -> dict[st
 def readable(row: dict[str, Any]) -> dict[str, Any]:
     """A row with what PostgreSQL refused put back."""
     if row.get("params_escaped"):
-        row["tool_name"] = restore(row["tool_name"])
+        row["tool_name"] = unescape(row["tool_name"])
     for column in ("params", "result"):
         if row.pop(f"{column}_escaped", False):
-            row[column] = restore(row[column])
+            row[column] = unescape(row[column])
     return row
 
 
-async def listed(
+async def list_jobs(
     database: Database,
     principal: Principal,
     *,
@@ -191,22 +191,22 @@ async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
         return await transaction.run(JOBS["cancel_flow_run"], flow_run_id=flow_run_id)
 
 
-class Right(Enum):
+class Ownership(Enum):
     """Who may carry out a flow run that carries jobs."""
 
-    OURS = "this process, and for a while nobody else"
-    OTHERS = "another process, which has said so a moment ago"
-    UNSAID = "whoever is the first to say so to Prefect"
+    ACQUIRED = "this process, and for a while nobody else"
+    HELD_ELSEWHERE = "another process, which has said so a moment ago"
+    UNKNOWN = "whoever is the first to say so to Prefect"
 
 
-async def take_run(database: Database, flow_run_id: UUID) -> Right:
-    """Take a flow run whose jobs have never begun, for `TAKEN_SECONDS`; of all who ask one gets `OURS`."""
+async def take_run(database: Database, flow_run_id: UUID) -> Ownership:
+    """Take a flow run whose jobs have never begun, for `TAKEN_SECONDS`; of all who ask one gets `ACQUIRED`."""
     async with database.transaction() as transaction:
         if await transaction.run(JOBS["take_run"], flow_run_id=flow_run_id):
-            return Right.OURS
+            return Ownership.ACQUIRED
         # A statement of its own: it sees what another one committed while the first waited for it.
         taken = await transaction.one(JOBS["run_was_taken"], flow_run_id=flow_run_id, seconds=TAKEN_SECONDS)
-    return Right.UNSAID if taken is None else Right.OTHERS
+    return Ownership.UNKNOWN if taken is None else Ownership.HELD_ELSEWHERE
 
 
 def parse_id(text: str) -> UUID:

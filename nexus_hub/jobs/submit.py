@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+from nexus_hub.calls.arguments import check_prompt_arguments, check_tool_arguments
+from nexus_hub.calls.schemas import Schema
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
 from nexus_hub.jobs import store
-from nexus_hub.jobs.arguments import check_prompt_arguments, check_tool_arguments
 from nexus_hub.jobs.requests import JobRequest
-from nexus_hub.jobs.schemas import Schema
-from nexus_hub.jobs.store import Resolved
+from nexus_hub.jobs.store import ResolvedRequest
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.servers import registry
 
@@ -24,7 +24,7 @@ CHECKED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Resolved:
     """What stands behind a name: the server, its own name of the tool or prompt, and what it says of it."""
 
     ref: ServerRef
@@ -33,16 +33,16 @@ class Named:
     schema: Schema | None = None
 
 
-class Names:
+class Resolver:
     """What names stand for, to one principal; each is looked up once."""
 
     def __init__(self, database: Database, principal: Principal) -> None:
         self._database = database
         self._principal = principal
-        self._known: dict[tuple[str, str], Named] = {}
+        self._known: dict[tuple[str, str], Resolved] = {}
         self._checking_seconds = 0.0
 
-    async def resolve(self, request: JobRequest) -> Resolved:
+    async def resolve(self, request: JobRequest) -> ResolvedRequest:
         """The server that a request goes to, and its own name of the tool or prompt.
 
         Raises:
@@ -60,18 +60,18 @@ class Names:
             self._checking_seconds += time.monotonic() - began
         return request, named.ref, named.name
 
-    async def _find(self, request: JobRequest) -> Named:
+    async def _find(self, request: JobRequest) -> Resolved:
         if request.job_type == "resource_fetch":
             server = await registry.find(self._database, self._principal, request.name)
-            return Named(ServerRef(server["server_type"], server["id"]))
+            return Resolved(ServerRef(server["server_type"], server["id"]))
         kind: read.NamedKind = "tool" if request.job_type == "tool_invoke" else "prompt"
         entry = await read.find(self._database, self._principal, kind, request.name)
         ref, definition = ServerRef(entry["server_type"], entry["server_ref_id"]), entry["definition"]
         schema = Schema(definition.get("inputSchema") or {}) if kind == "tool" else None
-        return Named(ref, entry["name"], definition, schema)
+        return Resolved(ref, entry["name"], definition, schema)
 
 
-def _check(request: JobRequest, named: Named) -> None:
+def _check(request: JobRequest, named: Resolved) -> None:
     if named.schema is not None:
         check_tool_arguments(request.name, named.schema, request.arguments)
     elif request.job_type == "prompt_execute":
@@ -87,7 +87,7 @@ async def submit(
         NotFound, InvalidRequest, InvalidArguments, TooLarge: the request can't be used.
         Conflict: the idempotency key stands for another request.
     """
-    resolved = await Names(database, principal).resolve(request)
+    resolved = await Resolver(database, principal).resolve(request)
     return await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
 
 
@@ -101,7 +101,7 @@ async def submit_batch(
     Raises:
         NotFound, InvalidRequest, InvalidArguments, TooLarge, Conflict: as for `submit`; the message says which one.
     """
-    names, batch_id = Names(database, principal), uuid4()
+    names, batch_id = Resolver(database, principal), uuid4()
     resolved = []
     for number, request in enumerate(requests):
         with store.numbered(number):

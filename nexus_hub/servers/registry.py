@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from psycopg.errors import UniqueViolation
 
 from nexus_hub.catalog import store as catalog
+from nexus_hub.catalog.names import checked
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
@@ -24,7 +25,6 @@ from nexus_hub.errors import (
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.paging import checked_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
-from nexus_hub.servers.names import checked
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
 from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
@@ -39,7 +39,7 @@ NO_LIMITS = Limits()
 LONGEST_READ_SECONDS = 60.0
 
 
-async def listed(
+async def list_servers(
     database: Database,
     principal: Principal,
     *,
@@ -74,7 +74,7 @@ async def find(database: Database, principal: Principal, ref: str) -> dict[str, 
         NotFound: the principal sees no such server.
         Conflict: several users have a server of that name, and the operator did not say which one.
     """
-    found: list[dict[str, Any]] = (await listed(database, principal, ref=ref))["items"]
+    found: list[dict[str, Any]] = (await list_servers(database, principal, ref=ref))["items"]
     if not found:
         raise UnknownServer(ref)
     found.sort(key=lambda server: server["server_type"] != "system")
@@ -133,7 +133,7 @@ class Servers:
 
     async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
         """Say so before the server is tried; the database has the last word."""
-        same = await listed(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
+        same = await list_servers(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
         if any(server["name"] == name for server in same["items"]):
             raise NameTaken("server", name)
 

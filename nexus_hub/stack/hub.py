@@ -5,9 +5,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack.accounts import require_reachable, server_account
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.parts import Planner, whole_stack
 from nexus_hub.stack.state import StackState
 from nexus_hub.stack.supervisor import Supervisor

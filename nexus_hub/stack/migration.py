@@ -6,8 +6,8 @@ from uuid import UUID
 
 from nexus_hub.db.migrate import migrate
 from nexus_hub.errors import NotConfigured
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
-from nexus_hub.stack.home import Home
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.sealing import Place, Vault
 

@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Callable
 
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import migration, ports, prefect_server, probes
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.postgres import embedded_postgres
 from nexus_hub.stack.process import Command
 from nexus_hub.stack.services import Service

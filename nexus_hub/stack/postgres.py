@@ -21,12 +21,12 @@ from psycopg.rows import DictRow, dict_row
 
 from nexus_hub.db.queries import load
 from nexus_hub.errors import StartFailed, UnsafeHome
+from nexus_hub.home.files import tail, write_private
+from nexus_hub.home.layout import SOCKET_PORT, Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
 from nexus_hub.stack import process as processes
 from nexus_hub.stack.accounts import can_enter, require_reachable, server_account
-from nexus_hub.stack.files import tail, write_private
-from nexus_hub.stack.home import SOCKET_PORT, Home
 from nexus_hub.stack.process import Account, Command
 from nexus_hub.stack.programs import find_programs
 from nexus_hub.stack.services import Service

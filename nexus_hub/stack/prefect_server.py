@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nexus_hub.errors import NotConfigured
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.process import Command
 from nexus_hub.stack.services import Service
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from nexus_hub.stack.files import rotate
+from nexus_hub.home.files import rotate
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 MARK = b"--- %s\n"

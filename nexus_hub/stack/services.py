@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from nexus_hub.errors import HubError, StartFailed
+from nexus_hub.home.files import tail
 from nexus_hub.stack import process as processes
-from nexus_hub.stack.files import tail
 from nexus_hub.stack.probes import Probe
 from nexus_hub.stack.process import Command
 from nexus_hub.stack.state import PartState

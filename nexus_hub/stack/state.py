@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from nexus_hub.stack.files import write_private
+from nexus_hub.home.files import write_private
 
 Phase = Literal["waiting", "starting", "up", "down", "done", "failed", "stopped"]
 

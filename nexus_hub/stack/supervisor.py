@@ -13,9 +13,9 @@ from typing import Self
 import psutil
 
 from nexus_hub.errors import StartFailed
+from nexus_hub.home.files import tail
+from nexus_hub.home.layout import Home
 from nexus_hub.stack import state as states
-from nexus_hub.stack.files import tail
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.process import Command, gone, run
 from nexus_hub.stack.services import Service, ServiceSupervisor
 from nexus_hub.stack.state import PartState, Phase, StackState

@@ -16,8 +16,8 @@ from nexus_hub.upstream import addresses
 from nexus_hub.upstream.addresses import Resolve
 from nexus_hub.upstream.backoff import Backoff
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
-from nexus_hub.upstream.connection import Connection, Limits
-from nexus_hub.upstream.opening import Opening
+from nexus_hub.upstream.connection import Connection, ConnectionLimits
+from nexus_hub.upstream.connector import Connector
 from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
 from nexus_hub.upstream.snapshot import Snapshot
 
@@ -59,7 +59,7 @@ class Connections:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._log_dir = log_dir
-        self._limits = Limits(connect_timeout, idle_seconds, concurrency, max_bytes)
+        self._limits = ConnectionLimits(connect_timeout, idle_seconds, concurrency, max_bytes)
         self._resolve = resolve
         self._clock = clock
         self._jitter = jitter
@@ -125,7 +125,7 @@ class Connections:
     def _connect(self, target: Target) -> Connection:
         if target.guarded and isinstance(target.config, StdioConfig):
             raise InvalidConfig(f"The server {target.name!r} belongs to a user and can only be reached by HTTP.")
-        opening = Opening(
+        connector = Connector(
             target.name,
             target.config,
             guarded=target.guarded,
@@ -134,7 +134,7 @@ class Connections:
             max_bytes=self._limits.max_bytes,
             connect_timeout=self._limits.connect_timeout,
         )
-        return Connection(opening, self._limits, self._clock, Backoff(self._clock, self._jitter))
+        return Connection(connector, self._limits, self._clock, Backoff(self._clock, self._jitter))
 
     def _log_path(self, ref: ServerRef) -> Path | None:
         return self._log_dir / f"{ref.server_type}-{ref.server_ref_id}.log" if self._log_dir else None

@@ -51,7 +51,7 @@ MAX_RPC_MESSAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class TransportFailure:
     """What the HTTP client met; `detail` is a host, a status or a size, never a secret.
 
     `retry_after` is how many seconds the server wants to be left alone, if it said so.
@@ -69,35 +69,37 @@ class Trouble:
 class NotExecuted(Exception):
     """The server has surely not executed the request, and a new connection may help."""
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, trouble: TransportFailure) -> None:
         self.trouble = trouble
         super().__init__(trouble.kind)
 
 
-def trouble_of_exchange(error: Exception) -> Trouble:
+def trouble_of_exchange(error: Exception) -> TransportFailure:
     """Why a request got no response over HTTP."""
     if isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError):
-        return Trouble("lost")  # whatever lies behind it, such as an ssl.SSLError: something may have been read
+        return TransportFailure(
+            "lost"
+        )  # whatever lies behind it, such as an ssl.SSLError: something may have been read
     causes = list(_causes(error))
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return Trouble("unresolved")
+        return TransportFailure("unresolved")
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return Trouble("certificate")
+        return TransportFailure("certificate")
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
-        return Trouble("refused")
+        return TransportFailure("refused")
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.InvalidURL):
-        return Trouble("unusable")
-    return Trouble("lost")
+        return TransportFailure("unusable")
+    return TransportFailure("lost")
 
 
-def trouble_of_status(status: int, retry_after: str | None = None) -> Trouble:
+def trouble_of_status(status: int, retry_after: str | None = None) -> TransportFailure:
     """What a status of 400 or more says when no JSON-RPC error comes with it; `retry_after` is the header's value."""
     seconds = seconds_of(retry_after)
     if status in {401, 403, 407}:
-        return Trouble("credentials", str(status), seconds)
+        return TransportFailure("credentials", str(status), seconds)
     if status in {408, 429}:
-        return Trouble("limited", str(status), seconds)
-    return Trouble("status", str(status), seconds)
+        return TransportFailure("limited", str(status), seconds)
+    return TransportFailure("status", str(status), seconds)
 
 
 def seconds_of(retry_after: str | None) -> float | None:
@@ -116,15 +118,17 @@ def seconds_of(retry_after: str | None) -> float | None:
     return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def trouble_of(error: MCPError, mark: str | None) -> Trouble | None:
+def trouble_of(error: MCPError, mark: str | None) -> TransportFailure | None:
     """The trouble that our own HTTP client wrote into an error, or None if the server itself sent it."""
     data = error.error.data
     if mark is None or not isinstance(data, dict) or data.get("mark") != mark:
         return None
-    return Trouble(data["kind"], data["detail"], data["retry_after"])
+    return TransportFailure(data["kind"], data["detail"], data["retry_after"])
 
 
-def while_connecting(server: str, error: BaseException, trouble: Trouble | None, *, seconds: float) -> HubError:
+def while_connecting(
+    server: str, error: BaseException, trouble: TransportFailure | None, *, seconds: float
+) -> HubError:
     """The hub's error for a connection that did not come about."""
     if isinstance(error, TimeoutError):
         return UpstreamUnavailable(server, f"The server {server!r} did not answer within {seconds:g} s of connecting.")
@@ -133,7 +137,7 @@ def while_connecting(server: str, error: BaseException, trouble: Trouble | None,
     return UpstreamUnavailable(server, _connecting_cause(server, list(_causes(error))))
 
 
-def _connecting_trouble(server: str, trouble: Trouble) -> HubError:
+def _connecting_trouble(server: str, trouble: TransportFailure) -> HubError:
     if trouble.kind == "forbidden":
         return ForbiddenAddress(trouble.detail)
     return UpstreamUnavailable(server, _why_unavailable(server, trouble), trouble.retry_after)
@@ -177,7 +181,7 @@ def _is_closed(error: MCPError) -> bool:
     return error.code == CONNECTION_CLOSED and error.message.startswith(("Connection closed", "SSE stream "))
 
 
-def _calling_trouble(server: str, trouble: Trouble) -> HubError | NotExecuted:
+def _calling_trouble(server: str, trouble: TransportFailure) -> HubError | NotExecuted:
     if trouble.kind in REPEATABLE:
         return NotExecuted(trouble)
     match trouble.kind:
@@ -200,12 +204,12 @@ def _calling_status(server: str, status: int, retry_after: float | None) -> HubE
     return UpstreamRejected(server, INTERNAL_ERROR, f"HTTP status {status}")
 
 
-def not_reached(server: str, trouble: Trouble) -> UpstreamUnavailable:
+def not_reached(server: str, trouble: TransportFailure) -> UpstreamUnavailable:
     """The error for a request that was refused on two connections in a row."""
     return UpstreamUnavailable(server, _why_unavailable(server, trouble))
 
 
-def _why_unavailable(server: str, trouble: Trouble) -> str:  # noqa: C901, PLR0911
+def _why_unavailable(server: str, trouble: TransportFailure) -> str:  # noqa: C901, PLR0911
     kind, detail = trouble.kind, trouble.detail
     match kind:
         case "refused":
@@ -246,7 +250,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         queue.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
 
 
-def rpc_error(trouble: Trouble, mark: str) -> dict[str, Any]:
+def rpc_error(trouble: TransportFailure, mark: str) -> dict[str, Any]:
     """The JSON-RPC answer that stands for a trouble."""
     error = {"code": INTERNAL_ERROR, "message": trouble.kind, "data": trouble.encode(mark)}
     return {"jsonrpc": "2.0", "id": None, "error": error}

@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from nexus_hub.errors import ForbiddenAddress
 from nexus_hub.upstream.addresses import Resolve, public_addresses
 from nexus_hub.upstream.config import HttpConfig
-from nexus_hub.upstream.faults import Trouble, rpc_error, trouble_of_exchange, trouble_of_status
+from nexus_hub.upstream.faults import TransportFailure, rpc_error, trouble_of_exchange, trouble_of_status
 
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
@@ -94,7 +94,7 @@ class ContainedClient(httpx2.AsyncClient):
     def __init__(self, *, max_bytes: int, **options: Any) -> None:
         super().__init__(**options)
         self.mark = secrets.token_hex(16)
-        self.trouble: Trouble | None = None
+        self.trouble: TransportFailure | None = None
         self.assumed = False
         self._max_bytes = max_bytes
 
@@ -105,19 +105,19 @@ class ContainedClient(httpx2.AsyncClient):
         try:
             response = await self._contain(await super().send(request, **options))
         except ForbiddenAddress as error:
-            return self._answer(request, Trouble("forbidden", error.host))
+            return self._answer(request, TransportFailure("forbidden", error.host))
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
             return self._answer(request, trouble_of_exchange(error))
         return response
 
-    def _answer(self, request: httpx2.Request, trouble: Trouble) -> httpx2.Response:
+    def _answer(self, request: httpx2.Request, trouble: TransportFailure) -> httpx2.Response:
         self.trouble = trouble
         return httpx2.Response(502, json=rpc_error(trouble, self.mark), request=request)
 
     async def _contain(self, response: httpx2.Response) -> httpx2.Response:
         if response.next_request is not None and not _stays(response.request, response.next_request):
             await response.aclose()
-            return self._answer(response.request, Trouble("redirect", response.next_request.url.host))
+            return self._answer(response.request, TransportFailure("redirect", response.next_request.url.host))
         if response.status_code >= 400:
             return await self._refusal(response)
         self.trouble, self.assumed = None, False
@@ -132,7 +132,7 @@ class ContainedClient(httpx2.AsyncClient):
             return self._answer(kept.request, trouble)
         error = _rpc_error_of(kept)
         if _is_session_loss(kept, error) or (self.assumed and kept.status_code in {400, 404, 405}):
-            return self._answer(kept.request, Trouble("session"))
+            return self._answer(kept.request, TransportFailure("session"))
         self.trouble = trouble
         return kept if error is not None else self._answer(kept.request, trouble)
 
@@ -143,7 +143,7 @@ class ContainedClient(httpx2.AsyncClient):
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > limit:
-                    return self._answer(response.request, Trouble("too-large", f"{len(body)}/{limit}"))
+                    return self._answer(response.request, TransportFailure("too-large", f"{len(body)}/{limit}"))
         finally:
             await response.aclose()
         return _with_body(response, bytes(body))

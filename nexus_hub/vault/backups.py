@@ -43,7 +43,7 @@ async def _next(
         await transaction.run(VAULT["no_new_revision"])
         ids = [row["id"] for row in rows if row["state"] == "resealed" and reasons[row["id"]] is None]
         restored = await transaction.run(VAULT[f"restore_{server_type}"], ids=ids, new_key_id=new_key_id)
-        await transaction.run(VAULT["take_back_rotations"], new_key_id=new_key_id)
+        await transaction.run(VAULT["undo_rotations"], new_key_id=new_key_id)
     return (rows[-1]["id"] if rows else None), restored, [line for line in reasons.values() if line]
 
 

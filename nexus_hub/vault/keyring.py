@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from nexus_hub.errors import InvalidKey, NotConfigured, NotFound
+from nexus_hub.home.files import write_private
 from nexus_hub.settings import Settings
-from nexus_hub.stack.files import write_private
 from nexus_hub.vault.keys import VaultKey
 
 

@@ -18,7 +18,7 @@ SERVER_TYPES: tuple[ServerType, ...] = ("system", "user")
 FIRST = UUID(int=0)
 PAUSE_SECONDS = 0.25
 
-Told = Callable[[dict[str, Any]], Awaitable[None]]
+OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
 """Is told of each batch: `{"done", "total"}`. What it raises stops the rotation, which can be resumed then."""
 
 
@@ -69,7 +69,7 @@ class Resealing:
     failed: dict[ServerRef, str] = field(default_factory=dict)
     done: int = 0
 
-    async def run(self, told: Told) -> list[str]:
+    async def run(self, on_progress: OnProgress) -> list[str]:
         """Seal anew until nothing is left but what fails; a line for each of those.
 
         Raises:
@@ -80,7 +80,7 @@ class Resealing:
         while left := await self._left():
             seen, total = self.done + len(self.failed), self.done + len(left)
             for server_type in SERVER_TYPES:
-                await self._pass(server_type, told, total)
+                await self._pass(server_type, on_progress, total)
             waits = waits + 1 if self.done + len(self.failed) == seen else 0
             if waits * PAUSE_SECONDS > self.patience:
                 return [*self.failed.values(), *(f"Server {ref}: is held by another transaction" for ref in left)]
@@ -98,14 +98,14 @@ class Resealing:
             rows = await transaction.all(VAULT["due"], failed=self._failed_ids(), **self.plan.parameters)
         return [ServerRef(**row) for row in rows]
 
-    async def _pass(self, server_type: ServerType, told: Told, total: int) -> None:
+    async def _pass(self, server_type: ServerType, on_progress: OnProgress, total: int) -> None:
         """Once over all rows of a table, in the order of their ids."""
         after: UUID | None = FIRST
         while after is not None:
             after, resealed = await self._next(server_type, after)
             self.done += resealed
             if resealed:
-                await told({"done": self.done, "total": max(total, self.done)})
+                await on_progress({"done": self.done, "total": max(total, self.done)})
 
     async def _next(self, server_type: ServerType, after: UUID) -> tuple[UUID | None, int]:
         """One batch, in one transaction: the last id that it looked at, and how many values it sealed anew."""

@@ -16,11 +16,11 @@ from nexus_hub.errors import InternalError, InvalidRequest, NoSecondKey, NotFoun
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import checked_key_id
-from nexus_hub.vault.resealing import VAULT, Resealing, RotationPlan, Told, cannot_open, opened, sealed_values
+from nexus_hub.vault.resealing import VAULT, OnProgress, Resealing, RotationPlan, cannot_open, opened, sealed_values
 
 __all__ = ["LOCK", "Rotation", "RotationPlan", "RotationReport"]
 LOCK = "vault-rotation"
-"""The name of the lock that whoever changes sealed values in bulk holds: see `Database.alone`."""
+"""The name of the lock that whoever changes sealed values in bulk holds: see `Database.exclusive_lock`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +96,29 @@ class Rotation:
                     would_update += 1
         return {"would_update": would_update, "errors": errors}
 
-    async def run(self, plan: RotationPlan, told: Told, flow_run_id: UUID | None = None) -> RotationReport:
+    async def run(self, plan: RotationPlan, on_progress: OnProgress, flow_run_id: UUID | None = None) -> RotationReport:
         """All steps of a rotation, or of what is left of one.
 
         Raises:
             RotationRunning: another one is under way.
             NotFound: the new key has left the ring.
         """
-        async with self.alone():
+        async with self.exclusive_lock():
             rotation_id = await self.begin(plan, flow_run_id)
             promoted = await self.promote(plan)
-            errors = await self.reseal(rotation_id, plan, told)
+            errors = await self.reseal(rotation_id, plan, on_progress)
             updated, unverified = await self.verify(rotation_id, plan)
             return await self.finish(rotation_id, updated, errors + unverified, promoted=promoted)
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def exclusive_lock(self) -> AsyncIterator[None]:
         """Keep all other rotations and restores out; the steps below belong into this block.
 
         Raises:
             RotationRunning: another one is under way.
         """
-        async with self._database.alone(LOCK) as alone:
-            if not alone:
+        async with self._database.exclusive_lock(LOCK) as exclusive_lock:
+            if not exclusive_lock:
                 raise RotationRunning
             yield
 
@@ -148,14 +148,14 @@ class Rotation:
         """
         return await asyncio.to_thread(self._source.promote, plan.new_key_id)
 
-    async def reseal(self, rotation_id: UUID, plan: RotationPlan, told: Told) -> list[str]:
+    async def reseal(self, rotation_id: UUID, plan: RotationPlan, on_progress: OnProgress) -> list[str]:
         """Seal all values anew, and tell of each batch; a line for each that can't be, which stays as it is.
 
         Raises:
             NotFound: the new key has left the ring.
         """
         work = Resealing(self._database, self._source, plan, rotation_id, self._batch, self._patience)
-        return await work.run(told)
+        return await work.run(on_progress)
 
     async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str]]:
         """Open every value under the new key: how many of the rotation's do, and a line for each that does not.
@@ -211,7 +211,7 @@ class Rotation:
             RotationRunning: a rotation is under way.
         """
         key_id = checked_key_id(new_key_id, what="key_id")
-        async with self.alone():
+        async with self.exclusive_lock():
             return await backups.restore(self._database, self._source.current(), key_id, batch=self._batch)
 
     async def purge_backups(self, days: int = 30) -> int:

@@ -173,21 +173,21 @@ SET status = 'pending', available_at = now() + make_interval(secs => %(delay)s),
     flow_run_id = NULL, batch_id = NULL, error_code = %(error_code)s
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s AND attempt < max_attempts;
 
--- name: postpone_job
+-- name: snooze_job
 -- running -> pending: the same attempt by the same flow run, later.
 UPDATE job_results
 SET status = 'pending', attempt = attempt - 1, available_at = now() + make_interval(secs => %(delay)s)
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s
 RETURNING available_at;
 
--- name: leave_batch
+-- name: snooze_batch_job
 -- running -> pending: the same attempt later, by another flow run.
 UPDATE job_results
 SET status = 'pending', attempt = attempt - 1, available_at = now() + make_interval(secs => %(delay)s),
     dispatched_at = NULL, flow_run_id = NULL, batch_id = NULL
 WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
 
--- name: put_off_batch
+-- name: snooze_waiting_jobs
 -- Jobs of a batch that nobody has taken: each later, by another flow run.
 WITH waiting AS (
     SELECT job.id, later.delay
@@ -291,7 +291,7 @@ SET dispatched_at = now(), flow_run_id = %(flow_run_id)s
 FROM waiting
 WHERE job.id = waiting.id;
 
--- name: put_off_undispatched_batch
+-- name: snooze_undispatched_batch
 -- Prefect makes no run for it now.
 WITH waiting AS (
     SELECT id
@@ -305,14 +305,14 @@ SET available_at = now() + make_interval(secs => %(delay)s)
 FROM waiting
 WHERE job.id = waiting.id;
 
--- name: put_off
+-- name: snooze_undispatched_job
 -- Prefect makes no run for it now: it is tried again later, and holds up no other until then.
 UPDATE job_results
 SET available_at = now() + make_interval(secs => %(delay)s)
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND lost_runs = %(lost_runs)s
   AND dispatched_at IS NULL;
 
--- name: sweep_lock
+-- name: rescue_lock
 -- One sweeper at a time; the lock goes with the transaction, and the transaction with a process that has stopped.
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0)) AS taken,
        set_config('idle_in_transaction_session_timeout', %(patience)s, true) AS patience;
@@ -399,7 +399,7 @@ WHERE job.status = 'pending' AND job.dispatched_at IS NOT NULL AND job.flow_run_
 ORDER BY job.dispatched_at, job.id
 LIMIT %(limit)s;
 
--- name: give_up_run
+-- name: abandon_run
 -- The flow run is gone before it took the job: the attempt gets another one. One whose runs are lost over and over,
 -- further and further apart, can't be run.
 UPDATE job_results

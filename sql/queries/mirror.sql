@@ -6,7 +6,7 @@ INSERT INTO job_results (job_type, server_id, server_type, server_ref_id, params
 VALUES (%(job_type)s, coalesce(%(server_ref_id)s::uuid::text, 'hub'), %(server_type)s, %(server_ref_id)s, %(params)s, 1)
 RETURNING id;
 
--- name: hand_over_mirror
+-- name: dispatch_mirror
 UPDATE job_results
 SET flow_run_id = %(flow_run_id)s, dispatched_at = now()
 WHERE id = %(id)s AND status = 'pending'

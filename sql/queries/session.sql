@@ -10,7 +10,7 @@ SELECT 1 AS alive;
 -- Changes of jobs, and calls of execute_job_via_pg_net.
 LISTEN nexus_jobs; LISTEN nexus_dispatch;
 
--- name: lock_alone
+-- name: lock_exclusively
 -- Held by the session until it is given back or ends. Keepalives let the server see within half a minute that the
 -- holder's machine is gone; on a Unix socket it sees that at once.
 SELECT pg_try_advisory_lock(hashtextextended('nexus.alone:' || %(name)s, 0)) AS taken,

@@ -35,7 +35,7 @@ RETURNING old_key_id, new_key_id, extract(epoch FROM finished_at - started_at)::
 -- name: has_backups
 SELECT rotation_id FROM vault_backups WHERE new_key_id = %(new_key_id)s LIMIT 1;
 
--- name: take_back_rotations
+-- name: undo_rotations
 -- A rotation of which a value was put back no longer counts.
 UPDATE vault_rotations AS rotation
 SET restored_at = clock_timestamp()

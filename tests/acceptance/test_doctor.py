@@ -120,7 +120,7 @@ def test_a_role_that_is_above_row_level_security_is_named(hub: Hub) -> None:
 
 def owner_of(home: Path) -> str:
     """The embedded database as the role that owns the schema."""
-    from nexus_hub.stack.home import Home
+    from nexus_hub.home.layout import Home
 
     return Home(home).migration_database_url()
 

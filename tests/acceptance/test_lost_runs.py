@@ -12,10 +12,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Running
 
-from deployments.intake import Intake
-from nexus_hub.dispatch import Dispatcher
-from nexus_hub.jobs.store import Right
+from deployments.worker.poller import Poller
+from nexus_hub.jobs.store import Ownership
 from nexus_hub.models import JobStatus
+from nexus_hub.orchestration.prefect_client import PrefectClient
 from tests.fixtures.hub import Hub
 
 pytestmark = pytest.mark.stack
@@ -46,17 +46,17 @@ async def test_a_run_that_is_left_over_ends_like_its_job_and_then_stays_so(
     hub: Hub, status: JobStatus, name: str
 ) -> None:
     run = left_over(hub)
-    async with Dispatcher(hub.prefect_url, ":".join(hub.prefect_auth)) as dispatcher:
-        await dispatcher.settle(UUID(run), status)
-        await dispatcher.crash(UUID(run))
+    async with PrefectClient(hub.prefect_url, ":".join(hub.prefect_auth)) as prefect_client:
+        await prefect_client.settle(UUID(run), status)
+        await prefect_client.crash(UUID(run))
     state = hub.flow_run(run)["state"]
     assert (state["name"], state["message"]) == (name, "the worker that ran it is gone")
 
 
 async def test_a_run_without_an_ended_job_crashes(hub: Hub) -> None:
     run = left_over(hub)
-    async with Dispatcher(hub.prefect_url, ":".join(hub.prefect_auth)) as dispatcher:
-        await dispatcher.crash(UUID(run))
+    async with PrefectClient(hub.prefect_url, ":".join(hub.prefect_auth)) as prefect_client:
+        await prefect_client.crash(UUID(run))
     state = hub.flow_run(run)["state"]
     assert (state["name"], state["message"]) == ("Crashed", "the worker that ran it is gone")
 
@@ -86,15 +86,15 @@ async def test_a_run_that_is_cancelled_while_the_worker_takes_it_is_over_at_once
     with temporary_settings(prefect):
         async with get_client() as client, anyio.create_task_group() as group:
 
-            async def take(flow_run: FlowRun) -> Right:
+            async def take(flow_run: FlowRun) -> Ownership:
                 await client.set_flow_run_state(flow_run.id, Running(), force=True)
                 await client.set_flow_run_state(flow_run.id, Cancelling())
-                return Right.OURS
+                return Ownership.ACQUIRED
 
             async def cancel(flow_run_id: UUID) -> None:
                 cancelled.append(flow_run_id)
 
-            intake = Intake(client, group, lambda: None, [], None, take, cancel)
-            await intake._carry_out(await client.read_flow_run(UUID(run)), {}, asyncio.Event())
+            poller = Poller(client, group, lambda: None, [], None, take, cancel)
+            await poller._carry_out(await client.read_flow_run(UUID(run)), {}, asyncio.Event())
     assert hub.flow_run(run, seconds=0)["state"]["name"] == "Cancelled"
     assert cancelled == [UUID(run)]

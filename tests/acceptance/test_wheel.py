@@ -57,7 +57,7 @@ def test_the_wheel_announces_its_command_and_its_worker(wheel: Path, names: list
     with ZipFile(wheel) as archive:
         points.read_string(archive.read(listed).decode())
     assert points["console_scripts"]["nexus-hub"] == "nexus_hub.cli.main:main"
-    assert points["prefect.collections"]["nexus_hub"] == "deployments.worker"
+    assert points["prefect.collections"]["nexus_hub"] == "deployments.worker.worker"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.permits import KNOWN_SECONDS
+from deployments.worker.policy import KNOWN_SECONDS
 from tests.fixtures.hub import Hub, any_hub, until
 
 pytestmark = pytest.mark.stack

@@ -12,13 +12,13 @@ import pytest_asyncio
 
 from nexus_hub.client import ApiProblem
 from nexus_hub.errors import InvalidRequest
+from nexus_hub.execution.attempt import Attempt, NotClaimed
 from nexus_hub.jobs import store
-from nexus_hub.jobs.attempt import Attempt, NotClaimed
-from nexus_hub.jobs.cleanup import Cleanup, checked_days
-from nexus_hub.jobs.mirror import Mirror
 from nexus_hub.jobs.requests import JobRequest
-from nexus_hub.jobs.sweep import Sweep, Swept
 from nexus_hub.models import OPERATOR, ServerRef
+from nexus_hub.orchestration.cleanup import Cleanup, checked_days
+from nexus_hub.orchestration.mirror import Mirror
+from nexus_hub.orchestration.rescuer import Rescuer, RescueReport
 from nexus_hub.upstream.config import StdioConfig
 from tests.defects import seed_code
 from tests.defects.replay import Connection, count, one
@@ -40,8 +40,8 @@ async def table(database: HubDatabase) -> AsyncIterator[Table]:
 
 
 @pytest.fixture
-def sweep(library: Library, prefect: PlayedPrefect) -> Sweep:
-    return Sweep(library.database, prefect, Mirror(library.database), lease_seconds=0)
+def rescuer(library: Library, prefect: PlayedPrefect) -> Rescuer:
+    return Rescuer(library.database, prefect, Mirror(library.database), lease_seconds=0)
 
 
 async def stored(library: Library) -> UUID:
@@ -72,7 +72,7 @@ async def test_defect_18_a_job_that_is_delivered_twice_runs_once(seed: Connectio
 
 
 async def test_defect_19_what_has_ended_never_changes_and_a_late_result_is_dropped(
-    seed: Connection, ours: Connection, library: Library, sweep: Sweep, table: Table
+    seed: Connection, ours: Connection, library: Library, rescuer: Rescuer, table: Table
 ) -> None:
     ended = {}
     for name, connection in (("seed", seed), ("ours", ours)):
@@ -97,7 +97,7 @@ async def test_defect_19_what_has_ended_never_changes_and_a_late_result_is_dropp
     job_id = await stored(library)
     zombie = await library.claimed(job_id)
     await abandoned(table, job_id)
-    assert (await sweep.round()).released == 1
+    assert (await rescuer.round()).released == 1
     second = await library.claimed(job_id, 2)
     second.result, zombie.result = {"of": "the second attempt"}, {"of": "a zombie"}
     assert await library.execution.record(zombie) == "lost"
@@ -107,7 +107,7 @@ async def test_defect_19_what_has_ended_never_changes_and_a_late_result_is_dropp
 
 
 async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
-    seed: Connection, library: Library, time_server: StdioConfig, sweep: Sweep, prefect: PlayedPrefect, table: Table
+    seed: Connection, library: Library, time_server: StdioConfig, rescuer: Rescuer, prefect: PlayedPrefect, table: Table
 ) -> None:
     """That it is so when processes and databases are killed for good is shown by tests/faults."""
     job_id = one(seed, STORE)["id"]
@@ -121,7 +121,7 @@ async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
     job_id = await library.submitted(JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"}))
     dead = await library.claimed(job_id)
     await abandoned(table, job_id)
-    assert await sweep.round() == Swept(handed_over=1, released=1)
+    assert await rescuer.round() == RescueReport(dispatched=1, released=1)
     assert prefect.started[0][2:] == (job_id, 2)
     assert await library.ran(job_id, 2) == "completed"
     assert await library.execution.record(dead) == "lost"
@@ -129,7 +129,7 @@ async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
 
 
 async def test_defect_21_a_job_that_was_stored_and_never_started_is_started(
-    seed: Connection, ours: Connection, sweep: Sweep, prefect: PlayedPrefect
+    seed: Connection, ours: Connection, rescuer: Rescuer, prefect: PlayedPrefect
 ) -> None:
     for connection in (seed, ours):  # and the process dies before it triggers the job
         connection.execute(
@@ -140,9 +140,9 @@ async def test_defect_21_a_job_that_was_stored_and_never_started_is_started(
     assert one(seed, "SELECT status FROM job_results") == {"status": "pending"}
 
     job_id = one(ours, "SELECT id FROM job_results")["id"]
-    assert await sweep.round() == Swept(handed_over=1)
+    assert await rescuer.round() == RescueReport(dispatched=1)
     assert [started[2:] for started in prefect.started] == [(job_id, 1)]
-    assert await sweep.round() == Swept()
+    assert await rescuer.round() == RescueReport()
 
 
 async def test_defect_22_a_live_job_is_kept_and_an_orphan_fails_with_a_reason(

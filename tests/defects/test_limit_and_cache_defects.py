@@ -11,15 +11,15 @@ import pytest_asyncio
 
 from nexus_hub.catalog import read
 from nexus_hub.catalog import store as catalog
-from nexus_hub.catalog.refresh import Refresher
 from nexus_hub.db.migrate import known_migrations, pending
 from nexus_hub.errors import DatabaseUnavailable, RefreshRunning
+from nexus_hub.execution.attempt import Attempt
+from nexus_hub.execution.steps import Execution
 from nexus_hub.jobs import store
-from nexus_hub.jobs.attempt import Attempt
-from nexus_hub.jobs.execution import Execution
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.rate_limit.limiter import Limiter, Limits
+from nexus_hub.servers.refresh import Refresher
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.snapshot import Snapshot
@@ -159,7 +159,7 @@ def tool(name: str) -> dict[str, Any]:
 
 async def entries(library: Library, kind: read.Kind) -> dict[str, bool]:
     """The entries that are served, and whether each is stale."""
-    found = (await read.listed(library.database, OPERATOR, kind))["items"]
+    found = (await read.list_entries(library.database, OPERATOR, kind))["items"]
     return {str(item["server_ref_id"]): item["stale"] for item in found}
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from nexus_hub.db.migrate import known_migrations, migrate
 from nexus_hub.db.pool import Database
-from nexus_hub.jobs.changes import Follower
 from nexus_hub.jobs.monitoring import stats
-from nexus_hub.jobs.streams import begin_job
+from nexus_hub.live.feed import Follower
+from nexus_hub.live.streams import begin_job
 from nexus_hub.models import OPERATOR
 from tests.defects import seed_code
 from tests.defects.replay import SEED, Connection, count

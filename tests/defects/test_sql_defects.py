@@ -274,13 +274,15 @@ async def test_defect_17_what_is_searched_for_is_never_part_of_a_statement(seed:
     await offer(library, ServerRef("user", uuid4()), "bobs", BOB, "secret")
     await offer(library, ServerRef("user", uuid4()), "alices", ALICE, "open")
     alice = Principal(ALICE)
-    assert [item["name"] for item in (await read.listed(library.database, alice, "tools"))["items"]] == ["alices__open"]
+    assert [item["name"] for item in (await read.list_entries(library.database, alice, "tools"))["items"]] == [
+        "alices__open"
+    ]
     for text in INJECTED:
         for query, server in ((text, None), (None, text)):
-            found = await read.listed(library.database, alice, "tools", query=query, server=server)
+            found = await read.list_entries(library.database, alice, "tools", query=query, server=server)
             assert "secret" not in str(found), text
         with pytest.raises(NotFound):
             await read.find(library.database, alice, "tool", text)
         with pytest.raises(InvalidRequest):
             store.parse_id(text)
-        assert (await store.listed(library.database, alice, status=text))["items"] == []  # type: ignore[arg-type]
+        assert (await store.list_jobs(library.database, alice, status=text))["items"] == []  # type: ignore[arg-type]

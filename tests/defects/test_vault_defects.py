@@ -17,6 +17,7 @@ from fastapi.encoders import jsonable_encoder
 from pydantic import SecretStr
 
 from nexus_hub.api.app import create_app
+from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.cli import vault as command
 from nexus_hub.cli.output import Output
 from nexus_hub.db.migrate import migrate
@@ -26,7 +27,6 @@ from nexus_hub.models import ServerRef
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
 from nexus_hub.stack.migration import migrate_hub
-from nexus_hub.stopping import stop
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import FixedKeyring, Keyring, KeyringFile
@@ -229,7 +229,7 @@ async def test_defect_05_everything_stays_readable_while_keys_rotate(
     readers = [asyncio.create_task(read()) for _ in range(2)]
     report = await rotation.run(await rotation.plan(), silent)
     for reader in readers:
-        await stop(reader)
+        await cancel_and_wait(reader)
     assert (report.updated, report.errors, report.promoted) == (60, [], True)
     assert set(counts) == {"right"}
     assert {row["key_id"] for row in stored(database.owner_url).values()} == {NEW.id}

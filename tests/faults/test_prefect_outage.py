@@ -90,7 +90,7 @@ def scheduled_by_a_person(hub: Hub, seconds: float) -> str:
         return str(made["id"])
 
 
-def handed_over(hub: Hub) -> str:
+def dispatched(hub: Hub) -> str:
     """A job that Prefect knows of and nobody has started; the worker sleeps meanwhile."""
     job = hub.submit(CALL)
     with hub.api() as api:
@@ -112,7 +112,7 @@ def test_two_minutes_without_prefect_lose_nothing(
     ending = running_call(hub, OUTAGE_SECONDS / 4)
     person = scheduled_by_a_person(hub, OUTAGE_SECONDS / 2)
     worker.suspend()
-    waiting = handed_over(hub)
+    waiting = dispatched(hub)
 
     prefect.kill()
     worker.resume()

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import HubError
 from nexus_hub.servers.registry import Servers
-from nexus_hub.stopping import stop
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import Keyring, KeyringFile
@@ -62,7 +62,7 @@ async def reading(servers: Servers, rows: list[SealedRow]) -> AsyncIterator[Coun
         yield counts
     finally:
         for task in tasks:
-            await stop(task)
+            await cancel_and_wait(task)
 
 
 async def rotated(*arguments: str, kill_at: int | None = None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
-from nexus_hub.stack.home import Home
 from tests.integration.stack.conftest import base, environment, home, settings, still_alive
 
 __all__ = ["base", "home", "settings"]
@@ -57,7 +57,7 @@ def until_back(variables: Mapping[str, str], name: str, restarts: int) -> dict[s
 
 
 def family(home: Home) -> list[psutil.Process]:
-    supervisor = psutil.Process(home.holder())
+    supervisor = psutil.Process(home.running_pid())
     return [supervisor, *supervisor.children(recursive=True)]
 
 

@@ -9,9 +9,9 @@ import anyio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.intake import Intake
-from deployments.worker import NexusWorker
-from nexus_hub.jobs.store import Right
+from deployments.worker.poller import Poller
+from deployments.worker.worker import NexusWorker
+from nexus_hub.jobs.store import Ownership
 from nexus_hub.runtime import Runtime
 from tests.fixtures.jobs import LONG_AGO, Table, ago
 from tests.fixtures.library import Library
@@ -19,8 +19,8 @@ from tests.fixtures.library import Library
 NOWHERE = "http://127.0.0.1:1/api"
 
 
-async def unsaid(_: FlowRun) -> Right:
-    return Right.UNSAID
+async def unsaid(_: FlowRun) -> Ownership:
+    return Ownership.UNKNOWN
 
 
 async def nothing(_: UUID) -> None:
@@ -32,11 +32,11 @@ async def test_a_run_that_cannot_be_taken_ends_no_other_and_may_come_again() -> 
     async with PrefectClient(NOWHERE) as client, anyio.create_task_group() as runs:
         other = asyncio.Event()
         runs.start_soon(other.wait)
-        intake = Intake(client, runs, lambda: None, [], 1, unsaid, nothing)
-        await intake._carry_out(run, {}, asyncio.Event())
+        poller = Poller(client, runs, lambda: None, [], 1, unsaid, nothing)
+        await poller._carry_out(run, {}, asyncio.Event())
         assert not runs.cancel_scope.cancel_called
         other.set()
-    assert intake.running == {}
+    assert poller.running == {}
 
 
 async def test_a_run_that_is_cancelled_before_it_runs_anywhere_takes_its_job_along(

@@ -13,7 +13,7 @@ from tests.fixtures.postgres import HubDatabase
 Connection = psycopg.Connection[dict[str, Any]]
 SERVICE = "-c nexus.scope=service"
 VIEWS = ("job_results_stats", "job_results_alert")
-OTHERS = ("anon", "authenticated", "service_role")
+HELD_ELSEWHERE = ("anon", "authenticated", "service_role")
 SEEDS_STATS = b"""
     SELECT COUNT(*) as total_jobs,
       COUNT(*) FILTER (WHERE status = 'completed') as completed,
@@ -171,7 +171,7 @@ def test_the_owner_reads_the_views(database: HubDatabase, admin: Connection) -> 
 def test_only_the_app_and_the_service_see_the_numbers(database: HubDatabase, query: str) -> None:
     """The roles are made in a transaction that is rolled back: roles belong to the whole server."""
     with psycopg.connect(database.admin_url) as connection:
-        for role in OTHERS:
+        for role in HELD_ELSEWHERE:
             connection.execute(f"CREATE ROLE {role} NOLOGIN".encode())
             connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}".encode())
             connection.execute(f"GRANT ALL ON ALL FUNCTIONS IN SCHEMA public TO {role}".encode())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nexus_hub.escape import escape, restore
+from nexus_hub.escape import escape, unescape
 
 CHARACTERS = st.text(st.sampled_from("\x00\x1a\ud800\udfff\U0001f600" + "0af1\\u")) | st.text(
     st.characters(codec=None, exclude_categories=())
@@ -27,7 +27,7 @@ JSON = st.recursive(
 @example({"\x1a": "\x00", "\x1a0000": 1})
 @example([math.inf, -math.inf])
 def test_what_was_escaped_is_restored_exactly(value: Any) -> None:
-    assert restore(escape(value)) == value
+    assert unescape(escape(value)) == value
 
 
 @given(JSON)
@@ -39,7 +39,7 @@ def test_what_is_escaped_holds_nothing_that_jsonb_refuses(value: Any) -> None:
 
 
 def test_not_a_number_comes_back_as_not_a_number() -> None:
-    assert math.isnan(restore(escape(math.nan)))
+    assert math.isnan(unescape(escape(math.nan)))
 
 
 @given(st.text(st.characters(exclude_characters="\x00\x1a", exclude_categories=["Cs"])))
@@ -49,4 +49,4 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("foreign", ["\x1afoo", "\x1af", "\x1afé", {"a": ["\x1af1e5x"]}])
 def test_what_was_never_escaped_is_left_as_it_is(foreign: Any) -> None:
-    assert restore(foreign) == foreign
+    assert unescape(foreign) == foreign

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from nexus_hub.dispatch import ENDED, FLOWS
+from nexus_hub.orchestration.prefect_client import ENDED, FLOWS
 
 SHARED = "invoke-batch"
 PAGE = 200
@@ -29,8 +29,8 @@ async def read(prefect: httpx.AsyncClient) -> Runs:
         }
         page = (await prefect.post("/flow_runs/filter", json=body)).raise_for_status().json()
         for run in page:
-            carried = run["parameters"]
-            found.setdefault(carried.get("job_id") or carried.get("batch_id"), []).append(run)
+            report = run["parameters"]
+            found.setdefault(report.get("job_id") or report.get("batch_id"), []).append(run)
         if len(page) < PAGE:
             break
         offset += PAGE

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from nexus_hub.stack.home import Home
+from nexus_hub.home.layout import Home
 from tests.faults.chaos import flow_runs, journal, plan
 from tests.faults.chaos.checks import Evidence
 from tests.faults.chaos.driver import Driver

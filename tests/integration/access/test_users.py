@@ -62,12 +62,12 @@ async def test_a_token_that_has_run_out_is_nobodys_and_not_counted(
     hub_database: Database, authenticator: Authenticator, database: HubDatabase
 ) -> None:
     token = await token_of(hub_database, "ann")
-    assert [user["tokens"] for user in await users.listed(hub_database)] == [1]
+    assert [user["tokens"] for user in await users.list_users(hub_database)] == [1]
     async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
         await connection.execute("UPDATE api_tokens SET expires_at = now() - interval '1 second'")
     with pytest.raises(NotAuthenticated):
         await authenticator.principal(token)
-    assert [user["tokens"] for user in await users.listed(hub_database)] == [0]
+    assert [user["tokens"] for user in await users.list_users(hub_database)] == [0]
     assert await users.revoke_tokens(hub_database, "ann") == 0
 
 
@@ -94,7 +94,7 @@ async def test_a_user_is_found_by_name_and_by_id(hub_database: Database, name: s
 async def test_a_name_of_another_form_is_refused(hub_database: Database, name: str) -> None:
     with pytest.raises(InvalidName):
         await users.add(hub_database, name)
-    assert await users.listed(hub_database) == []
+    assert await users.list_users(hub_database) == []
 
 
 async def test_an_unknown_user_is_not_found(hub_database: Database) -> None:

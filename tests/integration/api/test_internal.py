@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from nexus_hub.api.app import create_app
-from nexus_hub.dispatch import Dispatcher
 from nexus_hub.errors import PrefectUnavailable
+from nexus_hub.orchestration.prefect_client import PrefectClient
 from nexus_hub.runtime import Runtime
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keyring import Keyring
@@ -25,7 +25,7 @@ EDGE = "/functions/v1/nexus-hub"
 FIRST, SECOND = VaultKey.generate(), VaultKey.generate()
 
 
-class Played(Dispatcher):
+class Played(PrefectClient):
     """Prefect with a worker that ends the flows which look after the hub at once, in the way it is told."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def prefect() -> Played:
 @pytest.fixture
 def app(database: HubDatabase, tmp_path: Path, prefect: Played, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     (tmp_path / "keyring.json").write_text(Keyring(FIRST, (SECOND,)).render())
-    monkeypatch.setattr("nexus_hub.runtime.Dispatcher", lambda *_: prefect)
+    monkeypatch.setattr("nexus_hub.runtime.PrefectClient", lambda *_: prefect)
     return create_app(
         Settings(
             home=tmp_path,
@@ -270,7 +270,7 @@ async def test_a_rotation_can_be_tried_without_changing_anything(api: httpx.Asyn
 async def test_a_run_that_takes_long_is_answered_with_where_to_look(
     api: httpx.AsyncClient, app: FastAPI, prefect: Played
 ) -> None:
-    app.state.runtime.upkeep.patience = 0.1
+    app.state.runtime.maintenance.patience = 0.1
     answer = await api.post("/internal/cleanup-jobs")
     assert answer.status_code == 202, answer.text
     job = (await api.get(answer.headers["location"])).json()

@@ -21,13 +21,13 @@ from tests.fixtures.served import SERVICE_KEY, Served, settings_of
 from tests.fixtures.upstreams import free_port
 
 SECONDS = 60
-OURS = ("NEXUS_", "PREFECT_", "VAULT_", "PG")
+ACQUIRED = ("NEXUS_", "PREFECT_", "VAULT_", "PG")
 
 
 @asynccontextmanager
 async def program(*arguments: object, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`nexus-hub` with these arguments; killed afterwards if it still runs."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ACQUIRED)}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

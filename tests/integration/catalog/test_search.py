@@ -34,7 +34,7 @@ async def put(
 
 
 async def found(database: Database, query: str, principal: Principal = OPERATOR, **more: Any) -> list[str]:
-    items = (await read.listed(database, principal, "tools", query=query, **more))["items"]
+    items = (await read.list_entries(database, principal, "tools", query=query, **more))["items"]
     return [item["name"].partition("__")[2] for item in items]
 
 
@@ -86,7 +86,7 @@ async def test_pages_of_a_search_hold_every_tool_once_in_the_same_order(hub_data
     whole = await found(hub_database, "some time 1")
     pages, cursor = [], None
     while True:
-        page = await read.listed(hub_database, OPERATOR, "tools", query="some time 1", limit=4, cursor=cursor)
+        page = await read.list_entries(hub_database, OPERATOR, "tools", query="some time 1", limit=4, cursor=cursor)
         pages += [item["name"].partition("__")[2] for item in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -96,12 +96,12 @@ async def test_pages_of_a_search_hold_every_tool_once_in_the_same_order(hub_data
 
 async def test_a_cursor_of_another_kind_of_list_is_refused(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    named = (await read.listed(hub_database, OPERATOR, "tools", limit=1))["next_cursor"]
-    searched = (await read.listed(hub_database, OPERATOR, "tools", query="time", limit=1))["next_cursor"]
+    named = (await read.list_entries(hub_database, OPERATOR, "tools", limit=1))["next_cursor"]
+    searched = (await read.list_entries(hub_database, OPERATOR, "tools", query="time", limit=1))["next_cursor"]
     with pytest.raises(InvalidRequest):
-        await read.listed(hub_database, OPERATOR, "tools", query="time", cursor=named)
+        await read.list_entries(hub_database, OPERATOR, "tools", query="time", cursor=named)
     with pytest.raises(InvalidRequest):
-        await read.listed(hub_database, OPERATOR, "tools", cursor=searched)
+        await read.list_entries(hub_database, OPERATOR, "tools", cursor=searched)
 
 
 async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) -> None:
@@ -112,24 +112,25 @@ async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) 
     assert await found(hub_database, "time", bob) == ["time"]
     assert await found(hub_database, "time", bob, server=str(system.server_ref_id)) == ["time"]
     sizes = [
-        (await read.listed(hub_database, who, "tools", compact=True))["tokens"]["all"] for who in (ann, bob, OPERATOR)
+        (await read.list_entries(hub_database, who, "tools", compact=True))["tokens"]["all"]
+        for who in (ann, bob, OPERATOR)
     ]
     assert sizes[0] == sizes[2] > sizes[1]
 
 
 async def test_tokens_say_what_a_search_saves(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    plain = await read.listed(hub_database, OPERATOR, "tools")
+    plain = await read.list_entries(hub_database, OPERATOR, "tools")
     assert "tokens" not in plain
-    full = (await read.listed(hub_database, OPERATOR, "tools", query="time"))["tokens"]
-    compact = (await read.listed(hub_database, OPERATOR, "tools", query="time", compact=True))["tokens"]
+    full = (await read.list_entries(hub_database, OPERATOR, "tools", query="time"))["tokens"]
+    compact = (await read.list_entries(hub_database, OPERATOR, "tools", query="time", compact=True))["tokens"]
     assert full["all"] == compact["all"] > full["shown"] > compact["shown"] > 0
     assert full["saved"] == full["all"] - full["shown"]
 
 
 async def test_compact_items_are_a_name_and_a_line(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    page = await read.listed(hub_database, OPERATOR, "tools", query="the current time", limit=1, compact=True)
+    page = await read.list_entries(hub_database, OPERATOR, "tools", query="the current time", limit=1, compact=True)
     assert page["items"] == [
         {"name": "srv__get_current_time", "description": "Get current time in a specific timezone."}
     ]

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from nexus_hub.jobs.attempt import Attempt
+from nexus_hub.execution.attempt import Attempt
 from nexus_hub.jobs.requests import JobRequest
 from tests.fixtures import job_model
 from tests.fixtures.job_bench import FAILURES, Bench, Row, Run
@@ -130,13 +130,15 @@ class Jobs(RuleBasedStateMachine):
             self.bench.run(self._one(job_id, taken))
         self.bench.run(self._two(job_id, first, second))
 
-    @rule(job=JOBS, lost=st.booleans(), write=WRITES, sweep=SWEEPS, swept_first=st.booleans())
-    def one_writes_while_all_is_swept(self, job: int, lost: bool, write: What, sweep: What, swept_first: bool) -> None:
+    @rule(job=JOBS, lost=st.booleans(), write=WRITES, rescuer=SWEEPS, swept_first=st.booleans())
+    def one_writes_while_all_is_swept(
+        self, job: int, lost: bool, write: What, rescuer: What, swept_first: bool
+    ) -> None:
         job_id = self.pick(job)
         if lost:
             self.bench.run(self._one(job_id, ("claim", 0)))
             self.bench.run(self._expire(job_id))
-        self.bench.run(self._swept(job_id, write, sweep, swept_first))
+        self.bench.run(self._swept(job_id, write, rescuer, swept_first))
 
     @rule(job=JOBS, steps=st.sampled_from(CARRIED))
     def a_batch_is_carried(self, job: int, steps: list[What]) -> None:
@@ -150,13 +152,13 @@ class Jobs(RuleBasedStateMachine):
         for what in (*before, write):
             self.bench.run(self._one(job_id, what))
 
-    @rule(job=JOBS, sweep=OF_PREFECT, meanwhile=st.one_of(st.sampled_from(PUT_BACK), st.lists(WRITES, max_size=3)))
-    def prefect_takes_its_time(self, job: int, sweep: What, meanwhile: list[What]) -> None:
-        self.bench.run(self._slowly(self.pick(job), sweep, meanwhile))
+    @rule(job=JOBS, rescuer=OF_PREFECT, meanwhile=st.one_of(st.sampled_from(PUT_BACK), st.lists(WRITES, max_size=3)))
+    def prefect_takes_its_time(self, job: int, rescuer: What, meanwhile: list[What]) -> None:
+        self.bench.run(self._slowly(self.pick(job), rescuer, meanwhile))
 
-    @rule(sweep=SWEEPS)
-    def all_is_swept(self, sweep: What) -> None:
-        self.bench.run(self._one(self.pick(0), sweep))
+    @rule(rescuer=SWEEPS)
+    def all_is_swept(self, rescuer: What) -> None:
+        self.bench.run(self._one(self.pick(0), rescuer))
 
     @rule(job=JOBS)
     def a_lease_runs_out(self, job: int) -> None:
@@ -242,13 +244,13 @@ class Jobs(RuleBasedStateMachine):
         first, second = (self.writer(job_id, *what) for what in whats)
         if first is None or second is None:
             return
-        told = await self.bench.at_once(job_id, first.run, second.run)
+        told = await self.bench.concurrency(job_id, first.run, second.run)
         await self._look_after(job_id, first, second)
         assert (self.now(job_id), *told) in job_model.in_some_order(self.then(job_id), first.racing, second.racing)
 
-    async def _swept(self, job_id: UUID, write: What, sweep: What, swept_first: bool) -> None:
+    async def _swept(self, job_id: UUID, write: What, rescuer: What, swept_first: bool) -> None:
         await self._look_before()
-        one, all_ = self.writer(job_id, *write), self.writer(job_id, *sweep)
+        one, all_ = self.writer(job_id, *write), self.writer(job_id, *rescuer)
         if one is None or all_ is None:
             return
         if swept_first:
@@ -260,10 +262,10 @@ class Jobs(RuleBasedStateMachine):
         passed_over = one.racing(self.then(job_id))
         assert (self.now(job_id), told) in passed_over + [(state, answer) for state, answer, _ in allowed]
 
-    async def _slowly(self, job_id: UUID, sweep: What, meanwhile: list[What]) -> None:
+    async def _slowly(self, job_id: UUID, rescuer: What, meanwhile: list[What]) -> None:
         """The sweep asks Prefect; by the time of the answer the jobs may not be as it saw them."""
         await self._look_before()
-        swept = self.writer(job_id, *sweep, seen={other: self.then(other) for other in self.before})
+        swept = self.writer(job_id, *rescuer, seen={other: self.then(other) for other in self.before})
         assert swept is not None
         async with self.bench.meanwhile(swept.run) as asking:
             for what in meanwhile:
@@ -299,7 +301,7 @@ class Jobs(RuleBasedStateMachine):
         self.after = await self.bench.rows()
         assert {row["status"] for row in self.after.values()} <= ENDED
         for _, attempt in self.bench.held.values():
-            await self.bench.together(*(partial(late, attempt) for late in (self.bench.renew, self.bench.postpone)))
+            await self.bench.together(*(partial(late, attempt) for late in (self.bench.renew, self.bench.snooze)))
             await self.bench.record(attempt, "answered")
         self.after = await self.bench.rows()
         self.an_end_is_for_ever()
@@ -347,7 +349,7 @@ class Jobs(RuleBasedStateMachine):
             case "release":
                 return Write(self.bench.release, job_model.release, is_sweep=True)
             case "hand over":
-                return Write(self.bench.hand_over, partial(self._hand_over, seen=seen), is_sweep=True)
+                return Write(self.bench.dispatch_job, partial(self._dispatch, seen=seen), is_sweep=True)
             case "give up run":
                 return Write(self.bench.give_up_run, partial(_give_up_run, seen=seen), is_sweep=True)
             case "claim in batch" | "put off":
@@ -375,13 +377,13 @@ class Jobs(RuleBasedStateMachine):
         run, model = getattr(self.bench, kind), getattr(job_model, kind)
         return Write(partial(run, attempt), partial(model, holder=holder))
 
-    def _hand_over(self, state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:
+    def _dispatch(self, state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:
         if state.batch is None:
             started = self.bench.prefect.runs.items()
             runs = [run for (job_id, attempt, _), run in started if (job_id, attempt) == (state.job, state.attempt + 1)]
         else:
             runs = [run for batch, run in self.bench.prefect.batches.items() if batch == state.batch]
-        return job_model.hand_over(state, seen.get(state.job, state), runs)
+        return job_model.dispatch_job(state, seen.get(state.job, state), runs)
 
 
 def _give_up_run(state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:

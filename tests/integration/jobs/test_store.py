@@ -10,10 +10,10 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, JobEnded, NotFound
+from nexus_hub.execution.attempt import Attempt
 from nexus_hub.jobs import store
-from nexus_hub.jobs.attempt import Attempt
 from nexus_hub.jobs.requests import JobRequest
-from nexus_hub.jobs.store import Right
+from nexus_hub.jobs.store import Ownership
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.upstream.requests import ToolCall
 from tests.fixtures.jobs import LONG_AGO, Table, ago
@@ -34,7 +34,7 @@ async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(hub_database:
     found: list[UUID] = []
     cursor: str | None = None
     while True:
-        page = await store.listed(hub_database, OPERATOR, limit=3, cursor=cursor)
+        page = await store.list_jobs(hub_database, OPERATOR, limit=3, cursor=cursor)
         found += [item["id"] for item in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -48,8 +48,8 @@ async def test_jobs_of_the_same_moment_are_all_listed(hub_database: Database, da
             "INSERT INTO job_results (job_type, server_id, created_at)"
             " SELECT 'tool_invoke', 'x', '2026-01-01T00:00:00.000001Z' FROM generate_series(1, 5)"
         )
-    first = await store.listed(hub_database, OPERATOR, limit=3)
-    rest = await store.listed(hub_database, OPERATOR, limit=3, cursor=first["next_cursor"])
+    first = await store.list_jobs(hub_database, OPERATOR, limit=3)
+    rest = await store.list_jobs(hub_database, OPERATOR, limit=3, cursor=first["next_cursor"])
     assert len({item["id"] for item in first["items"] + rest["items"]}) == 5
     assert rest["next_cursor"] is None
 
@@ -58,15 +58,15 @@ async def test_a_list_can_be_narrowed_to_a_state(hub_database: Database) -> None
     pending, cancelled = await add(hub_database), await add(hub_database)
     await store.cancel(hub_database, OPERATOR, cancelled)
     for status, expected in {"pending": [pending], "cancelled": [cancelled], "running": []}.items():
-        page = await store.listed(hub_database, OPERATOR, status=status)  # type: ignore[arg-type]
+        page = await store.list_jobs(hub_database, OPERATOR, status=status)  # type: ignore[arg-type]
         assert [item["id"] for item in page["items"]] == expected
 
 
 async def test_the_operator_sees_all_jobs_and_a_user_its_own(hub_database: Database) -> None:
     ann, bob = Principal(uuid4()), Principal(uuid4())
     hers, his = await add(hub_database, ann), await add(hub_database, bob)
-    assert [item["id"] for item in (await store.listed(hub_database, ann))["items"]] == [hers]
-    assert {item["id"] for item in (await store.listed(hub_database, OPERATOR))["items"]} == {hers, his}
+    assert [item["id"] for item in (await store.list_jobs(hub_database, ann))["items"]] == [hers]
+    assert {item["id"] for item in (await store.list_jobs(hub_database, OPERATOR))["items"]} == {hers, his}
     with pytest.raises(NotFound):
         await store.cancel(hub_database, ann, his)
 
@@ -95,7 +95,7 @@ async def test_a_tool_with_an_odd_name_is_called_by_just_that_name(library: Libr
 
 async def test_the_two_large_columns_are_not_listed(hub_database: Database) -> None:
     await add(hub_database)
-    (item,) = (await store.listed(hub_database, OPERATOR))["items"]
+    (item,) = (await store.list_jobs(hub_database, OPERATOR))["items"]
     assert not {"params", "result", "claim_id", "request_digest", "idempotency_key"} & item.keys()
 
 
@@ -106,33 +106,33 @@ async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database, tab
         await table.add(flow_run_id=batch_run, dispatched_at=ago(LONG_AGO), batch_id=uuid4())
     for one in (run, batch_run):
         rights = await asyncio.gather(*(store.take_run(hub_database, one) for _ in range(12)))
-        assert Counter(rights) == {Right.OURS: 1, Right.OTHERS: 11}
+        assert Counter(rights) == {Ownership.ACQUIRED: 1, Ownership.HELD_ELSEWHERE: 11}
     assert (await store.get(hub_database, OPERATOR, job))["status"] == "pending"
 
 
 async def test_a_run_that_was_taken_and_not_begun_is_had_of_prefect(hub_database: Database, table: Table) -> None:
     run = uuid4()
     await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), heartbeat_at=ago(LONG_AGO))
-    assert await store.take_run(hub_database, run) is Right.UNSAID
+    assert await store.take_run(hub_database, run) is Ownership.UNKNOWN
 
 
 async def test_only_a_run_of_new_jobs_is_had_without_prefect(hub_database: Database, table: Table) -> None:
     new, begun, later, claimed, mixed = (uuid4() for _ in range(5))
-    handed_over = {"dispatched_at": ago(LONG_AGO)}
-    await table.add(**handed_over, flow_run_id=new)
-    await table.add(**handed_over, flow_run_id=begun, started_at=ago(LONG_AGO))
-    await table.add(**handed_over, flow_run_id=later, available_at=ago(-LONG_AGO))
+    dispatched = {"dispatched_at": ago(LONG_AGO)}
+    await table.add(**dispatched, flow_run_id=new)
+    await table.add(**dispatched, flow_run_id=begun, started_at=ago(LONG_AGO))
+    await table.add(**dispatched, flow_run_id=later, available_at=ago(-LONG_AGO))
     await table.running(flow_run_id=claimed, started_at=ago(LONG_AGO))
-    await table.add(**handed_over, flow_run_id=mixed)
+    await table.add(**dispatched, flow_run_id=mixed)
     await table.running(flow_run_id=mixed, started_at=ago(LONG_AGO))
     for run in (begun, later, claimed, mixed, uuid4()):
-        assert await store.take_run(hub_database, run) is Right.UNSAID
-    assert await store.take_run(hub_database, new) is Right.OURS
+        assert await store.take_run(hub_database, run) is Ownership.UNKNOWN
+    assert await store.take_run(hub_database, new) is Ownership.ACQUIRED
 
 
 async def test_a_run_stays_taken_though_the_job_that_says_so_is_cancelled(hub_database: Database, table: Table) -> None:
     run, batch = uuid4(), uuid4()
     jobs = [await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), batch_id=batch) for _ in range(3)]
-    assert await store.take_run(hub_database, run) is Right.OURS
+    assert await store.take_run(hub_database, run) is Ownership.ACQUIRED
     await store.cancel(hub_database, OPERATOR, min(jobs))
-    assert await store.take_run(hub_database, run) is Right.OTHERS
+    assert await store.take_run(hub_database, run) is Ownership.HELD_ELSEWHERE

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import state as states
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.state import StackState
 from tests.integration.stack.plans import free_port
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from nexus_hub.cli.stack import up
 from nexus_hub.errors import HubError
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import parts, probes
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.parts import Plan
 from nexus_hub.stack.postgres import embedded_postgres
 from nexus_hub.stack.process import Command

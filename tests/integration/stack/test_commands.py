@@ -9,9 +9,9 @@ import pytest
 
 from nexus_hub.cli import stack
 from nexus_hub.errors import NotConfigured
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import prefect_server
-from nexus_hub.stack.home import Home
 from tests.integration.stack.conftest import Running, StartStack, still_alive
 
 

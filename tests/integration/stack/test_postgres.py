@@ -20,10 +20,10 @@ import psycopg
 import pytest
 
 from nexus_hub.errors import NotConfigured, StartFailed, UnsafeHome
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import postgres as embedded
 from nexus_hub.stack.accounts import can_enter, server_account
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.hub import prepare_home
 from nexus_hub.stack.process import Account, Command
 from nexus_hub.stack.programs import find_programs

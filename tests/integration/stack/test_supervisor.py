@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from nexus_hub.errors import StartFailed
+from nexus_hub.home.layout import Home
 from nexus_hub.stack import state as states
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.services import Backoff, Service
 from nexus_hub.stack.state import PartState, StackState
 from nexus_hub.stack.supervisor import Step, Supervisor, command_step

@@ -54,12 +54,12 @@ async def test_every_value_goes_under_the_new_key_and_no_server_changes(
     insert(database.owner_url, *rows, sealed_row(NEW))
     before, progress = stored(database.owner_url), list[dict[str, int]]()
 
-    async def told(step: dict[str, Any]) -> None:
+    async def on_progress(step: dict[str, Any]) -> None:
         progress.append(step)
 
     assert await rotation.dry_run(PLAN) == {"would_update": 15, "errors": []}
     assert stored(database.owner_url) == before
-    report = await rotation.run(PLAN, told)
+    report = await rotation.run(PLAN, on_progress)
     assert (report.updated, report.errors, report.old_key_id) == (15, [], OLD.id)
     assert [step["done"] for step in progress] == [3, 6, 7, 10, 13, 15]
     assert {step["total"] for step in progress} == {15}
@@ -161,11 +161,11 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_was(database: HubDat
     assert first["finished_at"] is None
     seen = list[int]()
 
-    async def told(progress: dict[str, Any]) -> None:
+    async def on_progress(progress: dict[str, Any]) -> None:
         seen.append(progress["done"])
         assert progress["total"] == 10
 
-    report = await rotation.run(await rotation.plan(), told)
+    report = await rotation.run(await rotation.plan(), on_progress)
     assert (report.rotation_id, report.updated, report.errors, seen) == (first["id"], 10, [], [9, 10])
     under_new_key(database.owner_url, *rows)
 
@@ -449,11 +449,11 @@ async def test_what_is_sealed_during_a_rotation_is_sealed_under_the_new_key(
     source.change(lambda ring: ring.with_other(new))
     serving = Vault(KeyringFile(path))
 
-    async def told(_progress: dict[str, Any]) -> None:
+    async def on_progress(_progress: dict[str, Any]) -> None:
         assert serving.seal_config(Place.of_server(sealed_row(OLD).ref), {}).key_id == new.id
 
     rotation = Rotation(hub_database, source, batch=1)
-    assert (await rotation.run(await rotation.plan(), told)).updated == 3
+    assert (await rotation.run(await rotation.plan(), on_progress)).updated == 3
 
 
 async def test_sql_answers_for_the_last_rotation(database: HubDatabase, rotation: Rotation) -> None:

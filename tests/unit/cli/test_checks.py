@@ -13,8 +13,8 @@ import pytest
 from nexus_hub.cli import checks
 from nexus_hub.cli.checks import Check, Wrong, checked
 from nexus_hub.errors import InvalidSetting
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
-from nexus_hub.stack.home import Home
 from nexus_hub.stack.state import PartState, StackState
 from nexus_hub.vault import keyring
 from tests.fixtures.upstreams import free_port

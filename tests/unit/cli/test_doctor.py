@@ -8,12 +8,12 @@ import pytest
 
 from nexus_hub.cli import doctor
 from nexus_hub.cli.checks import Check, checked
-from nexus_hub.dispatch import Dispatcher
+from nexus_hub.orchestration.prefect_client import PrefectClient
 
 
-def prefect(answer: httpx.Response) -> Dispatcher:
+def prefect(answer: httpx.Response) -> PrefectClient:
     """A Prefect that always gives this answer."""
-    made = Dispatcher("http://prefect/api", None)
+    made = PrefectClient("http://prefect/api", None)
     made._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://prefect/api")
     return made
 

@@ -1,0 +1,72 @@
+"""What the worker may run: deployments of the hub's own flows, without commands and steps."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+
+from deployments.registry import DEPLOYED, Deployed
+
+KNOWN_SECONDS = 5.0
+"""How long a permit holds without a look at its deployment; what runs under it is the hub's own flow in any case."""
+_BY_ENTRYPOINT = {deployed.entrypoint: deployed for deployed in DEPLOYED}
+
+
+class Refused(Exception):
+    """A run that asks for something else than the hub's own flows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPermit:
+    """What a run may run."""
+
+    deployed: Deployed
+    limited: bool
+    """Its deployment has a limit of runs at once, whose slots Prefect gives out with the state Pending."""
+    since: float
+
+
+class RunPolicy:
+    """The deployments that were found to be the hub's own, each for a short time."""
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, RunPermit] = {}
+
+    async def of(self, flow_run: FlowRun, client: PrefectClient, template: dict[str, Any]) -> RunPermit:
+        """What a run of the pool with that job template may run.
+
+        Raises:
+            Refused: it names another entrypoint, steps or a command.
+        """
+        if flow_run.deployment_id is None:
+            raise Refused("a worker of type nexus runs deployments only")
+        if _template_command(template) or (flow_run.job_variables or {}).get("command"):
+            raise Refused("a worker of type nexus runs no commands")
+        permit = self._known.get(flow_run.deployment_id)
+        if permit is None or time.monotonic() - permit.since > KNOWN_SECONDS:
+            permit = self._known[flow_run.deployment_id] = await _read(flow_run.deployment_id, client)
+        return permit
+
+
+async def _read(deployment_id: UUID, client: PrefectClient) -> RunPermit:
+    try:
+        deployment = await client.read_deployment(deployment_id)
+    except ObjectNotFound:
+        raise Refused("the deployment of this run is gone") from None
+    if (deployment.job_variables or {}).get("command"):
+        raise Refused("a worker of type nexus runs no commands")
+    deployed = _BY_ENTRYPOINT.get(deployment.entrypoint or "")
+    if deployed is None or deployment.pull_steps:
+        raise Refused("this entrypoint is not on the worker's list")
+    return RunPermit(deployed, deployment.global_concurrency_limit is not None, time.monotonic())
+
+
+def _template_command(template: dict[str, Any]) -> bool:
+    """Whether a pool's template brings a command of its own."""
+    variable = template.get("variables", {}).get("properties", {}).get("command", {})
+    fixed = template.get("job_configuration", {}).get("command")
+    return bool(variable.get("default")) or fixed not in (None, "", "{{ command }}")

@@ -1,0 +1,92 @@
+"""The worker as a process: its event loop runs beside the main thread, so that SIGTERM drains instead of kills.
+
+Prefect turns a SIGTERM that reaches an event loop in the main thread into an exception inside every flow run.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from deployments.registry import POOL
+from nexus_hub.errors import HubError
+from nexus_hub.settings import Settings, load
+
+logger = logging.getLogger("nexus_hub.worker")
+HEARTBEAT_SECONDS = 5
+
+
+PREFECT_DEFAULTS = {
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+}
+"""Set before Prefect is imported, where the environment does not say otherwise."""
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until told to stop, then wait for what runs."""
+    from deployments.worker.worker import NexusWorker
+
+    worker = NexusWorker(POOL, name=f"nexus {socket.gethostname()} {os.getpid()}", limit=settings.worker_limit)
+    loops = asyncio.create_task(worker.start(printer=logger.info))
+    heartbeat = asyncio.create_task(_heartbeat())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        await worker.drain(settings.worker_grace_seconds)
+        loops.cancel()
+    heartbeat.cancel()
+    stopping.cancel()
+    with suppress(asyncio.CancelledError):
+        await loops
+
+
+async def _heartbeat() -> None:
+    """Say that the event loop turns: the supervisor reads the file's age."""
+    path = os.environ.get("NEXUS_WORKER_HEARTBEAT_FILE")
+    while path:
+        Path(path).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}), encoding="utf-8")  # noqa: ASYNC240
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def main() -> int:
+    """Run the worker beside the main thread, which waits for signals."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    settings = load()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    failed: list[str] = []
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(work(settings, stop))
+        except HubError as error:
+            failed.append(error.message)
+        except BaseException as error:
+            failed.append(f"the worker ended by {type(error).__name__}")
+        finally:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    thread = threading.Thread(target=run, name="worker")
+    thread.start()
+    if signal.sigwait(signals) != signal.SIGUSR1:
+        loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    for message in failed:
+        sys.stderr.write(f"nexus-hub worker: {message}\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,233 @@
+"""The worker of type `nexus`: runs the hub's flows inside its own long-lived process.
+
+Prefect's server imports this module too (entry point `prefect.collections`), so that the library is imported late.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import anyio.abc
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import get_current_settings
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+
+from deployments.registry import WORKER_TYPE
+
+if TYPE_CHECKING:
+    from deployments.worker.poller import Poller
+    from nexus_hub.jobs.store import Ownership
+    from nexus_hub.live.listener import JobChange
+    from nexus_hub.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+RELEASE_SECONDS = 10
+"""The time that the jobs that are still running after the grace time have to be released."""
+CONNECT_SECONDS = 2
+"""Between two tries to reach Prefect when the worker starts."""
+LISTEN_SECONDS = 0.2
+"""Between two looks whether anybody listens there, as nobody does while both start side by side."""
+POLL_JITTER = 1.5
+"""Polls come up to this much later than at their interval."""
+
+
+class NexusJobConfiguration(BaseJobConfiguration):
+    """A run's configuration: nothing of it can change what is executed."""
+
+
+class NexusWorkerResult(BaseWorkerResult):
+    """How a run left the worker; Prefect has its state already."""
+
+
+class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerResult]):
+    """Runs the flows of `deployments.registry` in this process, and no other code.
+
+    Prefect's base gives it its life: the pool, heartbeats, the poll. It looks for runs when the bell rings: for a job
+    that was handed to Prefect, a run that Prefect tells of, one that is due. The poll is the backstop of that.
+    """
+
+    type = WORKER_TYPE
+    job_configuration = NexusJobConfiguration
+    _description = "Runs nexus-hub's flows inside one warm process, with its connections kept open."
+    _display_name = "nexus-hub"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._resources = AsyncExitStack()
+        self._runtime: Runtime | None = None
+        self._poller: Poller | None = None
+        self._loops: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """The template of a pool for this worker, which has no variables.
+
+        Prefect's own would have its server check a schema of them for each run, an eighth of all that a run costs it.
+        """
+        return {}
+
+    async def setup(self) -> None:
+        """Open the runtime and Prefect's clients, which all runs of this worker share, then connect to Prefect."""
+        from nexus_hub.runtime import open_runtime
+        from nexus_hub.settings import load
+        from tasks.context import use
+
+        self._runtime = await self._resources.enter_async_context(open_runtime(load(), "worker"))
+        use(self._runtime)
+        await self._connect()
+        await super().setup()
+        if self._runs_task_group is not None:
+            self._take_in(self._runtime, self._runs_task_group)
+        await self._see_limits()
+
+    async def _connect(self) -> None:
+        from deployments.worker.engine import clients
+
+        async with get_client() as client:
+            while True:
+                failure = await client.api_healthcheck()
+                if not isinstance(failure, httpx.ConnectError):
+                    break
+                await asyncio.sleep(LISTEN_SECONDS)
+        while True:
+            try:
+                await self._resources.enter_async_context(clients())
+            except (RuntimeError, httpx.HTTPError) as error:
+                logger.warning("Prefect can't be used yet: %s", error)
+                await asyncio.sleep(CONNECT_SECONDS)
+            else:
+                return
+
+    def _take_in(self, runtime: "Runtime", group: anyio.abc.TaskGroup) -> None:
+        """Start all that finds flow runs, and what has become of them."""
+        from deployments.worker import cancellation
+        from deployments.worker.events import STARTABLE, listen
+        from deployments.worker.poller import Poller
+        from nexus_hub.servers.refresh import RefreshTrigger
+
+        poller = Poller(
+            self.client,
+            group,
+            lambda: self._work_pool,
+            sorted(self._work_queues),
+            self._limit,
+            self._take,
+            self._cancel,
+        )
+        self._poller = poller
+        runtime.listeners.append(self._noticed)
+        handlers = dict.fromkeys(cancellation.EVENTS, self._cancel) | dict.fromkeys(STARTABLE, poller.notice)
+        loops = (
+            listen(handlers),
+            cancellation.ask(poller.running.keys, self._cancel),
+            RefreshTrigger(runtime.database, runtime.prefect_client).run(),
+            poller.poll_when_woken(),
+        )
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Disconnect from Prefect, then close the runtime."""
+        try:
+            for loop in self._loops:
+                loop.cancel()
+            if self._poller is not None:
+                self._poller.wakeup.close()
+            await super().teardown(*exc_info)
+        finally:
+            await self._resources.aclose()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: NexusJobConfiguration,
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> NexusWorkerResult:
+        """Refuse: only `Worker.submit` comes here, which wants a command run; deployments have their own way in.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError("a worker of type nexus runs the hub's deployments only")
+
+    async def sync_with_backend(self) -> None:
+        """Send a heartbeat, and see what is new of the pool, unless Prefect is away."""
+        with _patience():
+            await super().sync_with_backend()
+            await self._see_limits()
+
+    async def _see_limits(self) -> None:
+        """Whether a limit may hold runs back, so that each end of a run makes room for another."""
+        if self._poller is not None and self._work_pool is not None:
+            queues = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
+            limits = [self._work_pool.concurrency_limit, *(queue.concurrency_limit for queue in queues)]
+            self._poller.limited = any(limit is not None for limit in limits)
+            if self._poller.limited:
+                self._poller.wakeup.wake()
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take what is due, and see what will be before the next poll, unless Prefect is away."""
+        self._last_polled_time = datetime.now(UTC)
+        if self._poller is not None:
+            with _patience():
+                return await self._poller.poll(get_current_settings().worker.query_seconds * POLL_JITTER)
+        return []
+
+    def _noticed(self, change: "JobChange | None") -> None:
+        """A job that waits has a run if it has changed since it was stored; None: changes may have been missed."""
+        if self._poller is not None and (change is None or (change.status == "pending" and change.version > 1)):
+            self._poller.wakeup.wake()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take nothing more and wait for what runs, at most the grace time; then hand the jobs of it back."""
+        if self._poller is None or self._runtime is None:
+            return
+        self._poller.closed = True
+        self._runtime.execution.close()
+        if await self._ended(self._poller, grace_seconds):
+            self._runtime.execution.leave()
+            await self._ended(self._poller, RELEASE_SECONDS)
+
+    async def _ended(self, poller: "Poller", seconds: float) -> bool:
+        """Wait for what runs; whether something still does."""
+        if not poller.running:
+            return False
+        _, running = await asyncio.wait(list(poller.running.values()), timeout=seconds)
+        return bool(running)
+
+    async def _take(self, flow_run: FlowRun) -> "Ownership":
+        """Take a run by the rows of what it carries, if it can be had there."""
+        from nexus_hub.errors import DatabaseUnavailable
+        from nexus_hub.jobs.store import Ownership, take_run
+
+        if self._runtime is None or not flow_run.parameters.keys() & {"job_id", "batch_id"}:
+            return Ownership.UNKNOWN
+        try:
+            return await take_run(self._runtime.database, flow_run.id)
+        except DatabaseUnavailable:
+            return Ownership.UNKNOWN
+
+    async def _cancel(self, flow_run_id: UUID) -> None:
+        """Cancelled in Prefect: end its jobs as cancelled, wherever they are, which ends their calls and the run."""
+        from nexus_hub.errors import DatabaseUnavailable
+        from nexus_hub.jobs.store import cancel_flow_run
+
+        if self._runtime is not None:
+            with suppress(DatabaseUnavailable):  # it is asked for again
+                await cancel_flow_run(self._runtime.database, flow_run_id)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Get over the absence of Prefect: its own loops end the worker, with all that it runs, after a dozen failures."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            raise
+        logger.warning("Prefect does not answer (%s); it is asked again", type(error).__name__)

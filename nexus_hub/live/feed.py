@@ -1,0 +1,261 @@
+"""Changes of jobs, handed on to all who follow them in this process.
+
+The listener tells of each change once. What it missed while its connection was cut is read afterwards, in one go for
+all followers; the same reading, every few seconds, is the backstop for a connection that is dead and does not say so.
+A follower drops what is not newer than what it has: first follow, then read, then go on from there.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.errors import HubError
+from nexus_hub.jobs.store import JOBS
+from nexus_hub.live.listener import JobChange
+from nexus_hub.models import OPERATOR, Principal
+
+logger = logging.getLogger(__name__)
+
+BACKSTOP_SECONDS = 5.0
+GRACE_SECONDS = 0.5
+"""How long the backstop waits for notices that are on their way, so that it does not overtake them."""
+MARGIN_SECONDS = 30.0
+"""How much longer than its `completed_at` says a transaction may take to commit the end of a job."""
+RETRY_SECONDS = 1.0
+PAGE = 1000
+SNAPSHOT_LIMIT = 1000
+CAUGHT_UP_LIMIT = 10_000
+QUEUE_LIMIT = 1000
+LONGEST_QUEUE = 50_000
+
+
+class Signal(Enum):
+    """What a follower is told besides changes."""
+
+    RESYNC = "changes in between may have been left out; what the jobs came to follows"
+    IDLE = "nothing has happened for a while"
+    END = "there is nothing more to come"
+
+
+class Follower:
+    """One who follows a job, or all jobs that a principal may see; made by `Changes.follow`."""
+
+    def __init__(self, principal: Principal, job_id: UUID | None) -> None:
+        self.principal = principal
+        self.job_id = job_id
+        self.known: dict[UUID, int] = {}
+        """Of each job that it was told of and that has not ended, the version."""
+        self._since = time.monotonic()
+        self._queue: deque[JobChange | None] = deque()
+        self._limit = QUEUE_LIMIT
+        self._filled = asyncio.Event()
+        self.is_let_go = False
+        """Whether nothing more is put into its queue."""
+
+    def offer(self, change: JobChange, ended_at: float | None = None) -> None:
+        """Tell it of a change; `ended_at` (monotonic) of one that was read is when the job ended."""
+        if not self.principal.is_operator and change.user_id != self.principal.user_id:
+            return
+        if ended_at is not None and ended_at < self._since - 1 and change.job_id not in self.known:
+            return  # over before it began to follow
+        self._put(change)
+
+    def resync(self) -> None:
+        """Tell it that changes may have been missed."""
+        self._put(None)
+
+    def end(self) -> None:
+        """Let it go once it has been told of what is waiting."""
+        self.is_let_go = True
+        self._filled.set()
+
+    def is_news(self, change: JobChange) -> bool:
+        """Whether the change is newer than what it knows, which it knows from now on."""
+        if change.version <= self.known.get(change.job_id, 0):
+            return False
+        self.known[change.job_id] = change.version
+        if change.ended:
+            del self.known[change.job_id]
+        return True
+
+    def is_over(self, change: JobChange) -> bool:
+        """Whether a later change of the same job waits already."""
+        return any(later is not None and later.job_id == change.job_id for later in self._queue)
+
+    async def next(self, patience: float) -> JobChange | Signal:
+        """The next change that is news; IDLE if there is none for so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while True:
+                    while self._queue:
+                        change = self._queue.popleft()
+                        if change is None:
+                            return Signal.RESYNC
+                        if self.is_news(change):
+                            return change
+                    if self.is_let_go:
+                        return Signal.END
+                    self._filled.clear()
+                    await self._filled.wait()
+        return Signal.IDLE
+
+    def _put(self, change: JobChange | None) -> None:
+        if self.is_let_go:
+            return
+        self._queue.append(change)
+        if len(self._queue) > self._limit:
+            self._compact()
+        self._filled.set()
+
+    def _compact(self) -> None:
+        """It is too slow: of each job it gets the last change only, and if that does not help it has to come again."""
+        latest = {change.job_id: change for change in self._queue if change is not None}
+        self._queue = deque([None, *latest.values()])
+        self._limit = max(QUEUE_LIMIT, 2 * len(self._queue))
+        if len(self._queue) > LONGEST_QUEUE:
+            self._queue.clear()
+            self.end()
+
+
+class Changes:
+    """The one place of a process where changes come in and go out to its followers."""
+
+    def __init__(self, database: Database, *, interval: float = BACKSTOP_SECONDS) -> None:
+        self._database = database
+        self._interval = interval
+        self._followers: defaultdict[UUID | None, set[Follower]] = defaultdict(set)
+        self._versions: dict[UUID, int] = {}
+        self._ended: dict[UUID, float] = {}
+        """When (monotonic) a job that has ended was handed on: its version is forgotten once it can't come again."""
+        self._settled = time.monotonic()
+        """Since when (monotonic) changes may have been missed."""
+        self._missed = asyncio.Event()
+        self._closed = False
+
+    def notice(self, change: JobChange | None) -> None:
+        """Take what the listener says; None: it is connected anew."""
+        if change is not None:
+            self._publish(change)
+            return
+        self._missed.set()
+        for follower in self._all():
+            follower.resync()
+
+    @contextmanager
+    def follow(self, principal: Principal, job_id: UUID | None = None) -> Iterator[Follower]:
+        """A follower of one job, which the principal must be known to see, or of all that the principal sees."""
+        follower = Follower(principal, job_id)
+        if not self._followers:
+            self._settled = time.monotonic()
+            self._versions.clear()
+            self._ended.clear()
+        self._followers[job_id].add(follower)
+        if self._closed:
+            follower.end()
+        try:
+            yield follower
+        finally:
+            self._followers[job_id].discard(follower)
+            if not self._followers[job_id]:
+                del self._followers[job_id]
+
+    def close(self) -> None:
+        """Let all followers go, and those that come later."""
+        self._closed = True
+        for follower in self._all():
+            follower.end()
+
+    async def run(self) -> None:
+        """Read what was missed, after each cut and as a backstop, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._missed.wait()
+            cut = self._missed.is_set()
+            self._missed.clear()
+            try:
+                if self._followers:
+                    await self._catch_up(cut=cut)
+            except Exception as error:  # its message may hold anything
+                code = error.code if isinstance(error, HubError) else type(error).__name__
+                logger.warning("what followers of jobs missed could not be read: %s", code)
+                await asyncio.sleep(RETRY_SECONDS)
+                if cut:
+                    self._missed.set()
+
+    def _all(self) -> list[Follower]:
+        return [follower for followers in self._followers.values() for follower in followers]
+
+    def _publish(self, change: JobChange, ended_at: float | None = None) -> None:
+        """Hand on what is newer than what was handed on before."""
+        if not self._followers or change.version <= self._versions.get(change.job_id, 0):
+            return
+        self._versions[change.job_id] = change.version
+        if change.ended:
+            self._ended[change.job_id] = time.monotonic()
+        for key in (None, change.job_id):
+            for follower in self._followers.get(key, ()):
+                follower.offer(change, ended_at)
+
+    async def _catch_up(self, *, cut: bool) -> None:
+        """Read and hand on; one read for all followers."""
+        began = time.monotonic()
+        rows = await self._read(began - self._settled + MARGIN_SECONDS, with_unended=cut)
+        if not cut:
+            await asyncio.sleep(GRACE_SECONDS)
+        for row in rows:
+            ended_ago = row.get("ended_ago")
+            self._publish(JobChange.from_row(row), None if ended_ago is None else began - ended_ago)
+        self._settled = began
+        for job_id in [one for one, at in self._ended.items() if at < began - 2 * MARGIN_SECONDS]:
+            del self._ended[job_id]
+            self._versions.pop(job_id, None)
+
+    async def _read(self, seconds: float, *, with_unended: bool) -> list[dict[str, Any]]:
+        """The jobs that may have changed, in an order in which a job that comes twice gets newer."""
+        owed = self._owed()
+        async with self._database.transaction() as transaction:
+            rows = await unended(transaction, OPERATOR, CAUGHT_UP_LIMIT) if with_unended else []
+            rows += await _ended(transaction, seconds)
+            rows += await transaction.all(JOBS["newer_jobs"], ids=list(owed), versions=list(owed.values()))
+        return rows
+
+    def _owed(self) -> dict[UUID, int]:
+        """The jobs whose end somebody waits for, each with the oldest version that a follower has."""
+        owed: dict[UUID, int] = {}
+        for follower in self._all():
+            for job_id, version in follower.known.items():
+                owed[job_id] = min(version, owed.get(job_id, version))
+        return owed
+
+
+async def unended(transaction: Transaction, principal: Principal, limit: int = SNAPSHOT_LIMIT) -> list[dict[str, Any]]:
+    """The newest jobs that the principal sees and that have not ended, the oldest of them first."""
+    return await transaction.all(
+        JOBS["unended_jobs"], all_users=principal.is_operator, user_id=principal.user_id, limit=limit
+    )
+
+
+async def _ended(transaction: Transaction, seconds: float) -> list[dict[str, Any]]:
+    """All jobs that have ended within the last seconds, in the order of their ends."""
+    rows: list[dict[str, Any]] = []
+    while not rows or len(rows) % PAGE == 0:
+        last = rows[-1] if rows else {"completed_at": None, "id": None}
+        page = await transaction.all(
+            JOBS["ended_jobs"],
+            seconds=seconds,
+            after_completed_at=last["completed_at"],
+            after_id=last["id"],
+            limit=PAGE,
+        )
+        if not page:
+            break
+        rows += page
+    return rows

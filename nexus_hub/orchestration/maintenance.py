@@ -1,0 +1,74 @@
+"""Flows that look after the hub, started by the API: a row first, then the flow run, then a while of waiting."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from nexus_hub.db.pool import Database
+from nexus_hub.errors import MaintenanceFailed, PrefectUnavailable
+from nexus_hub.jobs import store
+from nexus_hub.models import OPERATOR, TERMINAL
+from nexus_hub.orchestration.mirror import Kind, Mirror
+from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS, PrefectClient
+
+PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that was handed to Prefect; `result` once it has come to its end."""
+
+    job_id: UUID
+    flow_run_id: UUID
+    result: dict[str, Any] | None = None
+
+
+class Maintenance:
+    """Starts such a run and waits `patience` seconds for it."""
+
+    def __init__(
+        self, database: Database, mirror: Mirror, prefect_client: PrefectClient, *, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        self._database = database
+        self._mirror = mirror
+        self._prefect_client = prefect_client
+        self.patience = patience
+
+    async def run(self, kind: Kind, name: str, parameters: dict[str, Any]) -> Started:
+        """Start a run and wait for its result; the parameters are stored by Prefect.
+
+        Raises:
+            PrefectUnavailable: it could not be started; its row says so.
+            UpkeepFailed: it failed or was cancelled.
+        """
+        job_id = await self._mirror.add(kind, parameters)
+        flow = MAINTENANCE_FLOWS[kind]
+        try:
+            flow_run_id = await self._prefect_client.start_run(
+                flow,
+                f"{flow} {name} {str(job_id)[:4]}",
+                parameters | {"job_id": str(job_id)},
+                idempotency_key=str(job_id),
+            )
+        except PrefectUnavailable as error:
+            await self._mirror.fail(job_id, error.code, error.message)
+            raise
+        await self._mirror.dispatch_job(job_id, flow_run_id)
+        return Started(job_id, flow_run_id, await self._result(job_id))
+
+    async def _result(self, job_id: UUID) -> dict[str, Any] | None:
+        until = time.monotonic() + self.patience
+        while True:
+            job = await store.get(self._database, OPERATOR, job_id)
+            if job["status"] in TERMINAL:
+                break
+            if time.monotonic() >= until:
+                return None
+            await asyncio.sleep(_LOOK_SECONDS)
+        if job["result"] is None:
+            raise MaintenanceFailed(job["error_code"] or job["status"], job["error"] or f"The run was {job['status']}.")
+        result: dict[str, Any] = job["result"]
+        return result

@@ -1,0 +1,312 @@
+"""The only module of the library that talks to Prefect: its REST API, over httpx.
+
+Importing Prefect costs seconds and a hundred megabytes, and the hub needs four calls of it:
+see docs/decisions/0004-dispatch.md.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+
+from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.models import JobStatus
+from nexus_hub.settings import Settings
+
+FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
+"""Job type -> flow; the deployment of each is `<flow>/nexus`."""
+BATCH_FLOW = "invoke-batch"
+"""The flow that carries many jobs of any type."""
+MAINTENANCE_FLOWS = {
+    "cache_refresh": "refresh-catalog",
+    "key_rotation": "rotate-vault-key",
+    "job_cleanup": "cleanup-jobs",
+}
+"""The type of a mirrored row -> the flow that looks after the hub."""
+CHECKS = ("check-jobs",)
+"""Flows that only look."""
+DEPLOYMENT = POOL = "nexus"
+LONGEST_NAME = 150
+PAGE = 200
+"""As many flow runs as Prefect gives in one answer."""
+_IDS = {"enforce_parameter_schema": False}
+"""For parameters that are ids of the hub's own, of which the server need not check any against the form's schema."""
+_NOT_PREFECT = "What answers is not Prefect's API; PREFECT_API_URL must end in /api."
+REFUSED = frozenset({400, 404, 409, 413, 422})
+"""Statuses that speak of the one request; any other may be the same for all of them."""
+GONE = "the worker that ran it is gone"
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
+"""The types of states that a flow run does not leave by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What Prefect says of a flow run: the type of its state, and since when."""
+
+    type: str
+    since: datetime
+
+
+def prefect_auth(settings: Settings) -> str | None:
+    """`user:password` for Prefect's API: of the environment, else of the home, else None."""
+    if settings.prefect_api_auth_string:
+        return settings.prefect_api_auth_string.get_secret_value()
+    path: Path = settings.home / "prefect.auth"
+    return path.read_text(encoding="utf-8").strip() if settings.embeds_prefect and path.exists() else None
+
+
+class PrefectClient:
+    """Starts, cancels and asks after flow runs."""
+
+    def __init__(self, url: str, auth: str | None, *, timeout: float = 10) -> None:
+        headers = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        self._deployments: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int, lost_runs: int = 0) -> UUID:
+        """Create the flow run of an attempt, once: its parameters are ids, its idempotency key `job:attempt`.
+
+        An attempt whose runs were lost before they took the job gets another one, under `job:attempt:lost_runs`.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+            NoDeployment: it knows no such deployment yet.
+            PrefectRefused: it makes no run of this one.
+        """
+        flow = FLOWS[job_type]
+        key = f"{job_id}:{attempt}:{lost_runs}" if lost_runs else f"{job_id}:{attempt}"
+        body = {
+            "name": f"{flow} {_printable(name)} {str(job_id)[:4]}",
+            "parameters": {"job_id": str(job_id), "attempt": attempt},
+        }
+        return await self._create(flow, key, body | _IDS)
+
+    async def start_batch(self, batch_id: UUID, jobs: int) -> UUID:
+        """Create the flow run of a batch of so many jobs, once, under the idempotency key `batch:<id>`.
+
+        Raises:
+            PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
+        """
+        name = f"{BATCH_FLOW} {jobs} jobs {str(batch_id)[:4]}"
+        body = {"name": name, "parameters": {"batch_id": str(batch_id)}} | _IDS
+        return await self._create(BATCH_FLOW, f"batch:{batch_id}", body)
+
+    async def has_batches(self) -> None:
+        """Make sure that batches can be started.
+
+        Raises:
+            PrefectUnavailable, NoDeployment: they can't.
+        """
+        await self._deployment(BATCH_FLOW)
+
+    async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
+        """Create a flow run of the deployment `<flow>/nexus`, once for each key; its id.
+
+        Raises:
+            PrefectUnavailable, NoDeployment, PrefectRefused: there is no such run.
+        """
+        return await self._create(flow, idempotency_key, {"name": name, "parameters": parameters})
+
+    async def _create(self, flow: str, idempotency_key: str, wanted: dict[str, Any]) -> UUID:
+        body = wanted | {"idempotency_key": idempotency_key, "state": {"type": "SCHEDULED"}}
+        deployment = await self._deployment(flow)
+        answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            self._deployments.pop(flow, None)
+            deployment = await self._deployment(flow)
+            answer = await self._call("POST", f"/deployments/{deployment}/create_flow_run", body)
+        return UUID(_member(_accepted(answer), "id"))
+
+    async def cancel(self, flow_run_id: UUID) -> None:
+        """Ask Prefect to cancel a flow run; one that has ended or is unknown stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        await self._set_state(flow_run_id, "CANCELLING", "cancelled through the hub")
+
+    async def crash(self, flow_run_id: UUID) -> None:
+        """Tell Prefect that the process of a flow run is gone; one that has ended or is unknown stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        await self._set_state(flow_run_id, "CRASHED", GONE)
+
+    async def settle(self, flow_run_id: UUID, status: JobStatus) -> None:
+        """Tell Prefect how a flow run has ended whose process is gone; one that has ended or is unknown stays as it is.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        await self._set_state(flow_run_id, status.upper(), GONE)
+
+    async def _set_state(self, flow_run_id: UUID, kind: str, message: str) -> None:
+        state = {"type": kind, "name": kind.capitalize(), "message": message}
+        await self._call("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state})
+
+    async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
+        """The states of flow runs, at most `PAGE`; a run that Prefect does not know is left out.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        ids = [str(one) for one in flow_run_ids]
+        return await self._states({"flow_runs": {"id": {"any_": ids}}}) if ids else {}
+
+    async def begun(self, before: datetime, offset: int) -> dict[UUID, RunState]:
+        """A page of at most 200 runs of jobs that were due before then and have begun, and not ended, oldest first.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        return await self._states(
+            {
+                "flows": {"name": {"any_": [*FLOWS.values(), BATCH_FLOW]}},
+                "flow_runs": {
+                    "state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}},
+                    "expected_start_time": {"before_": before.isoformat()},
+                },
+                "sort": "EXPECTED_START_TIME_ASC",
+                "offset": offset,
+            }
+        )
+
+    async def _states(self, wanted: dict[str, Any]) -> dict[UUID, RunState]:
+        runs: list[dict[str, Any]] = _accepted(await self._call("POST", "/flow_runs/filter", wanted | {"limit": PAGE}))
+        return {
+            UUID(run["id"]): RunState(run["state"]["type"], datetime.fromisoformat(run["state"]["timestamp"]))
+            for run in runs
+            if run["state"]
+        }
+
+    async def ended_run(self, flow_run_id: str, *, patience: float = 10) -> dict[str, Any]:
+        """A flow run as Prefect shows it, once it has ended or the patience (seconds) is at its end.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or knows no such run.
+        """
+        until = time.monotonic() + patience
+        while True:
+            run: dict[str, Any] = _accepted(await self._call("GET", f"/flow_runs/{flow_run_id}"))
+            if run["state"]["type"] in ENDED or time.monotonic() >= until:
+                return run
+            await asyncio.sleep(0.1)
+
+    async def healthy(self) -> bool:
+        """Whether Prefect's API answers."""
+        try:
+            return (await self._call("GET", "/health")).is_success
+        except PrefectUnavailable:
+            return False
+
+    async def version(self) -> str:
+        """The version of Prefect's server, which it tells only to who authenticates.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or not to us.
+        """
+        return str(_accepted(await self._call("GET", "/admin/version")))
+
+    async def refuses_strangers(self) -> bool:
+        """Whether Prefect's API turns away who does not authenticate.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        async with PrefectClient(str(self._http.base_url), None) as stranger:
+            answer = await stranger._call("POST", "/deployments/filter", {"limit": 1})
+        return answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+
+    async def pool_type(self) -> str | None:
+        """The type of the work pool `nexus`; None if there is no such pool.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        answer = await self._call("GET", f"/work_pools/{POOL}")
+        return None if answer.status_code == httpx.codes.NOT_FOUND else _member(_accepted(answer), "type")
+
+    async def missing_deployments(self) -> list[str]:
+        """The hub's deployments that Prefect does not know.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        missing = []
+        for flow in (*FLOWS.values(), BATCH_FLOW, *MAINTENANCE_FLOWS.values(), *CHECKS):
+            answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                missing.append(f"{flow}/{DEPLOYMENT}")
+            else:
+                _accepted(answer)
+        return missing
+
+    async def deployments(self, pool: str) -> set[tuple[str, str | None, str | None]]:
+        """Name, entrypoint and version of each deployment of a work pool.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        wanted = {"work_pools": {"name": {"any_": [pool]}}}
+        found = _accepted(await self._call("POST", "/deployments/filter", wanted))
+        return {(one["name"], one["entrypoint"], one["version"]) for one in found}
+
+    async def workers_seen(self) -> dict[str, datetime]:
+        """The workers of the pool, and when each was last heard of.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer, or has no such pool.
+        """
+        workers: list[dict[str, Any]] = _accepted(await self._call("POST", f"/work_pools/{POOL}/workers/filter", {}))
+        return {one["name"]: datetime.fromisoformat(one["last_heartbeat_time"]) for one in workers}
+
+    async def _deployment(self, flow: str) -> str:
+        if flow not in self._deployments:
+            answer = await self._call("GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise NoDeployment(f"{flow}/{DEPLOYMENT}")
+            self._deployments[flow] = _member(_accepted(answer), "id")
+        return self._deployments[flow]
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise PrefectUnavailable(f"Prefect's API does not answer ({type(error).__name__}).") from None
+
+
+def _printable(name: str) -> str:
+    """A name as it came, but short and without what Prefect's database or a list of runs could not take."""
+    return "".join(character if character.isprintable() else "?" for character in name[:LONGEST_NAME])
+
+
+def _member(answer: Any, name: str) -> str:
+    if isinstance(answer, dict) and isinstance(answer.get(name), str):
+        return str(answer[name])
+    raise PrefectUnavailable(_NOT_PREFECT)
+
+
+def _accepted(answer: httpx.Response) -> Any:
+    if answer.is_success:
+        try:
+            return answer.json()
+        except ValueError:
+            raise PrefectUnavailable(_NOT_PREFECT) from None
+    hint = {401: "check PREFECT_API_AUTH_STRING", 404: "run: nexus-hub deploy"}.get(answer.status_code, "see its log")
+    path = answer.request.url.path
+    kind = PrefectRefused if answer.status_code in REFUSED else PrefectUnavailable
+    raise kind(f"Prefect's API answered {answer.status_code} to {path}; {hint}.")

@@ -1,0 +1,206 @@
+"""Holding the jobs against what Prefect says of their flow runs. The row decides, and Prefect follows it."""
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from nexus_hub.db.pool import Database
+from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.jobs.store import JOBS, cancel_flow_run
+from nexus_hub.models import JobStatus
+from nexus_hub.orchestration.dispatcher import BATCH_MAX_JOBS, BATCH_MIN_JOBS, JobDispatch, dispatch_batch, dispatch_job
+from nexus_hub.orchestration.mirror import Mirror
+from nexus_hub.orchestration.prefect_client import ENDED, FLOWS, PAGE, PrefectClient, RunState
+
+BATCH = PAGE
+NEW_JOB_GRACE_SECONDS = 2
+UNCLAIMED_GRACE_SECONDS = 30
+LEFTOVER_SECONDS = 120
+LEFTOVER_INTERVAL_SECONDS = 30
+LOST_RUN_LIMIT = 10
+"""How many flow runs of one attempt may be lost before they take the job, until it counts as one that can't be run."""
+STUCK = {"PENDING": timedelta(seconds=60), "RUNNING": timedelta(seconds=120), "CANCELLING": timedelta(seconds=120)}
+"""How long a run may be in a state without claiming its job: its worker has died in between, or lost Prefect. Should
+it live after all, the claim makes sure that either it or the next run takes the job."""
+CANCELLED = {"CANCELLED", "CANCELLING"}
+
+
+class Reconciler:
+    """The steps of a round. Lists that may be longer than a batch go on where the last round stopped."""
+
+    def __init__(
+        self, database: Database, prefect_client: PrefectClient, mirror: Mirror, silent_seconds: float
+    ) -> None:
+        self._database = database
+        self._prefect_client = prefect_client
+        self._mirror = mirror
+        self._silent_seconds = silent_seconds
+        self._unclaimed_after: tuple[datetime, UUID] | None = None
+        self._leftovers_from = 0
+        self._leftovers_at = 0.0
+        self._gone: set[UUID] = set()
+
+    def gone(self, flow_run_ids: Iterable[UUID]) -> None:
+        """Runs whose jobs have failed for want of a sign of life; Prefect is told in the next round."""
+        self._gone.update(flow_run_ids)
+
+    async def round(self, woken: bool) -> tuple[int, int]:
+        """Take all steps, or those before Prefect fails to answer: how many jobs were handed over, and given up."""
+        dispatched = given_up = 0
+        with suppress(PrefectUnavailable):
+            await self._end_gone()
+            await self._settle_lost()
+            dispatched = await self._dispatch(0 if woken else NEW_JOB_GRACE_SECONDS)
+            given_up = await self._give_up_lost()
+            await self._close_mirrors()
+            await self._end_leftovers()
+        return dispatched, given_up
+
+    async def _end_gone(self) -> None:
+        gone = list(self._gone)[:BATCH]
+        for run, state in (await self._prefect_client.states(gone)).items():
+            await self._end_run(run, state)
+        self._gone.difference_update(gone)
+
+    async def _settle_lost(self) -> None:
+        """Runs that lost their job: what was cancelled in Prefect is cancelled here too; the others are over there."""
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["lost_runs"], limit=BATCH)
+        states = await self._prefect_client.states(row["lost_flow_run_id"] for row in rows)
+        for row in rows:
+            state = states.get(row["lost_flow_run_id"])
+            if state and state.type in CANCELLED:
+                async with self._database.transaction() as transaction:
+                    await transaction.run(JOBS["cancel_lost_run"], **row)
+            await self._end_run(row["lost_flow_run_id"], state)
+            async with self._database.transaction() as transaction:
+                await transaction.run(JOBS["settle_lost_run"], **row)
+
+    async def _end_run(self, flow_run_id: UUID, state: RunState | None, status: JobStatus | None = None) -> None:
+        """End a run whose process is gone: as Prefect was asked to, or like its job, if that has ended in it."""
+        if state is None or state.type in ENDED:
+            return
+        if state.type in CANCELLED:
+            status = "cancelled"
+        if status is None:
+            await self._prefect_client.crash(flow_run_id)
+        else:
+            await self._prefect_client.settle(flow_run_id, status)
+
+    async def _dispatch(self, grace: float) -> int:
+        """What was stored and never handed over, or is due for another attempt; each type by itself."""
+        done = 0
+        with suppress(NoDeployment):
+            await self._prefect_client.has_batches()
+            await self._group_waiting(grace)
+            done += await self._dispatch_batches(grace)
+        for job_type in FLOWS:
+            with suppress(NoDeployment):
+                done += await self._dispatch_type(job_type, grace)
+        return done
+
+    async def _group_waiting(self, grace: float) -> None:
+        """Many jobs that wait share flow runs: after an outage of Prefect, or stored by plain SQL."""
+        grouped = BATCH_MAX_JOBS
+        while grouped == BATCH_MAX_JOBS:
+            async with self._database.transaction() as transaction:
+                grouped = await transaction.run(
+                    JOBS["group_waiting_jobs"],
+                    batch_id=uuid4(),
+                    grace=grace,
+                    fewest=BATCH_MIN_JOBS,
+                    limit=BATCH_MAX_JOBS,
+                )
+
+    async def _dispatch_batches(self, grace: float) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["undispatched_batches"], grace=grace, limit=BATCH)
+        done = 0
+        for row in rows:
+            with suppress(PrefectRefused):
+                await dispatch_batch(self._database, self._prefect_client, row["batch_id"], row["jobs"])
+                done += row["jobs"]
+        return done
+
+    async def _dispatch_type(self, job_type: str, grace: float) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["undispatched_jobs"], job_type=job_type, grace=grace, limit=BATCH)
+        done = 0
+        for row in rows:
+            with suppress(PrefectRefused):
+                await dispatch_job(self._database, self._prefect_client, JobDispatch.from_row(row))
+                done += 1
+        return done
+
+    async def _give_up_lost(self) -> int:
+        """Jobs that were handed over long ago and not claimed: their run may have ended, be stuck or be gone."""
+        after_at, after_id = self._unclaimed_after or (None, None)
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(
+                JOBS["unclaimed_jobs"],
+                grace=UNCLAIMED_GRACE_SECONDS,
+                after_at=after_at,
+                after_id=after_id,
+                limit=BATCH,
+            )
+        last = rows[-1] if len(rows) == BATCH else None
+        self._unclaimed_after = (last["dispatched_at"], last["id"]) if last else None
+        states = await self._prefect_client.states(row["flow_run_id"] for row in rows)
+        return sum([await self._give_up(row, states.get(row["flow_run_id"])) for row in rows])
+
+    async def _give_up(self, row: dict[str, Any], state: RunState | None) -> int:
+        if state and state.type == "CANCELLED":
+            await cancel_flow_run(self._database, row["flow_run_id"])
+            return 0
+        if not _is_lost(state):
+            return 0
+        lost = {name: row[name] for name in ("id", "attempt", "flow_run_id")}
+        async with self._database.transaction() as transaction:
+            return await transaction.run(JOBS["abandon_run"], most_lost_runs=LOST_RUN_LIMIT, **lost)
+
+    async def _close_mirrors(self) -> None:
+        """Rows of other flows' runs whose process died."""
+        silent = await self._mirror.silent(self._silent_seconds, BATCH)
+        states = await self._prefect_client.states(run for _, run in silent)
+        for row, run in silent:
+            await self._close_mirror(row, run, states.get(run))
+
+    async def _close_mirror(self, row: UUID, run: UUID, state: RunState | None) -> None:
+        """A run that waits to be started, or has been in its state for a moment only, may still begin its row."""
+        long_ago = datetime.now(UTC) - timedelta(seconds=self._silent_seconds)
+        if state and state.type not in ENDED and (state.type == "SCHEDULED" or state.since > long_ago):
+            return
+        if state and state.type == "CANCELLED":
+            await self._mirror.cancel(row)
+            return
+        await self._mirror.fail(row, "run-lost", "The process of the flow run is gone.")
+        if state and state.type not in ENDED:
+            await self._prefect_client.crash(run)
+
+    async def _end_leftovers(self) -> None:
+        """Runs that Prefect shows as under way, though their jobs ended long ago or went on without them.
+
+        Left like that they would hold concurrency slots for ever.
+        """
+        if time.monotonic() < self._leftovers_at:
+            return
+        self._leftovers_at = time.monotonic() + LEFTOVER_INTERVAL_SECONDS
+        long_ago = datetime.now(UTC) - timedelta(seconds=LEFTOVER_SECONDS)
+        runs = await self._prefect_client.begun(long_ago, self._leftovers_from)
+        self._leftovers_from = self._leftovers_from + BATCH if len(runs) == BATCH else 0
+        old = {run: state for run, state in runs.items() if state.since < long_ago}
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(JOBS["uses_of_runs"], flow_run_ids=list(old), seconds=LEFTOVER_SECONDS)
+        in_use = {row["flow_run_id"] for row in rows if row["in_use"]}
+        statuses = {row["flow_run_id"]: row["status"] for row in rows}
+        for run in old.keys() - in_use:
+            await self._end_run(run, old[run], statuses.get(run))
+
+
+def _is_lost(state: RunState | None) -> bool:
+    if state is None or state.type in ENDED:
+        return True
+    return state.type in STUCK and state.since < datetime.now(UTC) - STUCK[state.type]

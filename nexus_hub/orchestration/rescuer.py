@@ -1,0 +1,112 @@
+"""The sweep: finds what nobody works on and puts it right. Its leases need no Prefect, and it can't stall itself."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.errors import HubError
+from nexus_hub.execution.steps import LEASE_SECONDS
+from nexus_hub.jobs.store import JOBS
+from nexus_hub.orchestration.mirror import Mirror
+from nexus_hub.orchestration.prefect_client import PrefectClient
+from nexus_hub.orchestration.reconciler import BATCH, Reconciler
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 2.0
+ROUND_SECONDS = 45
+"""The longest that a round may take: then the next one begins, here or in another process."""
+SILENT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class RescueReport:
+    """What one round did."""
+
+    dispatched: int = 0
+    released: int = 0
+    given_up: int = 0
+
+
+class Rescuer:
+    """Two loops in every API and worker process, of each of which one at a time does a round.
+
+    One takes back jobs whose lease ran out, and needs the database alone. The other holds the jobs against what
+    Prefect says, so that a Prefect that is slow or away can't hold up the first.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        prefect_client: PrefectClient,
+        mirror: Mirror,
+        *,
+        interval: float = INTERVAL_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
+        round_seconds: float = ROUND_SECONDS,
+    ) -> None:
+        self._database = database
+        self._reconciler = Reconciler(database, prefect_client, mirror, silent_seconds)
+        self._interval = interval
+        self._lease_seconds = lease_seconds
+        self._round_seconds = round_seconds
+        self._wake = asyncio.Event()
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Both loops, which do rounds until cancelled; an error ends a round, not its loop."""
+        return self._repeat(self.rescue, asyncio.Event()), self._repeat(self.reconcile, self._wake)
+
+    def wake(self) -> None:
+        """Do a round now, which also takes jobs that were stored a moment ago."""
+        self._wake.set()
+
+    async def round(self) -> RescueReport:
+        """One round of each loop, unless another process is at it."""
+        released = await self.rescue()
+        reconciled = await self.reconcile()
+        return RescueReport(reconciled.dispatched, released.released, reconciled.given_up)
+
+    async def rescue(self) -> RescueReport:
+        """Take back jobs whose lease ran out, unless another process is at it."""
+        async with self._database.transaction() as lock:
+            if not await self._alone(lock, "nexus_hub.leases"):
+                return RescueReport()
+            async with self._database.transaction() as transaction:
+                rows = await transaction.all(
+                    JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH
+                )
+        self._reconciler.gone(row["flow_run_id"] for row in rows if row["flow_run_id"] is not None)
+        return RescueReport(released=len(rows))
+
+    async def reconcile(self) -> RescueReport:
+        """Hold the jobs against what Prefect says, unless another process is at it."""
+        woken = self._wake.is_set()
+        self._wake.clear()
+        async with self._database.transaction() as lock:
+            if not await self._alone(lock, "nexus_hub.sweep"):
+                return RescueReport()
+            dispatched, given_up = await self._reconciler.round(woken)
+        return RescueReport(dispatched, given_up=given_up)
+
+    async def _alone(self, lock: Transaction, name: str) -> bool:
+        """Whether nobody else is at it; a process that hangs loses the lock some time after a round's end."""
+        patience = f"{self._round_seconds * 1000 * 4 / 3:.0f}ms"
+        row = await lock.one(JOBS["rescue_lock"], name=name, patience=patience)
+        return row is not None and bool(row["taken"])
+
+    async def _repeat(self, work: Callable[[], Awaitable[RescueReport]], wake: asyncio.Event) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._round_seconds):
+                    await work()
+            except Exception as error:  # its message may hold anything
+                code = error.code if isinstance(error, HubError) else type(error).__name__
+                logger.warning("a round of the sweep ended early: %s", code)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await wake.wait()

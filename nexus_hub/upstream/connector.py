@@ -1,0 +1,158 @@
+"""Opening an MCP client for a server's configuration, in either protocol era."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mcp import Client
+from mcp_types import DiscoverResult, Implementation
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from nexus_hub import __version__
+from nexus_hub.errors import ForbiddenAddress, HubError, UpstreamUnavailable
+from nexus_hub.upstream import faults
+from nexus_hub.upstream.addresses import Resolve
+from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.http import ContainedClient, build_client, http_streams
+from nexus_hub.upstream.stdio import stdio_streams
+
+Lost = Callable[[], None]
+
+
+class Connector:
+    """Opens clients for one server, one at a time, and says why one did not open.
+
+    A server of the era 2026-07-28 that answered well is opened again without asking it what it is.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        config: HttpConfig | StdioConfig,
+        *,
+        guarded: bool,
+        resolve: Resolve,
+        log: Path | None,
+        max_bytes: int,
+        connect_timeout: float,
+    ) -> None:
+        self.server = server
+        self._config = config
+        self._guarded = guarded
+        self._resolve = resolve
+        self._log = log
+        self._max_bytes = max_bytes
+        self._connect_timeout = connect_timeout
+        self._http: ContainedClient | None = None
+        self._known: DiscoverResult | None = None
+
+    @property
+    def mark(self) -> str | None:
+        """What marks the answers that our HTTP client gave in the server's stead."""
+        return self._http.mark if self._http else None
+
+    @asynccontextmanager
+    async def client(self, lost: Lost) -> AsyncGenerator[Client]:
+        """An open client; `lost` is called once its server is gone."""
+        known = self._known
+        streams = _Streams(self._streams(assumed=known is not None), lost)
+        async with Client(
+            streams,
+            mode="auto" if known is None else _newest(known),
+            prior_discover=known,
+            client_info=Implementation(name="nexus-hub", version=__version__),
+            cache=None,
+        ) as client:
+            if isinstance(self._config, HttpConfig):
+                self._known = client.session.discover_result
+            yield client
+
+    def forget(self) -> None:
+        """Ask the server what it is when it is opened next."""
+        self._known = None
+
+    def fault(self, error: Exception) -> Callable[[], HubError]:
+        """Makes the hub's error for a client that did not open."""
+        trouble = self._http.trouble if self._http else None
+        fault = faults.while_connecting(self.server, error, trouble, seconds=self._connect_timeout)
+        if isinstance(fault, ForbiddenAddress):
+            return partial(ForbiddenAddress, fault.host)
+        return partial(UpstreamUnavailable, self.server, fault.message, getattr(fault, "retry_after", None))
+
+    def _streams(self, *, assumed: bool) -> AbstractAsyncContextManager[Any]:
+        if isinstance(self._config, StdioConfig):
+            return stdio_streams(self._config, self._log)
+        self._http = build_client(
+            self._config,
+            guarded=self._guarded,
+            resolve=self._resolve,
+            max_bytes=self._max_bytes,
+            connect_timeout=self._connect_timeout,
+        )
+        self._http.assumed = assumed
+        return http_streams(self._config, self._http, self._max_bytes)
+
+
+def _newest(known: DiscoverResult) -> str:
+    return [each for each in MODERN_PROTOCOL_VERSIONS if each in known.supported_versions][-1]
+
+
+class _Streams:
+    """The streams of a transport, the reading one watched for its end."""
+
+    def __init__(self, inner: AbstractAsyncContextManager[Any], lost: Lost) -> None:
+        self._inner = inner
+        self._lost = lost
+
+    async def __aenter__(self) -> Any:
+        reading, writing = await self._inner.__aenter__()
+        return _Watched(reading, self._lost), writing
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)
+
+
+class _Watched:
+    """A read stream that tells when it ends, before whoever reads it knows."""
+
+    def __init__(self, inner: Any, lost: Lost) -> None:
+        self._inner = inner
+        self._lost = lost
+
+    @property
+    def last_context(self) -> Any:
+        return getattr(self._inner, "last_context", None)
+
+    async def receive(self) -> Any:
+        try:
+            return await self._inner.receive()
+        except BaseException:
+            self._lost()
+            raise
+
+    def __aiter__(self) -> "_Watched":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._inner.__anext__()
+        except BaseException:
+            self._lost()
+            raise
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> "_Watched":
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)  # type: ignore[no-any-return]

@@ -1,0 +1,131 @@
+"""One life of a connection: a task that opens the MCP client, keeps it open, and closes it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+
+from mcp import Client
+
+OpenClient = Callable[[Callable[[], None]], AbstractAsyncContextManager[Client]]
+"""Makes a client that isn't open yet; it calls the given function when its server goes away."""
+
+_CLOSE_SECONDS = 15.0
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """A client and its owner task: the SDK wants a client opened and closed in the same task.
+
+    The owner closes the client when it is lost, retired and idle, or idle for long; any task may use it meanwhile.
+    """
+
+    def __init__(
+        self,
+        open_client: OpenClient,
+        *,
+        after: "Session | None",
+        connect_timeout: float,
+        idle_seconds: float,
+        clock: Callable[[], float],
+        finished: "Callable[[Session], None]",
+    ) -> None:
+        self._open_client = open_client
+        self._connect_timeout = connect_timeout
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._opened: asyncio.Future[Client | Exception] = asyncio.get_running_loop().create_future()
+        self._change = asyncio.Event()
+        self._users = 0
+        self._retired = self._over = False
+        self._used_at = clock()
+        self._owner = asyncio.create_task(self._own(after), name="upstream-link")
+        self._owner.add_done_callback(lambda _: finished(self))
+
+    @property
+    def usable(self) -> bool:
+        """Whether new requests may go over it."""
+        return not (self._over or self._retired)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed or about to be."""
+        return self._over
+
+    async def opened(self) -> Client | Exception:
+        """The open client, or why it could not be opened."""
+        return await asyncio.shield(self._opened)
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Keep it from being closed as idle or retired."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._used_at = self._clock()
+            self._change.set()
+
+    def lose(self) -> None:
+        """Say that it leads nowhere any more; what is under way on it fails."""
+        self._over = True
+        self._change.set()
+
+    def retire(self) -> None:
+        """Take no new requests, and close after the last one under way."""
+        self._retired = True
+        self._change.set()
+
+    async def finished(self) -> None:
+        """Wait until it is closed."""
+        await asyncio.wait([self._owner])
+
+    async def close(self) -> None:
+        """Close it now; requests under way fail."""
+        self.lose()
+        if not self._opened.done():
+            self._owner.cancel()
+        _, running = await asyncio.wait([self._owner], timeout=_CLOSE_SECONDS)
+        for owner in running:
+            owner.cancel()
+        await self.finished()
+
+    async def _own(self, after: "Session | None") -> None:
+        try:
+            if after is not None:
+                await after.finished()
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(self._connect_timeout):
+                    client = await stack.enter_async_context(self._open_client(self.lose))
+                self._used_at = self._clock()
+                self._opened.set_result(client)
+                await self._until_over()
+        except Exception as error:
+            self._failed(error)
+        finally:
+            self._over = True
+            if not self._opened.done():
+                self._opened.set_result(ConnectionAbortedError("closed before it was open"))
+
+    def _failed(self, error: Exception) -> None:
+        if self._opened.done():
+            _log.debug("An upstream connection ended with %s.", type(error).__name__)
+        else:
+            self._opened.set_result(error)
+
+    async def _until_over(self) -> None:
+        while not self._done():
+            self._change.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._idle_left()):
+                    await self._change.wait()
+        self._over = True
+
+    def _done(self) -> bool:
+        if self._over:
+            return True
+        return not self._users and (self._retired or self._clock() - self._used_at >= self._idle_seconds)
+
+    def _idle_left(self) -> float | None:
+        return None if self._users else max(0.0, self._used_at + self._idle_seconds - self._clock())

@@ -1,0 +1,109 @@
+"""Writes in groups, and answers that are shared for a moment."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+
+from nexus_hub.execution.group_commit import GroupCommit, TtlCache
+
+
+@dataclass(frozen=True)
+class Item:
+    claim_id: UUID
+    good: bool = True
+
+
+def items(count: int) -> list[Item]:
+    return [Item(uuid4()) for _ in range(count)]
+
+
+async def test_what_comes_during_a_write_goes_together_with_the_next() -> None:
+    groups: list[int] = []
+
+    async def write(group: list[Item]) -> set[UUID]:
+        groups.append(len(group))
+        await asyncio.sleep(0.01)
+        return {one.claim_id for one in group}
+
+    grouped = GroupCommit(write, largest=4)
+    first = asyncio.create_task(grouped(Item(uuid4())))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await asyncio.gather(first, *(grouped(one) for one in items(6))) == [True] * 7
+    assert groups == [1, 4, 2]
+
+
+async def test_each_hears_of_its_own_claim() -> None:
+    async def write(group: list[Item]) -> set[UUID]:
+        return {one.claim_id for one in group if one.good}
+
+    grouped = GroupCommit(write)
+    told = await asyncio.gather(*(grouped(Item(uuid4(), good)) for good in (True, False, True)))
+    assert told == [True, False, True]
+
+
+async def test_one_that_is_refused_takes_no_other_with_it() -> None:
+    async def write(group: list[Item]) -> set[UUID]:
+        if not all(one.good for one in group):
+            raise RecursionError
+        return {one.claim_id for one in group}
+
+    grouped = GroupCommit(write, apart=(RecursionError,))
+    told = await asyncio.gather(*(grouped(Item(uuid4(), good)) for good in (True, False, True)), return_exceptions=True)
+    assert [told[0], type(told[1]), told[2]] == [True, RecursionError, True]
+
+
+async def test_an_error_of_another_kind_is_everybodys() -> None:
+    async def write(_group: list[Item]) -> set[UUID]:
+        raise OSError
+
+    grouped = GroupCommit(write, apart=(RecursionError,))
+    told = await asyncio.gather(*(grouped(one) for one in items(3)), return_exceptions=True)
+    assert [type(one) for one in told] == [OSError] * 3
+
+
+async def test_one_that_gives_up_waiting_holds_up_no_other() -> None:
+    async def write(group: list[Item]) -> set[UUID]:
+        await asyncio.sleep(0.01)
+        return {one.claim_id for one in group}
+
+    grouped = GroupCommit(write)
+    waiting = [asyncio.create_task(grouped(one)) for one in items(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [told[0], told[2]] == [True, True]
+
+
+async def test_an_answer_is_read_once_until_it_is_too_old() -> None:
+    now, reads = [0.0], []
+
+    async def read(key: str) -> int:
+        reads.append(key)
+        await asyncio.sleep(0)
+        return len(reads)
+
+    remembered = TtlCache(read, 2, clock=lambda: now[0])
+    assert await asyncio.gather(*(remembered("a") for _ in range(5))) == [1] * 5
+    now[0] = 1.9
+    assert await remembered("a") == 1
+    now[0] = 2.0
+    assert await remembered("a") == 2
+    assert reads == ["a", "a"]
+
+
+async def test_an_error_is_not_remembered() -> None:
+    reads: list[str] = []
+
+    async def read(key: str) -> str:
+        reads.append(key)
+        if len(reads) == 1:
+            raise OSError
+        return key
+
+    remembered = TtlCache(read, 2)
+    with pytest.raises(OSError):
+        await remembered("a")
+    assert await remembered("a") == "a"
