@@ -33,5 +33,5 @@ def test_a_directory_of_the_same_name_does_not_stand_in_for_ours(tmp_path: Path,
         [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert "SHADOWED" not in done.stdout + done.stderr
-    assert f"-m deployments.{'serve' if command == 'worker' else 'deploy'}" in done.stdout
+    assert f"-m deployments.{'worker.serve' if command == 'worker' else 'deploy'}" in done.stdout
     assert done.returncode == 0, done.stderr
