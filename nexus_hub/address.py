@@ -1,12 +1,15 @@
 """The hub's address and the operator's key, as the settings and a client that can't wait for them find both."""
 
+import os
 from pathlib import Path
 
 HOST, PORT = "127.0.0.1", 8080
 
 
 def default_home() -> Path:
-    """The data directory where NEXUS_HOME names none."""
+    """Choose the home where NEXUS_HOME names none; root's lies where PostgreSQL's own user can reach it."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/nexus-hub")
     import platformdirs
 
     return Path(platformdirs.user_data_dir("nexus-hub"))

@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NEXUS_", extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
     home: Path = Field(default_factory=address.default_home)
-    """NEXUS_HOME: data directory of the embedded default, made with mode 0700."""
+    """NEXUS_HOME: data directory of the embedded default, made with mode 0700 (0711 as root)."""
     host: str = address.HOST
     """NEXUS_HOST: address the API listens on."""
     port: int = Field(default=address.PORT, ge=1, le=65535)

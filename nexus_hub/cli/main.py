@@ -31,7 +31,7 @@ for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers
 
 @app.command()
 def up(
-    detach: Annotated[bool, typer.Option("--detach", help="Return once all is healthy.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once jobs can be sent and run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine: PostgreSQL, Prefect, the API and a worker."""

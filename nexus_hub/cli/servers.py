@@ -184,6 +184,7 @@ def import_file(
 
 
 def _read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    from nexus_hub.upstream.config import expose_secrets
     from nexus_hub.upstream.mcp_json import parse
 
     try:

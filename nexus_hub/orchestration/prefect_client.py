@@ -247,6 +247,16 @@ class PrefectClient(PrefectRuns):
                 _accepted(answer)
         return missing
 
+    async def deployments(self, pool: str) -> set[tuple[str, str | None, str | None]]:
+        """Name, entrypoint and version of each deployment of a work pool.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        wanted = {"work_pools": {"name": {"any_": [pool]}}}
+        found = _accepted(await self._call("POST", "/deployments/filter", wanted))
+        return {(one["name"], one["entrypoint"], one["version"]) for one in found}
+
     async def workers_seen(self) -> dict[str, datetime]:
         """The workers of the pool, and when each was last heard of.
 

