@@ -1,4 +1,4 @@
-"""JSON that jsonb refuses, made storable and restored.
+"""Escape JSON that jsonb refuses, and undo it.
 
 PostgreSQL's jsonb refuses U+0000 and lone surrogates, and knows no NaN or infinity; a tool's result may hold all of
 them. Each such character becomes U+001A and its four hexadecimal digits, each such number a string of U+001A, `f` and
@@ -22,7 +22,7 @@ _NUMBERS = {f"{_MARK}f{name}": float(name) for name in ("nan", "inf", "-inf")}
 
 
 def escape(value: Any) -> Any:
-    """A copy of a JSON value that jsonb takes."""
+    """Return a copy of a JSON value that jsonb accepts."""
     match value:
         case str():
             return _REFUSED.sub(lambda match: f"{_MARK}{ord(match[0]):04x}", value)
@@ -37,7 +37,7 @@ def escape(value: Any) -> Any:
 
 
 def unescape(value: Any) -> Any:
-    """What `escape` was given."""
+    """Undo `escape`: return the value it was given."""
     match value:
         case str() if value in _NUMBERS:
             return _NUMBERS[value]

@@ -1,4 +1,4 @@
-"""Lists in pages: a cursor names the last row that was given."""
+"""Pages of lists; a cursor names the last row of a page."""
 
 import base64
 import binascii
@@ -21,8 +21,8 @@ class Page(Generic[Row]):
     next_cursor: str | None
 
 
-def checked_limit(limit: int) -> int:
-    """The size of a page.
+def check_limit(limit: int) -> int:
+    """Return the size of a page if it is allowed.
 
     Raises:
         InvalidRequest: it is not within 1..1000.
@@ -33,15 +33,15 @@ def checked_limit(limit: int) -> int:
 
 
 def encode(*key: object) -> str:
-    """An opaque cursor for a row's sort key."""
+    """Make an opaque cursor of a row's sort key."""
     return base64.urlsafe_b64encode(json.dumps([str(part) for part in key]).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tuple[Any, ...]:
-    """A cursor's sort key, each part through its parser; as many Nones without a cursor.
+    """Read a cursor's sort key, each part through its parser; give as many Nones without a cursor.
 
     Raises:
-        InvalidRequest: it is none of ours.
+        InvalidRequest: the hub did not make it.
     """
     if cursor is None:
         return (None,) * len(parsers)
@@ -53,7 +53,7 @@ def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tup
 
 
 def _storable(part: object) -> str:
-    """The part as text that PostgreSQL takes; a lone surrogate raises UnicodeEncodeError, a ValueError."""
+    """Return the part as text that PostgreSQL accepts; a lone surrogate raises UnicodeEncodeError, a ValueError."""
     text = str(part)
     if b"\x00" in text.encode():
         raise ValueError

@@ -11,7 +11,7 @@ from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import NotFound
 from nexus_hub.escape import escape, unescape, unescape_row
 from nexus_hub.models import Principal, ServerRef
-from nexus_hub.paging import Page, checked_limit, decode, encode, page
+from nexus_hub.paging import Page, check_limit, decode, encode, page
 
 Kind = Literal["tools", "resources", "prompts"]
 NamedKind = Literal["tool", "prompt"]
@@ -46,8 +46,8 @@ async def list_entries(
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of this list's.
     """
     if kind == "tools":
-        return await _tools(database, principal, query or None, server, checked_limit(limit), cursor, compact)
-    limit = checked_limit(limit)
+        return await _tools(database, principal, query or None, server, check_limit(limit), cursor, compact)
+    limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     row_type: type[ResourceEntry | PromptEntry] = ResourceEntry if kind == "resources" else PromptEntry
     async with database.transaction(principal) as transaction:

@@ -1,7 +1,7 @@
 """Clean-up: orphans fail with a reason, and what ended long ago is deleted. Live jobs are never touched."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -9,21 +9,18 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
-from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
+from nexus_hub.models import MOST_DAYS
+from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.steps import OnProgress, StepRunner, run_step
 
 CLEANUP = load("cleanup")
-DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
-"""What is kept where nobody says otherwise."""
-MOST_DAYS = 3650
 BATCH = 1000
 ORPHAN_BATCH = 200
 """As many flow runs as Prefect is asked about in one request."""
 
 _START = ("-infinity", UUID(int=0))
 """The key that lies before all others: a time as text, which every time survives, and an id."""
-
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is awaited after each batch with the counts so far; what it raises ends the clean-up, and what is done stays done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +83,14 @@ class Cleanup:
     another attempt, or fails them for its own reasons.
     """
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, *, batch: int = BATCH) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, *, batch: int = BATCH) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._batch = batch
 
-    async def run(self, days_completed: int, days_orphaned: int, on_progress: OnProgress) -> CleanupReport:
+    async def run(
+        self, days_completed: int, days_orphaned: int, on_progress: OnProgress, step: StepRunner = run_step
+    ) -> CleanupReport:
         """Fail orphans, then delete; counts of what was truly deleted.
 
         Raises:
@@ -105,10 +104,10 @@ class Cleanup:
             counts.update(news)
             await on_progress(dict(counts))
 
-        failed = await self.fail_orphans(days_orphaned)
+        failed = await step("fail-orphans", self.fail_orphans, days_orphaned)
         await tell({"orphans_failed": failed})
-        completed = await self.delete_ended(days_completed, tell)
-        orphaned = await self.delete_orphaned(days_orphaned, tell)
+        completed = await step("delete-ended-jobs", self.delete_ended, days_completed, tell)
+        orphaned = await step("delete-orphans", self.delete_orphaned, days_orphaned, tell)
         return CleanupReport(failed, completed, orphaned, time.monotonic() - began)
 
     async def count(self, days_completed: int, days_orphaned: int) -> CleanupReport:

@@ -1,6 +1,5 @@
 """The upstream servers: registering, listing, trying and removing them."""
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,31 +13,26 @@ from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
     Conflict,
-    DatabaseUnavailable,
-    HubError,
-    InternalError,
     InvalidConfig,
     NameTaken,
     NotAllowed,
     NotFound,
-    RefreshRunning,
     UnknownServer,
 )
 from nexus_hub.models import OPERATOR, Principal, ServerRef, ServerType
-from nexus_hub.paging import Page, checked_limit, decode, encode, page
+from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
-from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
+from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, expose_secrets
 from nexus_hub.upstream.connections import Connections, Target
-from nexus_hub.upstream.display import endpoint
+from nexus_hub.upstream.display import describe_endpoint
 from nexus_hub.upstream.snapshot import Snapshot
 from nexus_hub.vault.sealing import Place, Vault
 
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
-LONGEST_READ_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ async def list_servers(
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
     """
-    limit = checked_limit(limit)
+    limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     async with database.transaction(OPERATOR) as transaction:
         rows = await transaction.all(
@@ -140,10 +134,8 @@ class Servers:
         *,
         allow_private: bool,
         ttl_seconds: float = DAY_SECONDS,
-        read_seconds: float = LONGEST_READ_SECONDS,
     ) -> None:
         self._database = database
-        self._read_seconds = read_seconds
         self._ttl_seconds = ttl_seconds
         self._vault = vault
         self._connections = connections
@@ -185,7 +177,7 @@ class Servers:
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
-        sealed = self._vault.seal_config(Place.of_server(ref), exposed(target.config))
+        sealed = self._vault.seal_config(Place.of_server(ref), expose_secrets(target.config))
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
@@ -196,7 +188,7 @@ class Servers:
                     transport=target.config.transport,
                     config_encrypted=sealed.data,
                     key_id=sealed.key_id,
-                    endpoint=endpoint(target.config),
+                    endpoint=describe_endpoint(target.config),
                     limit_per_minute=limits.per_minute,
                     user_limit_per_minute=limits.per_user,
                 )
@@ -228,40 +220,6 @@ class Servers:
         if ref.server_type == "user":
             _check_transport(config)
         return Target(ref, row.name, config, row.revision, guarded=self._guarded(ref)), row
-
-    async def refresh(self, ref: ServerRef) -> Snapshot:
-        """Read anew what a server offers and store it; what was stored stays, as stale, if it can't be read.
-
-        Raises:
-            NotFound, CannotOpen: see `open`.
-            RefreshRunning: somebody else is at it.
-            UpstreamError: it does not answer as an MCP server.
-        """
-        claim = await catalog.claim_refresh(self._database, ref)
-        try:
-            return await self._refresh(ref, claim)
-        except DatabaseUnavailable:
-            raise
-        except HubError as error:
-            await catalog.fail_refresh(self._database, ref, claim, error.code)
-            raise
-        except Exception:
-            await catalog.fail_refresh(self._database, ref, claim, InternalError.code)
-            raise
-        finally:
-            with suppress(DatabaseUnavailable):  # the lease runs out
-                await catalog.release_refresh(self._database, ref, claim)
-
-    async def _refresh(self, ref: ServerRef, claim: UUID) -> Snapshot:
-        target, row = await self.open(ref)
-        seen = await self._connections.inspect(target, timeout=self._read_seconds)
-        async with self._database.transaction() as transaction:
-            if not await transaction.one(SERVERS[f"hold_{ref.server_type}_server"], id=ref.server_ref_id):
-                raise NotFound("server", ref)
-            if not await catalog.holds_refresh(transaction, ref, claim):
-                raise RefreshRunning(ref)
-            await catalog.store(transaction, ref, target.name, row.user_id, seen, self._ttl_seconds)
-        return seen
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.

@@ -1,15 +1,15 @@
 """Sealing values anew under another key: row by row, in short transactions, each with its backup."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.db.queries import load
 from nexus_hub.errors import CannotOpen
 from nexus_hub.models import ServerRef, ServerType
+from nexus_hub.steps import OnProgress
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.sealing import Place, open_sealed, seal
 
@@ -17,9 +17,6 @@ VAULT = load("vault")
 SERVER_TYPES: tuple[ServerType, ...] = ("system", "user")
 FIRST = UUID(int=0)
 PAUSE_SECONDS = 0.25
-
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is told of each batch: `{"done", "total"}`. What it raises stops the rotation, which can be resumed then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ class Resealing:
     done: int = 0
 
     async def run(self, on_progress: OnProgress) -> list[str]:
-        """Seal anew until nothing is left but what fails; a line for each of those.
+        """Seal anew until nothing is left but what fails, telling of each batch; a line for each of those.
 
         Raises:
             NotFound: the new key has left the ring.

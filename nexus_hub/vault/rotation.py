@@ -14,10 +14,13 @@ from uuid import UUID
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, NoSecondKey, NotFound, RotationRunning
+from nexus_hub.steps import OnProgress, StepRunner, run_step
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import KeysRotated
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import checked_key_id
-from nexus_hub.vault.resealing import VAULT, OnProgress, Resealing, RotationPlan, cannot_open, opened, sealed_values
+from nexus_hub.vault.resealing import VAULT, Resealing, RotationPlan, cannot_open, opened, sealed_values
 
 __all__ = ["LOCK", "Rotation", "RotationPlan", "RotationReport"]
 LOCK = "vault-rotation"
@@ -125,7 +128,13 @@ class Rotation:
                     would_update += 1
         return {"would_update": would_update, "errors": errors}
 
-    async def run(self, plan: RotationPlan, on_progress: OnProgress, flow_run_id: UUID | None = None) -> RotationReport:
+    async def run(
+        self,
+        plan: RotationPlan,
+        on_progress: OnProgress,
+        flow_run_id: UUID | None = None,
+        step: StepRunner = run_step,
+    ) -> RotationReport:
         """All steps of a rotation, or of what is left of one.
 
         Raises:
@@ -133,11 +142,12 @@ class Rotation:
             NotFound: the new key has left the ring.
         """
         async with self.exclusive_lock():
-            rotation_id = await self.begin(plan, flow_run_id)
-            promoted = await self.promote(plan)
-            errors = await self.reseal(rotation_id, plan, on_progress)
-            updated, unverified = await self.verify(rotation_id, plan)
-            return await self.finish(rotation_id, updated, errors + unverified, promoted=promoted)
+            rotation_id = await step("begin-rotation", self.begin, plan, flow_run_id)
+            promoted = await step("promote-key", self.promote, plan)
+            errors = await step("reseal-values", self.reseal, rotation_id, plan, on_progress)
+            updated, unverified = await step("verify-values", self.verify, rotation_id, plan)
+            errors += unverified
+            return await step("finish-rotation", self.finish, rotation_id, updated, errors, promoted=promoted)
 
     @asynccontextmanager
     async def exclusive_lock(self) -> AsyncIterator[None]:
@@ -206,7 +216,10 @@ class Rotation:
         errors = list({line.partition(": ")[0]: line for line in reversed(errors)}.values())[::-1]
         async with self._database.transaction() as transaction:
             row = await transaction.only(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
-        return RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+        report = RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+        ms = report.seconds * 1000
+        emit(KeysRotated(rotation_id, report.new_key_id, updated, len(errors), ms, report.old_key_id))
+        return report
 
     async def status(self) -> dict[str, Any]:
         """The ring's keys by their ids with the rows under each, the rows under other keys or none, the last rotation

@@ -20,7 +20,6 @@ from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.rate_limit.limiter import Limiter, Limits
-from nexus_hub.servers.refresh import Refresher
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.snapshot import Snapshot
@@ -189,17 +188,17 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
     await library.servers._store(dead, None, Limits(), seen)
     for table in ("tool_cache", "resource_cache", "prompt_cache"):
         ours.execute(f"UPDATE {table} SET expires_at = now() - interval '1 s'".encode())
-    refresher, dead_id = Refresher(library.database, library.servers), str(dead.ref.server_ref_id)
+    refresher, dead_id = library.refresher, str(dead.ref.server_ref_id)
     due = await refresher.due()
     assert {server.name for server in due} == {"one", "dead", "two"}
 
     claim = await catalog.claim_refresh(library.database, one_ref)
     with pytest.raises(RefreshRunning):
-        await library.servers.refresh(one_ref)
+        await library.refresher.refresh(one_ref)
     assert (await entries(library, "tools"))[str(one_ref.server_ref_id)] is True, "served as stale while it is read"
     await catalog.release_refresh(library.database, one_ref, claim)
 
-    outcomes = await asyncio.gather(*map(refresher.refresh, due))
+    outcomes = await asyncio.gather(*map(refresher.refresh_due, due))
     assert {outcome.name for outcome in outcomes if outcome.error_code is not None} == {"dead"}
     for kind in KINDS:
         stale = await entries(library, kind)

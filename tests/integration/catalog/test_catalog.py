@@ -223,9 +223,9 @@ async def test_a_server_that_was_removed_during_a_refresh_does_not_come_back(
         await library.servers.remove(OPERATOR, ref)
         return offering("ghost")
 
-    monkeypatch.setattr(library.servers._connections, "inspect", removed_meanwhile)
+    monkeypatch.setattr(library.refresher._connections, "inspect", removed_meanwhile)
     with pytest.raises(NotFound):
-        await library.servers.refresh(ref)
+        await library.refresher.refresh(ref)
     assert await names(library.database) == []
 
 
