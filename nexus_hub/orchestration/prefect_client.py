@@ -131,7 +131,7 @@ class PrefectClient(PrefectRuns):
         await self._set_state(flow_run_id, "CANCELLING", "cancelled through the hub")
 
     async def crash(self, flow_run_id: UUID) -> None:
-        """Tell Prefect that the process of a flow run is gone; one that has ended, is cancelling or unknown stays as it is.
+        """Tell Prefect that the process of a run is gone; one that has ended, is cancelling or unknown stays as it is.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
