@@ -1,6 +1,11 @@
 # Two commands do everything: `make demo` and `make test`. Both build .venv from requirements.lock.
 
-PYTHON ?= python3.11
+# The first of these that runs, is new enough and can make environments; PYTHON= names another one.
+PYTHONS = python3.11 python3.12 python3.13 python3.14 python3
+IS_NEW = import sys; sys.exit(sys.version_info < (3, 11))
+HAS_VENV = import ensurepip, venv
+PYTHON ?= $(shell for python in $(PYTHONS); do \
+	$$python -c '$(IS_NEW)' 2>/dev/null && $$python -c '$(HAS_VENV)' 2>/dev/null && echo $$python && break; done)
 NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
 BIN = .venv/bin
 READY = .venv/ready
@@ -68,6 +73,11 @@ clean:
 	rm -rf .venv .node dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
+	@for python in $(or $(PYTHON),$(PYTHONS)); do \
+		$$python -c '$(IS_NEW)' 2>/dev/null || continue; \
+		$$python -c '$(HAS_VENV)' 2>/dev/null && exit 0; \
+		echo "$$python has no venv module (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; \
+	done; echo "Python 3.11 or later is missing; PYTHON=/path/to/python3 names one" >&2; exit 1
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -1,6 +1,7 @@
 """Telling Prefect of jobs: a flow run for each attempt, or one for many of them, made once."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from nexus_hub.errors import DatabaseUnavailable, PrefectRefused, PrefectUnavail
 from nexus_hub.escape import unescape
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import BatchDispatched, JobDispatched, JobTags
 
 REFUSED_SECONDS = 60
 """How long a job waits that Prefect refuses to make a run for, so that it holds up no other."""
@@ -54,6 +57,7 @@ async def dispatch_job(database: Database, prefect_client: PrefectRuns, dispatch
         PrefectUnavailable: it has to wait for the next round; `NoDeployment` if only its type has.
         DatabaseUnavailable: likewise; the same run is found again by its key.
     """
+    began = time.monotonic()
     known = {"id": dispatch.job_id, "attempt": dispatch.attempt, "lost_runs": dispatch.lost_runs}
     try:
         flow_run_id = await prefect_client.start(
@@ -65,6 +69,8 @@ async def dispatch_job(database: Database, prefect_client: PrefectRuns, dispatch
         raise
     async with database.transaction() as transaction:
         await transaction.run(JOBS["mark_dispatched"], flow_run_id=flow_run_id, **known)
+    job = JobTags(dispatch.job_id, dispatch.attempt, flow_run_id=flow_run_id)
+    emit(JobDispatched(job, (time.monotonic() - began) * 1000))
 
 
 async def dispatch_batch(database: Database, prefect_client: PrefectRuns, batch_id: UUID, jobs: int) -> None:
@@ -75,6 +81,7 @@ async def dispatch_batch(database: Database, prefect_client: PrefectRuns, batch_
     Raises:
         PrefectUnavailable, DatabaseUnavailable: as for `dispatch_job`.
     """
+    began = time.monotonic()
     try:
         flow_run_id = await prefect_client.start_batch(batch_id, jobs)
     except PrefectRefused:
@@ -88,6 +95,7 @@ async def dispatch_batch(database: Database, prefect_client: PrefectRuns, batch_
                 JOBS["mark_batch_dispatched"], flow_run_id=flow_run_id, batch_id=batch_id, most=most
             )
         most = MARKED_AT_ONCE
+    emit(BatchDispatched(batch_id, jobs, flow_run_id, (time.monotonic() - began) * 1000))
 
 
 async def dispatch_now(database: Database, prefect_client: PrefectRuns, job_id: UUID) -> bool:

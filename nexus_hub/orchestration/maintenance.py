@@ -43,7 +43,7 @@ class Maintenance:
 
         Raises:
             PrefectUnavailable: it could not be started; its row says so.
-            UpkeepFailed: it failed or was cancelled.
+            MaintenanceFailed: it failed or was cancelled.
         """
         job_id = await self._mirror.add(kind, parameters)
         flow = MAINTENANCE_FLOWS[kind]

@@ -9,13 +9,13 @@ import base64
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
 import httpx
 
 from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.home.layout import Home
 from nexus_hub.models import JobStatus
 from nexus_hub.orchestration.prefect_runs import PrefectRuns, RunState
 from nexus_hub.settings import Settings
@@ -50,7 +50,7 @@ def prefect_auth(settings: Settings) -> str | None:
     """`user:password` for Prefect's API: of the environment, else of the home, else None."""
     if settings.prefect_api_auth_string:
         return settings.prefect_api_auth_string.get_secret_value()
-    path: Path = settings.home / "prefect.auth"
+    path = Home(settings.home).prefect_auth_file
     return path.read_text(encoding="utf-8").strip() if settings.embeds_prefect and path.exists() else None
 
 
@@ -248,6 +248,16 @@ class PrefectClient(PrefectRuns):
             else:
                 _accepted(answer)
         return missing
+
+    async def deployments(self, pool: str) -> set[tuple[str, str | None, str | None]]:
+        """Name, entrypoint and version of each deployment of a work pool.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        wanted = {"work_pools": {"name": {"any_": [pool]}}}
+        found = _accepted(await self._call("POST", "/deployments/filter", wanted))
+        return {(one["name"], one["entrypoint"], one["version"]) for one in found}
 
     async def workers_seen(self) -> dict[str, datetime]:
         """The workers of the pool, and when each was last heard of.

@@ -14,6 +14,8 @@ from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.orchestration.reconciler import BATCH, Patience, Reconciler
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import JobRescued, JobTags
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Rescuer:
                 rows = await transaction.all(
                     JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH
                 )
+        for row in rows:
+            emit(JobRescued(JobTags(row["id"], flow_run_id=row["flow_run_id"]), row["status"]))
         self._reconciler.gone(row["flow_run_id"] for row in rows if row["flow_run_id"] is not None)
         return RescueReport(released=len(rows))
 

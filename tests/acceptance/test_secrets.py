@@ -1,9 +1,9 @@
 """A canary in everything that may be secret, and nowhere to be found where secrets must not be.
 
 Given to the API and to `nexus-hub`: a header's value, a child's environment, a URL's query, tool arguments, a result;
-and the vault's own keys, after a rotation. Looked for, also in base64, in hex and in what is gzipped or pickled:
-Prefect's database, PREFECT_HOME, all logs, all errors, the listings, and in the hub's own database the columns that are
-not the job's.
+and the vault's own keys, after a rotation. Looked for, also in base64, in hex, percent-encoded and in what is gzipped
+or pickled: Prefect's database, PREFECT_HOME, all logs at their most talkative, all errors, the listings, and in the
+hub's own database the columns that are not the job's.
 """
 
 import base64
@@ -14,17 +14,20 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.fixtures.hub import Hub, Ran
+from tests.fixtures.hub import Hub, Ran, any_hub
 
 pytestmark = pytest.mark.stack
 CANARY = "c4n4ry-Zq81"
+TALKATIVE = {"NEXUS_LOG_FORMAT": "json", "NEXUS_LOG_LEVEL": "debug"}
 UPSTREAM = Path(__file__).parents[1] / "upstreams" / "canary.py"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
+_PERCENT = re.compile(rb"(?:%[0-9A-Fa-f]{2}){4}")
 _HEX = re.compile(rb"(?:[0-9a-f]{2}){12,}")
 
 
@@ -38,6 +41,8 @@ def forms(data: bytes, depth: int = 4) -> Iterator[bytes]:
         for start in range(4):
             part = padded[start:]
             yield from forms(base64.b64decode(part[: len(part) - (len(part) % 4 == 1)] + b"==="), depth - 2)
+    if _PERCENT.search(data):
+        yield from forms(unquote_to_bytes(data), depth - 1)
     for run in _HEX.findall(data):
         yield from forms(bytes.fromhex(run.decode()[: len(run) // 2 * 2]), depth - 2)
     try:
@@ -61,6 +66,7 @@ def needles_of(hub: Hub) -> list[bytes]:
 def test_the_search_finds_a_canary_in_every_encoding() -> None:
     plain = f'{{"a": "{CANARY}"}}'.encode()
     encoded = [plain, base64.b64encode(plain), base64.urlsafe_b64encode(b"x" + plain), plain.hex().encode()]
+    encoded += ["".join(f"%{one:02x}" for one in plain).encode()]
     encoded += [gzip.compress(plain), zlib.compress(plain), base64.b64encode(gzip.compress(plain))]
     assert all(shows(one) for one in encoded)
     key = bytes(range(1, 33))
@@ -69,9 +75,10 @@ def test_the_search_finds_a_canary_in_every_encoding() -> None:
 
 
 @pytest.fixture(scope="module")
-def canary_hub(spare_hub: Hub) -> tuple[Hub, list[Ran]]:
-    """A hub that was given canaries in every way, and what its commands said."""
-    return spare_hub, list(_give_canaries(spare_hub))
+def canary_hub(request: pytest.FixtureRequest) -> Iterator[tuple[Hub, list[Ran]]]:
+    """A hub of its own that was given canaries in every way, and what its commands said."""
+    with any_hub(request, **TALKATIVE) as hub:
+        yield hub, list(_give_canaries(hub))
 
 
 def _give_canaries(hub: Hub) -> Iterator[Ran]:
@@ -146,6 +153,15 @@ def test_no_log_and_no_file_of_prefects_shows_it(canary_hub: tuple[Hub, list[Ran
     assert files
     shown = [path for path in files if "ui" not in path.parts and shows(path.read_bytes(), needles_of(hub))]
     assert not shown, [(path, path.read_bytes()[:2000]) for path in shown]
+
+
+def test_the_logs_tell_what_was_done(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    logs = canary_hub[0].home / "logs"
+    written = [line for name in ("api", "worker") for line in (logs / f"{name}.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in written if not line.startswith("--- ")]
+    events = {line["event"] for line in lines if "event" in line}
+    assert events >= {"stored", "dispatched", "refused", "answered", "rotated"}
+    assert {line["tool"] for line in lines if line.get("event") == "stored"} == {"say", "fail", "raise", "die"}
 
 
 def test_prefects_database_does_not_hold_it(canary_hub: tuple[Hub, list[Ran]]) -> None:

@@ -10,8 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from nexus_hub.client import ApiProblem
-from nexus_hub.errors import InvalidRequest
+from nexus_hub.errors import ApiProblem, InvalidRequest
 from nexus_hub.execution.attempt import Attempt, NotClaimed
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest

@@ -253,11 +253,20 @@ async def test_a_rotation_without_a_second_key_names_what_is_missing(
     assert asked(prefect) == []
 
 
-async def test_a_second_rotation_at_the_same_time_is_a_409(api: httpx.AsyncClient, worker: Worker) -> None:
-    worker.code = "at-work"
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("at-work", "Another run of rotate-vault-key is at work"),
+        ("rotation-running", "A rotation of the vault's keys is under way"),
+    ],
+)
+async def test_a_second_rotation_at_the_same_time_is_a_409(
+    api: httpx.AsyncClient, worker: Worker, code: str, said: str
+) -> None:
+    worker.code = code
     answer = await api.post("/internal/vault-rotate", json={"new_key_id": SECOND.id})
-    assert (answer.status_code, answer.json()["code"]) == (409, "at-work")
-    assert "Another run of rotate-vault-key is at work" in answer.json()["error"]
+    assert (answer.status_code, answer.json()["code"]) == (409, code)
+    assert said in answer.json()["error"]
 
 
 async def test_a_rotation_can_be_tried_without_changing_anything(api: httpx.AsyncClient, prefect: FakePrefect) -> None:
@@ -282,7 +291,7 @@ async def test_a_run_that_fails_is_a_problem_with_its_reason(
 ) -> None:
     worker.code = "database-unavailable"
     answer = await api.post("/internal/cleanup-jobs")
-    assert (answer.status_code, answer.json()["code"]) == (500, "upkeep-failed")
+    assert (answer.status_code, answer.json()["code"]) == (500, "maintenance-failed")
     prefect.away = True
     answer = await api.post("/internal/cleanup-jobs")
     assert (answer.status_code, answer.json()["code"]) == (503, "prefect-unavailable")

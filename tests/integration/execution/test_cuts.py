@@ -87,7 +87,7 @@ async def worker(
     rescuer = Rescuer(library.database, prefect, Mirror(library.database), lease_seconds=0)
     async with Database(proxy.app_url, name="cut") as database:
         execution = Execution(database, library.servers, connections, Limiter(database), 1024 * 1024)
-        yield Worker(library, execution, rescuer, table, ServerRef("system", ref["id"]), journal)
+        yield Worker(library, execution, rescuer, table, ServerRef("system", ref.id), journal)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
