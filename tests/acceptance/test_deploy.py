@@ -19,6 +19,10 @@ def deployments(hub: Hub) -> dict[str, dict[str, Any]]:
         return {one["entrypoint"]: one for one in found}
 
 
+def updates(hub: Hub) -> dict[str, str]:
+    return {entrypoint: one["updated"] for entrypoint, one in deployments(hub).items()}
+
+
 def ensure(hub: Hub) -> None:
     """Do what `up` does once Prefect answers."""
     done = run([sys.executable, "-P", "-m", "deployments.ensure"], hub.prefect_environment)
@@ -31,7 +35,7 @@ def test_deployments_that_have_not_changed_are_not_sent_again(hub: Hub) -> None:
         one.entrypoint: code_version() for one in DEPLOYED
     }
     ensure(hub)
-    assert deployments(hub) == before
+    assert updates(hub) == {entrypoint: one["updated"] for entrypoint, one in before.items()}
 
 
 def test_a_deployment_of_other_code_is_sent_again(hub: Hub) -> None:
@@ -39,7 +43,9 @@ def test_a_deployment_of_other_code_is_sent_again(hub: Hub) -> None:
     with hub.prefect() as prefect:
         changed = {"version": "0.0.9+other", "description": "of another time"}
         prefect.patch(f"/deployments/{deployments(hub)[entrypoint]['id']}", json=changed).raise_for_status()
+    before = updates(hub)
     ensure(hub)
+    assert updates(hub)[entrypoint] > before[entrypoint]
     sent = deployments(hub)[entrypoint]
     assert sent["version"] == code_version()
     assert sent["description"] != "of another time"
