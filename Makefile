@@ -10,7 +10,7 @@ NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo up test slow chaos check lint types bench lock node schema clean
+.PHONY: demo up test test-fast slow chaos check lint types bench lock node schema clean
 
 demo: $(READY)  ## run the main job on a hub of its own and show its result
 	$(BIN)/nexus-hub demo
@@ -18,8 +18,13 @@ demo: $(READY)  ## run the main job on a hub of its own and show its result
 up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
 
+SPREAD = -n 4 --no-loadscope-reorder
+
 test: $(READY) node  ## run all tests but the slow ones
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest $(SPREAD)
+
+test-fast: $(READY)  ## run the tests that need no hub
+	$(BIN)/pytest $(SPREAD) -m "not stack and not slow"
 
 slow: $(READY) node  ## run the tests that take minutes each and that `make test` leaves out
 	$(BIN)/pytest -m slow --timeout 1800
@@ -27,9 +32,11 @@ slow: $(READY) node  ## run the tests that take minutes each and that `make test
 SEED ?= $(shell date +%s)
 JOBS ?= 1500
 KILLS ?= 100
+LEASE ?= 30
 
-chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=
-	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
+chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=, LEASE=
+	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) NEXUS_CHAOS_LEASE=$(LEASE) \
+		$(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
 
 check: lint types  ## lint, types and import rules
 

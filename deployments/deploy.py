@@ -13,6 +13,8 @@ from prefect.utilities.callables import parameter_schema
 from deployments.registry import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
 from deployments.version import code_version
 from deployments.worker.worker import NexusWorker
+from nexus_hub.settings import load
+from nexus_hub.telemetry.logs import configure_logging
 
 logger = logging.getLogger("nexus_hub.deploy")
 
@@ -78,6 +80,8 @@ def _schedules(deployed: Deployed) -> list[DeploymentScheduleCreate]:
 
 def main() -> None:
     """Run `deploy`."""
+    settings = load()
+    configure_logging(settings.log_format, settings.log_level)
     asyncio.run(deploy())
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from nexus_hub.cli.context import FAILED, SUCCESS
 from nexus_hub.cli.output import Output
 from nexus_hub.cli.stack import INTERRUPTED
-from nexus_hub.client import ApiProblem, HubClient
+from nexus_hub.client import HubClient
+from nexus_hub.errors import ApiProblem
 from nexus_hub.settings import Settings
 
 TOOL = "time__get_current_time"

@@ -24,6 +24,7 @@ from nexus_hub.stack.migration import migrate_hub
 from nexus_hub.stack.parts import Planner, environment, part_names, whole_stack
 from nexus_hub.stack.process import open_log
 from nexus_hub.stack.state import PartState, StackState
+from nexus_hub.telemetry.logs import configure_logging
 
 SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 180
@@ -135,6 +136,7 @@ def current(settings: Settings, home: Home) -> StackState:
 
 
 def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -> int:
+    configure_logging(settings.log_format, settings.log_level)
     view = StartView(output.console, quiet=output.as_json)
 
     def show(state: StackState) -> None:

@@ -12,7 +12,6 @@ home/                   0700, as root 0711; made only if it does not exist, neve
 import fcntl
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -21,11 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nexus_hub.errors import AlreadyRunning, NotAllowed, NotConfigured, UnsafeHome
-from nexus_hub.home.files import write_private
-from nexus_hub.settings import Settings
-from nexus_hub.vault import keyring
 
-ROLES = ("postgres", "nexus_owner", "nexus_hub", "prefect")
 SOCKET_PORT = 5432
 
 
@@ -68,23 +63,6 @@ class Home:
             UnsafeHome: it belongs to another user, or others can write to it.
         """
         _require_ours(self.path)
-
-    def create_secrets(self, settings: Settings) -> None:
-        """Make the secrets that neither the environment nor the home has yet; needs the lock.
-
-        Raises:
-            UnsafeHome: there is data, and what opens it is gone.
-        """
-        if settings.service_key is None:
-            _create(self.service_key_file, secrets.token_urlsafe(32) + "\n")
-        if settings.embeds_prefect and settings.prefect_api_auth_string is None:
-            _create(self.prefect_auth_file, f"admin:{secrets.token_urlsafe(24)}\n")
-        if settings.vault_encryption_key is None:
-            self._require_no_data_without(self.keyring_file)
-            keyring.create(self.keyring_file)
-        if settings.embeds_postgres:
-            self._require_no_data_without(self.passwords_file)
-            _create(self.passwords_file, json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}) + "\n")
 
     def service_key(self) -> str:
         """The operator's key.
@@ -171,13 +149,6 @@ class Home:
             return int(text) if text.isdecimal() else 0
         return None
 
-    def _require_no_data_without(self, secret: Path) -> None:
-        if (self.postgres / "data").exists() and not secret.exists():
-            raise UnsafeHome(
-                f"{secret} is gone and {self.postgres / 'data'} still has data that nothing else opens; "
-                "put the file back from a backup."
-            )
-
     def _secret(self, path: Path, setting: str) -> str:
         try:
             return path.read_text(encoding="utf-8").strip()
@@ -220,8 +191,3 @@ def _require_ours(path: Path) -> None:
             f"Others can write to {path} (mode {stat.S_IMODE(status.st_mode):04o}); take that right away with "
             "chmod go-w, or set NEXUS_HOME to another directory."
         )
-
-
-def _create(path: Path, text: str) -> None:
-    if not path.exists():
-        write_private(path, text)

@@ -11,8 +11,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from nexus_hub.address import default_home
 from nexus_hub.errors import NotConfigured, UnsafeHome
-from nexus_hub.settings import default_home
 from nexus_hub.stack.process import Account
 
 USERS = ("postgres", "nobody")

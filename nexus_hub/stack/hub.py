@@ -9,6 +9,7 @@ from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack.accounts import require_reachable, server_account
 from nexus_hub.stack.parts import Planner, whole_stack
+from nexus_hub.stack.secrets import create_secrets
 from nexus_hub.stack.state import StackState
 from nexus_hub.stack.supervisor import Supervisor
 
@@ -29,7 +30,7 @@ async def serve(
     """
     home = prepare_home(settings)
     with home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
         plan = planner(settings, home)
         async with Supervisor(home, plan, on_change=on_change) as supervisor:
             if await _unless(stop, supervisor.start()):

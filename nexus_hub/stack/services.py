@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from nexus_hub.errors import HubError, StartFailed
-from nexus_hub.home.files import tail
+from nexus_hub.home.files import rotate, tail
 from nexus_hub.stack import process as processes
 from nexus_hub.stack.probes import Probe
 from nexus_hub.stack.process import Command
@@ -133,6 +133,8 @@ class ServiceSupervisor:
             if healthy != self.state.healthy:
                 self._show(healthy=healthy, phase="up" if healthy else "down")
             self._family = processes.descendants(pid)
+            with suppress(OSError):  # a full disk must not end the supervision
+                rotate(self.log, in_use=True)
             await asyncio.sleep(5 if self._healthy_since else 0.1)
 
     def _fail_first_start(self, error: HubError | None, why: str) -> bool:

@@ -1,4 +1,4 @@
-"""Homes and their settings, as the tests of the stack have them."""
+"""Homes in short directories, as the stack's tests have them."""
 
 from tests.integration.stack.conftest import base, home, settings
 

@@ -12,8 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from nexus_hub.errors import AlreadyRunning, NotConfigured, UnsafeHome
-from nexus_hub.home.layout import ROLES, Home
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
+from nexus_hub.stack.secrets import ROLES, create_secrets
 
 PASSAGE = 0o711 if os.geteuid() == 0 else 0o700
 """Root's home lets PostgreSQL's user through to its own directories."""
@@ -27,7 +28,7 @@ def mode(path: Path) -> int:
 def prepared(home: Home, settings: Settings) -> Home:
     home.create()
     with home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
     return home
 
 
@@ -109,7 +110,7 @@ def test_a_lost_secret_is_not_replaced_while_there_is_data(home: Home, settings:
     (home.postgres / "data").mkdir()
     (home.path / name).unlink()
     with pytest.raises(UnsafeHome, match=name), home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
     assert not (home.path / name).exists()
 
 

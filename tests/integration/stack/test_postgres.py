@@ -27,6 +27,7 @@ from nexus_hub.stack.accounts import can_enter, server_account
 from nexus_hub.stack.hub import prepare_home
 from nexus_hub.stack.process import Account, Command
 from nexus_hub.stack.programs import find_programs
+from nexus_hub.stack.secrets import create_secrets
 from nexus_hub.stack.supervisor import Supervisor
 from tests.fixtures.postgres import wheel_binaries
 from tests.integration.stack.conftest import StartStack, still_alive
@@ -42,7 +43,7 @@ async def server(settings: Settings) -> AsyncIterator[Home]:
     home = Home(settings.home)
     home.create()
     with home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
         async with Supervisor(home, only_postgres(settings, home)) as supervisor:
             await supervisor.start()
             yield home
