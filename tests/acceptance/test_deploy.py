@@ -7,7 +7,7 @@ import pytest
 
 from deployments.registry import DEPLOYED, POOL
 from deployments.version import code_version
-from tests.fixtures.hub import Hub, run
+from tests.fixtures.hub import Hub, run_command
 
 pytestmark = pytest.mark.stack
 
@@ -25,7 +25,7 @@ def updates(hub: Hub) -> dict[str, str]:
 
 def ensure(hub: Hub) -> None:
     """Do what `up` does once Prefect answers."""
-    done = run([sys.executable, "-P", "-m", "deployments.ensure"], hub.prefect_environment)
+    done = run_command([sys.executable, "-P", "-m", "deployments.ensure"], hub.prefect_environment)
     assert done.code == 0, done.err
 
 
