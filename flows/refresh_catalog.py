@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from flows.artifacts import table
 from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.this_run import run_name
-from nexus_hub.servers.refresh import Due, Refreshed
+from nexus_hub.servers.refresh import Due, RefreshReport
 from tasks import catalog
 
 COLUMNS = {
@@ -56,9 +56,9 @@ async def refresh_catalog(server: str = "", job_id: UUID | None = None) -> "Stat
     return await run_maintenance("cache_refresh", job_id, steps)
 
 
-async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[Refreshed]:
+async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[RefreshReport]:
     tasks = [asyncio.ensure_future(catalog.refresh_server(one)) for one in due]
-    refreshed: list[Refreshed] = []
+    refreshed: list[RefreshReport] = []
     try:
         for task in asyncio.as_completed(tasks):
             refreshed.append(await task)
@@ -73,7 +73,7 @@ async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[Refreshed]:
 class CatalogReport:
     """Report on the servers that were read."""
 
-    servers: list[Refreshed]
+    servers: list[RefreshReport]
     seconds: float
 
     def as_result(self) -> dict[str, Any]:

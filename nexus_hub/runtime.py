@@ -1,7 +1,6 @@
 """What a process of the hub holds while it lives: database pool, vault, connections, dispatcher."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,11 +16,13 @@ from nexus_hub.orchestration.dispatcher import Dispatcher
 from nexus_hub.orchestration.maintenance import Maintenance
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
+from nexus_hub.orchestration.reconciler import Patience
 from nexus_hub.orchestration.rescuer import Rescuer
 from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.refresh import Refresher
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
+from nexus_hub.telemetry.logs import quiet_libraries
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.rotation import Rotation
@@ -101,13 +102,27 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             servers=servers,
             connections=connections,
             prefect_client=prefect_client,
-            execution=Execution(database, servers, connections, limiter, settings.max_result_bytes),
+            execution=Execution(
+                database,
+                servers,
+                connections,
+                limiter,
+                settings.max_result_bytes,
+                lease_seconds=settings.lease_seconds,
+                heartbeat_seconds=settings.heartbeat_seconds,
+            ),
             limiter=limiter,
             dispatcher=Dispatcher(database, prefect_client),
-            rescuer=Rescuer(database, prefect_client, mirror),
+            rescuer=Rescuer(
+                database,
+                prefect_client,
+                mirror,
+                lease_seconds=settings.lease_seconds,
+                patience=Patience(unclaimed=settings.unclaimed_seconds, abandoned=settings.abandoned_seconds),
+            ),
             mirror=mirror,
             maintenance=Maintenance(database, mirror, prefect_client),
-            refresher=Refresher(database, servers),
+            refresher=Refresher(database, servers, connections, ttl_seconds=settings.catalog_ttl_seconds),
             rotation=Rotation(database, source),
             changes=Changes(database),
             cleanup=Cleanup(database, prefect_client),
@@ -116,9 +131,3 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             stack.push_async_callback(cancel_and_wait, asyncio.create_task(loop))
         stack.push_async_callback(runtime.dispatcher.drain)
         yield runtime
-
-
-def quiet_libraries() -> None:
-    """Keep the clients' own log lines out: they hold URLs, and messages of upstream servers."""
-    for name in ("httpx", "httpx2", "httpcore", "httpcore2", "mcp", "psycopg.pool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,6 +1,6 @@
 """Tasks that read upstream servers' catalogs anew."""
 
-from nexus_hub.servers.refresh import Due, Refreshed
+from nexus_hub.servers.refresh import Due, RefreshReport
 from tasks.context import current
 from tasks.options import DATABASE, hub_task
 
@@ -12,6 +12,6 @@ async def find_due_servers(server: str) -> list[Due]:
 
 
 @hub_task("refresh-server", run_name="refresh-server {due.name}", retry=DATABASE)
-async def refresh_server(due: Due) -> Refreshed:
+async def refresh_server(due: Due) -> RefreshReport:
     """Read what one server offers, and store it."""
-    return await current().refresher.refresh(due)
+    return await current().refresher.refresh_due(due)

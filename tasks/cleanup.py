@@ -1,7 +1,5 @@
 """Tasks that clean up, and look at how large things are."""
 
-from typing import Any
-
 from nexus_hub.jobs import monitoring
 from nexus_hub.orchestration.cleanup import CleanupReport, parse_days
 from nexus_hub.steps import OnProgress
@@ -31,12 +29,12 @@ async def purge_rate_limits() -> int:
 
 
 @hub_task("read-alert", retry=DATABASE)
-async def read_alert() -> dict[str, Any]:
+async def read_alert() -> monitoring.TableAlert:
     """Check if `job_results` has grown too large."""
     return await monitoring.table_alert(current().database)
 
 
 @hub_task("read-stats", retry=DATABASE)
-async def read_stats() -> dict[str, Any]:
+async def read_stats() -> monitoring.JobStats:
     """Count the jobs of each state."""
     return await monitoring.stats(current().database)

@@ -6,6 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from nexus_hub.errors import HubError, InternalError
 from nexus_hub.execution.attempt import Attempt
+from nexus_hub.telemetry.bus import report_defect
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +33,8 @@ def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, An
         try:
             return await work(*args, **kwargs)
         except Exception as error:  # no message of any kind may pass
+            if not isinstance(error, HubError):
+                report_defect(error)
             failure = to_task_failure(error)
         raise failure  # outside of the handler, so that it has no context
 

@@ -68,8 +68,7 @@ class Authenticator:
 
     async def _user_of(self, token: str) -> UUID:
         async with self._database.transaction() as transaction:
-            row = await transaction.one(USERS["user_of_token"], token_hash=token_hash(token))
-        if row is None:
+            user_id = await transaction.one(USERS["user_of_token"], UUID, token_hash=token_hash(token))
+        if user_id is None:
             raise NotAuthenticated
-        user_id: UUID = row["user_id"]
         return user_id

@@ -1,4 +1,4 @@
-"""The API's own server."""
+"""The HTTP server of the API."""
 
 import socket
 import sys
@@ -23,6 +23,7 @@ class Server(uvicorn.Server):
                 host=host,
                 port=port,
                 access_log=False,
+                log_config=None,
                 log_level="warning",
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )

@@ -2,7 +2,10 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
+
+from nexus_hub.catalog.entries import ToolEntry
 
 LONGEST_LINE = 120
 BYTES_PER_TOKEN = 4
@@ -10,9 +13,17 @@ BYTES_PER_TOKEN = 4
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
 
-def brief(tool: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Brief:
     """Name and one line of a tool; its schema is at `GET /v1/tools/{name}`."""
-    return {"name": tool["name"], "description": one_line(tool["description"] or tool["title"] or "")}
+
+    name: str
+    description: str
+
+
+def brief(tool: ToolEntry) -> Brief:
+    """The short form of a tool."""
+    return Brief(tool.name, one_line(tool.description or tool.title or ""))
 
 
 def one_line(text: str) -> str:

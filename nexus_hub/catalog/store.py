@@ -1,9 +1,11 @@
 """Writing the catalog: what a server offers, as it was last seen, and who reads it anew."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from nexus_hub.catalog.entries import DueServer
 from nexus_hub.catalog.names import namespaced
 from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
@@ -19,11 +21,10 @@ LEASE_SECONDS = 180
 """How long a refresher holds a server: longer than reading one may take."""
 
 
-async def due(database: Database) -> list[tuple[ServerRef, str]]:
-    """The servers that are to be read anew, with their names; none that rests after a failure or is being read."""
+async def due(database: Database) -> list[DueServer]:
+    """The servers that are to be read anew; none that rests after a failure or is being read."""
     async with database.transaction() as transaction:
-        rows = await transaction.all(CATALOG["due_servers"])
-    return [(ServerRef(row["server_type"], row["server_ref_id"]), row["name"]) for row in rows]
+        return await transaction.all(CATALOG["due_servers"], DueServer)
 
 
 async def claim_refresh(database: Database, ref: ServerRef) -> UUID:
@@ -71,8 +72,7 @@ async def store(
 
     Of entries with the same name or URI the first is kept; one over 2,000 bytes, too long to be indexed, is left out.
     """
-    row = await transaction.one(CATALOG["expiry"], ttl_seconds=ttl_seconds)
-    expires_at = row["expires_at"] if row else None
+    expires_at = await transaction.only(CATALOG["expiry"], datetime, ttl_seconds=ttl_seconds)
     entries = {
         "tools": _distinct(_named(name, tool) for tool in seen.tools),
         "resources": _distinct(_resources(seen)),

@@ -1,10 +1,10 @@
 """NEXUS_HOME: the data directory of the embedded default, its secrets, and the lock that says who runs it.
 
-home/                   0700, made only if it does not exist; never changed if it does
+home/                   0700, as root 0711; made only if it does not exist, never changed if it does
 ├── lock                held while a supervisor runs; names its process
 ├── service.key  prefect.auth  keyring.json  database.json     secrets, 0600, made at first start
 ├── logs/<part>.log     what each part prints
-├── postgres/           data/ (of PostgreSQL's own user if the hub runs as root), socket/
+├── postgres/           like the home; data/ and socket/ (of PostgreSQL's own user if the hub runs as root), programs/
 ├── prefect/            PREFECT_HOME of the server and of all parts
 └── run/                state.json, worker.json (heartbeat), socket-directory
 """
@@ -49,9 +49,12 @@ class Home:
             UnsafeHome: it belongs to another user, or others can write to it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _private_directory(self.path)
-        for directory in (self.logs, self.postgres, self.prefect, self.run):
-            _private_directory(directory)
+        # As root, PostgreSQL's user passes through to its own directories; it can list nothing on the way.
+        passage = 0o711 if os.geteuid() == 0 else 0o700
+        _make_directory(self.path, passage)
+        _make_directory(self.postgres, passage)
+        for directory in (self.logs, self.prefect, self.run):
+            _make_directory(directory, 0o700)
 
     def require_ours(self) -> None:
         """Refuse a home that is no directory of ours alone; it must exist.
@@ -165,11 +168,13 @@ def _locked(handle: int) -> bool:
     return False
 
 
-def _private_directory(path: Path) -> None:
+def _make_directory(path: Path, mode: int) -> None:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         _require_ours(path)
+    else:
+        path.chmod(mode)  # which no umask takes from
 
 
 def _require_ours(path: Path) -> None:

@@ -9,17 +9,37 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
-from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
+from nexus_hub.models import MOST_DAYS
+from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.steps import OnProgress, StepRunner, run_step
 
 CLEANUP = load("cleanup")
-DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
-"""Days that ended jobs and orphans are kept where nobody says otherwise."""
-MOST_DAYS = 3650
 BATCH = 1000
 ORPHAN_BATCH = 200
 """As many flow runs as Prefect is asked about in one request."""
-_START = {"after_at": "-infinity", "after_id": UUID(int=0)}
+
+_START = ("-infinity", UUID(int=0))
+"""The key that lies before all others: a time as text, which every time survives, and an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedBatch:
+    """A batch that was deleted: the number of its rows, and the key of the last one."""
+
+    deleted: int
+    after_at: str
+    after_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SilentJob:
+    """A job that gave no sign of life, as it was when that was seen; `after_at` and its id are its key."""
+
+    id: UUID
+    version: int
+    flow_run_id: UUID | None
+    after_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +86,7 @@ class Cleanup:
     attempt, or fails them for its own reasons.
     """
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, *, batch: int = BATCH) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, *, batch: int = BATCH) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._batch = batch
@@ -117,7 +137,7 @@ class Cleanup:
         failed = 0
         cutoff = await self._find_cutoff(parse_days("days_orphaned", days_orphaned))
         async for orphans in self._find_orphans(cutoff):
-            ids, versions = [one["id"] for one in orphans], [one["version"] for one in orphans]
+            ids, versions = [one.id for one in orphans], [one.version for one in orphans]
             async with self._database.transaction() as transaction:
                 failed += await transaction.run(CLEANUP["fail_orphans"], ids=ids, versions=versions, cutoff=cutoff)
         return failed
@@ -147,17 +167,19 @@ class Cleanup:
         cutoff, deleted = await self._find_cutoff(days), 0
         for _ in range(2):
             after = _START
-            while True:
-                async with self._database.transaction() as transaction:
-                    row = await transaction.one(CLEANUP[query], cutoff=cutoff, limit=self._batch, **after)
-                if row is None:
-                    break
-                deleted += row["deleted"]
-                after = _cursor_after(row)
+            while batch := await self._delete_batch(query, cutoff, *after):
+                deleted += batch.deleted
+                after = batch.after_at, batch.after_id
                 await on_progress({count: deleted})
         return deleted
 
-    async def _find_orphans(self, cutoff: str) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _delete_batch(self, query: str, cutoff: str, after_at: str, after_id: UUID) -> DeletedBatch | None:
+        async with self._database.transaction() as transaction:
+            return await transaction.one(
+                CLEANUP[query], DeletedBatch, cutoff=cutoff, limit=self._batch, after_at=after_at, after_id=after_id
+            )
+
+    async def _find_orphans(self, cutoff: str) -> AsyncIterator[list[SilentJob]]:
         """Find orphans in batches. Without Prefect's word only running rows that have no flow run can be judged."""
         startable = await self._find_startable()
         async for rows in self._read_pages("silent_running", cutoff=cutoff):
@@ -166,14 +188,16 @@ class Cleanup:
             async for rows in self._read_pages("silent_pending", cutoff=cutoff, startable=startable):
                 yield await self._drop_live(rows)
 
-    async def _read_pages(self, query: str, **params: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        after = _START
+    async def _read_pages(self, query: str, **params: object) -> AsyncIterator[list[SilentJob]]:
+        after_at, after_id = _START
         while True:
             async with self._database.transaction() as transaction:
-                rows = await transaction.all(CLEANUP[query], limit=ORPHAN_BATCH, **params, **after)
+                rows = await transaction.all(
+                    CLEANUP[query], SilentJob, limit=ORPHAN_BATCH, after_at=after_at, after_id=after_id, **params
+                )
             if not rows:
                 return
-            after = _cursor_after(rows[-1])
+            after_at, after_id = rows[-1].after_at, rows[-1].id
             yield rows
 
     async def _find_startable(self) -> list[str] | None:
@@ -184,31 +208,23 @@ class Cleanup:
             return None
         return [job_type for job_type, flow in FLOWS.items() if f"{flow}/{DEPLOYMENT}" not in missing]
 
-    async def _drop_live(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _drop_live(self, rows: list[SilentJob]) -> list[SilentJob]:
         """Drop rows whose flow run is not over; without Prefect's word, all that have one."""
-        runs = {row["flow_run_id"] for row in rows if row["flow_run_id"] is not None}
+        runs = {row.flow_run_id for row in rows if row.flow_run_id is not None}
         try:
             states = await self._prefect_client.states(runs) if runs else {}
         except PrefectUnavailable:
             live = runs
         else:
             live = {run for run, state in states.items() if state.type not in ENDED}
-        return [row for row in rows if row["flow_run_id"] not in live]
+        return [row for row in rows if row.flow_run_id not in live]
 
     async def _find_cutoff(self, days: int) -> str:
         """Find the time before which, by the database's clock; it stays the same for all batches."""
-        row = await self._read_one("cutoff", days=days)
-        return str(row["cutoff"])
+        async with self._database.transaction() as transaction:
+            return await transaction.only(CLEANUP["cutoff"], str, days=days)
 
     async def _count(self, query: str, days: int) -> int:
-        return int((await self._read_one(query, cutoff=await self._find_cutoff(days)))["counted"])
-
-    async def _read_one(self, query: str, **params: Any) -> dict[str, Any]:
+        cutoff = await self._find_cutoff(days)
         async with self._database.transaction() as transaction:
-            row = await transaction.one(CLEANUP[query], **params)
-        assert row is not None  # noqa: S101 - these queries always give a row
-        return row
-
-
-def _cursor_after(row: dict[str, Any]) -> dict[str, Any]:
-    return {"after_at": row["after_at"], "after_id": row["after_id"]}
+            return await transaction.only(CLEANUP[query], int, cutoff=cutoff)

@@ -11,7 +11,8 @@ from nexus_hub.errors import MaintenanceFailed, PrefectUnavailable
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR, TERMINAL
 from nexus_hub.orchestration.mirror import Kind, Mirror
-from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS, PrefectClient
+from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 
 RESULT_WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.2
@@ -30,12 +31,7 @@ class Maintenance:
     """Starts runs of maintenance flows, and waits `patience` seconds for each."""
 
     def __init__(
-        self,
-        database: Database,
-        mirror: Mirror,
-        prefect_client: PrefectClient,
-        *,
-        patience: float = RESULT_WAIT_SECONDS,
+        self, database: Database, mirror: Mirror, prefect_client: PrefectRuns, *, patience: float = RESULT_WAIT_SECONDS
     ) -> None:
         self._database = database
         self._mirror = mirror

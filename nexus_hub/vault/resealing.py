@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from nexus_hub.db.pool import Database, Transaction
@@ -42,10 +41,26 @@ class RotationPlan:
         return {"new_key_id": self.new_key_id, "old_key_id": self.old_key_id}
 
 
-def open_row(ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class DueValue:
+    """A value that is to be sealed anew."""
+
+    id: UUID
+    key_id: str | None
+    config_encrypted: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValue(DueValue):
+    """A sealed value, and whether the rotation that is asked for sealed it anew."""
+
+    rotated: bool
+
+
+def open_row(ring: Keyring, ref: ServerRef, row: DueValue) -> bytes | None:
     """Open what a row has sealed; None if no key does."""
     try:
-        return open_sealed(ring, SealContext.for_server(ref), row["config_encrypted"], row["key_id"])
+        return open_sealed(ring, SealContext.for_server(ref), row.config_encrypted, row.key_id)
     except CannotOpen:
         return None
 
@@ -76,8 +91,7 @@ class Resealer:
             NotFound: the new key has left the ring.
         """
         async with self.database.transaction() as transaction:
-            before = await transaction.one(VAULT["count_rotated"], rotation_id=self.rotation_id)
-        self.done = before["rows"] if before else 0
+            self.done = await transaction.only(VAULT["count_rotated"], int, rotation_id=self.rotation_id)
         waits = 0
         while left := await self._list_due():
             seen, total = self.done + len(self.failed), self.done + len(left)
@@ -92,8 +106,7 @@ class Resealer:
 
     async def _list_due(self) -> list[ServerRef]:
         async with self.database.transaction() as transaction:
-            rows = await transaction.all(VAULT["due"], failed=self._list_failed(), **self.plan.parameters)
-        return [ServerRef(**row) for row in rows]
+            return await transaction.all(VAULT["due"], ServerRef, failed=self._list_failed(), **self.plan.parameters)
 
     async def _reseal_table(self, server_type: ServerType, on_progress: OnProgress, total: int) -> None:
         """Go over all rows of a table once, in the order of their ids."""
@@ -109,26 +122,27 @@ class Resealer:
         async with self.database.transaction() as transaction:
             rows = await transaction.all(
                 VAULT[f"take_due_{server_type}"],
+                DueValue,
                 after=after,
                 failed=self._list_failed(),
                 limit=self.batch,
                 **self.plan.parameters,
             )
             ring = self.source.current().with_primary(self.plan.new_key_id)
-            sealed = [one for row in rows if (one := self._reseal_row(ring, ServerRef(server_type, row["id"]), row))]
+            sealed = [one for row in rows if (one := self._reseal_row(ring, ServerRef(server_type, row.id), row))]
             resealed = await self._store(transaction, server_type, sealed) if sealed else 0
-        return (rows[-1]["id"] if rows else None), resealed
+        return (rows[-1].id if rows else None), resealed
 
-    def _reseal_row(self, ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> tuple[UUID, bytes, bytes] | None:
+    def _reseal_row(self, ring: Keyring, ref: ServerRef, row: DueValue) -> tuple[UUID, bytes, bytes] | None:
         """Seal a row's bytes anew, open them again and compare: its id, the old and the new bytes."""
         plaintext = open_row(ring, ref, row)
         if plaintext is None:
-            self.failed[ref] = describe_failure(ref, row["key_id"])
+            self.failed[ref] = describe_failure(ref, row.key_id)
             return None
         sealed = seal(ring, SealContext.for_server(ref), plaintext)
         if open_sealed(ring, SealContext.for_server(ref), sealed.data, sealed.key_id) != plaintext:
             raise CannotOpen(str(SealContext.for_server(ref)), sealed.key_id)
-        return row["id"], row["config_encrypted"], sealed.data
+        return row.id, row.config_encrypted, sealed.data
 
     async def _store(
         self, transaction: Transaction, server_type: ServerType, sealed: list[tuple[UUID, bytes, bytes]]
@@ -150,15 +164,15 @@ class Resealer:
 
 async def read_sealed_values(
     database: Database, rotation_id: UUID | None = None, *, limit: int = 500
-) -> AsyncIterator[tuple[ServerRef, dict[str, Any]]]:
-    """Read every sealed value, page by page: `id`, `key_id`, `config_encrypted`, `rotated` by that rotation."""
+) -> AsyncIterator[tuple[ServerRef, SealedValue]]:
+    """Read every sealed value, page by page."""
     for server_type in SERVER_TYPES:
         after: UUID | None = FIRST
         while after is not None:
             async with database.transaction() as transaction:
                 rows = await transaction.all(
-                    VAULT[f"sealed_{server_type}"], after=after, rotation_id=rotation_id, limit=limit
+                    VAULT[f"sealed_{server_type}"], SealedValue, after=after, rotation_id=rotation_id, limit=limit
                 )
             for row in rows:
-                yield ServerRef(server_type, row["id"]), row
-            after = rows[-1]["id"] if rows else None
+                yield ServerRef(server_type, row.id), row
+            after = rows[-1].id if rows else None

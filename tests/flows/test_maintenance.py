@@ -23,8 +23,9 @@ from nexus_hub.vault.keyring import FixedKeyring, Keyring
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.rotation import Rotation
 from tests.defects.replay import contents
-from tests.fixtures.jobs import PlayedPrefect, Table, ago
+from tests.fixtures.jobs import Table, ago
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.sealed import forms, insert, sealed_row, unbound_row
 
 SECRET = "s3cret-in-a-message"
@@ -218,7 +219,7 @@ async def test_a_run_that_is_cancelled_in_a_step_of_the_library_stops_there(
             return await super().fail_orphans(days_orphaned)
 
     kept = await Table(owner).add(status="completed", completed_at=ago(timedelta(days=8)))
-    cleanup = Cancelling(hub_database, PlayedPrefect())
+    cleanup = Cancelling(hub_database, FakePrefect())
     context.use(cast("Runtime", SimpleNamespace(database=hub_database, mirror=mirror, cleanup=cleanup)))
     assert (await cleanup_jobs(return_state=True)).name == "Cancelled"
     assert (await store.get(hub_database, OPERATOR, kept))["status"] == "completed"
@@ -236,7 +237,7 @@ async def test_the_clean_up_leaves_all_its_counts_as_progress_and_result(
     runtime = SimpleNamespace(
         database=hub_database,
         mirror=mirror,
-        cleanup=Cleanup(hub_database, PlayedPrefect()),
+        cleanup=Cleanup(hub_database, FakePrefect()),
         rotation=Rotation(hub_database, FixedKeyring(Keyring(VaultKey.generate()))),
         limiter=Limiter(hub_database),
     )
