@@ -20,7 +20,7 @@ from tasks.failures import codes_only, retried_for
 @codes_only
 async def find_due_servers(server: str) -> list[Due]:
     """The server of that name or id, or all that are due."""
-    return await current().refresher.due(server or None)
+    return await current().refresher.find_due(server or None)
 
 
 @task(

@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then stop."""
-        self._app.state.runtime.changes.close()
+        self._app.state.runtime.feed.close()
         await super().shutdown(sockets)
 
 

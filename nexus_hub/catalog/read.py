@@ -1,9 +1,9 @@
-"""Reading the catalog: a principal's own entries and those of system servers."""
+"""Reader of the catalog: a principal's own entries and those of system servers."""
 
 from typing import Any, Literal
 from uuid import UUID
 
-from nexus_hub.catalog.brief import brief, size, tokens
+from nexus_hub.catalog.brief import count_bytes, estimate_tokens, shorten
 from nexus_hub.catalog.store import CATALOG
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import NotFound
@@ -28,16 +28,16 @@ async def list_entries(
     cursor: str | None = None,
     compact: bool = False,
 ) -> dict[str, Any]:
-    """A page of entries in the order of their names: `{"items", "next_cursor"}`.
+    """List a page of entries in the order of their names: `{"items", "next_cursor"}`.
 
     Tools with a query are those that its first 2,000 characters speak of, the best first; with `compact` they are a
-    name and one line. Either of the two adds `tokens`, see nexus_hub.catalog.brief.
+    name and a line. Either of the two adds `tokens`, see nexus_hub.catalog.brief.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of this list's.
     """
     if kind == "tools":
-        return await _tools(database, principal, query or None, server, checked_limit(limit), cursor, compact)
+        return await _list_tools(database, principal, query or None, server, checked_limit(limit), cursor, compact)
     limit = checked_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     async with database.transaction(principal) as transaction:
@@ -54,7 +54,7 @@ async def list_entries(
     return found | {"items": [unescape(row) for row in found["items"]]}
 
 
-async def _tools(
+async def _list_tools(
     database: Database,
     principal: Principal,
     query: str | None,
@@ -66,19 +66,19 @@ async def _tools(
     async with database.transaction(principal) as transaction:
         filters = {**_seen_by(principal), "server": server, "limit": limit + 1}
         rows, key = await (
-            _searched(transaction, query, cursor, filters) if query else _named(transaction, cursor, filters)
+            _search_tools(transaction, query, cursor, filters) if query else _list_by_name(transaction, cursor, filters)
         )
         sizes = await transaction.one(CATALOG["tools_bytes"], **_seen_by(principal)) if query or compact else None
     found = page(rows, limit, lambda row: encode(*(row[part] for part in key)))
     items = [unescape({name: row[name] for name in row.keys() - _INTERNAL}) for row in found["items"]]
-    shown = [brief(item) for item in items] if compact else items
+    shown = [shorten(item) for item in items] if compact else items
     if sizes is None:
         return found | {"items": shown}
-    cost = sum(map(size, shown)) if compact else sum(row["definition_bytes"] or 0 for row in found["items"])
-    return found | {"items": shown, "tokens": tokens(int(sizes["bytes"]), cost)}
+    cost = sum(map(count_bytes, shown)) if compact else sum(row["definition_bytes"] or 0 for row in found["items"])
+    return found | {"items": shown, "tokens": estimate_tokens(int(sizes["bytes"]), cost)}
 
 
-async def _named(
+async def _list_by_name(
     transaction: Transaction, cursor: str | None, filters: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     after_name, after_id = decode(cursor, (str, UUID))
@@ -86,7 +86,7 @@ async def _named(
     return rows, ("name", "id")
 
 
-async def _searched(
+async def _search_tools(
     transaction: Transaction, query: str, cursor: str | None, filters: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     after_score, after_name, after_id = decode(cursor, (float, str, UUID))
@@ -106,7 +106,7 @@ def _seen_by(principal: Principal) -> dict[str, Any]:
 
 
 async def show(database: Database, principal: Principal, name: str) -> dict[str, Any]:
-    """The tool of that namespaced name, as an item of the list has it, with its definition.
+    """Show the tool of that namespaced name, as an item of the list has it, with its definition.
 
     Raises:
         NotFound: the principal may call no such tool.
@@ -120,7 +120,7 @@ async def show(database: Database, principal: Principal, name: str) -> dict[str,
 
 
 async def find(database: Database, principal: Principal, kind: NamedKind, name: str) -> dict[str, Any]:
-    """The entry of that namespaced name, with its server, its own name and its definition as on the wire.
+    """Find the entry of that namespaced name, with its server, its own name and its definition as on the wire.
 
     Raises:
         NotFound: the principal sees no such entry.
@@ -134,7 +134,7 @@ async def find(database: Database, principal: Principal, kind: NamedKind, name: 
 
 
 async def tool_definition(database: Database, ref: ServerRef, tool_name: str | None) -> dict[str, Any]:
-    """A server's own tool as on the wire; one that is not in the catalog is empty."""
+    """Read a server's own tool as on the wire; one that is not in the catalog is empty."""
     async with database.transaction() as transaction:
         row = await transaction.one(
             CATALOG["tool_definition"],

@@ -1,4 +1,4 @@
-"""The upstream servers: registering, listing, trying and removing them."""
+"""Registry of upstream servers: register, list, open, try and remove them."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from psycopg.errors import UniqueViolation
 
 from nexus_hub.catalog import store as catalog
-from nexus_hub.catalog.names import checked
+from nexus_hub.catalog.names import check_server_name
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
@@ -41,7 +41,7 @@ async def list_servers(
     limit: int = 100,
     cursor: str | None = None,
 ) -> dict[str, Any]:
-    """A page of servers in the order of their names: `{"items", "next_cursor"}`. Nothing sealed is in it.
+    """List a page of servers in the order of their names: `{"items", "next_cursor"}`, without what is sealed.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
@@ -62,7 +62,7 @@ async def list_servers(
 
 
 async def find(database: Database, principal: Principal, ref: str) -> dict[str, Any]:
-    """A server by its name or id; by name the operator finds system servers first.
+    """Find a server by its name or id; by name the operator finds system servers first.
 
     Raises:
         NotFound: the principal sees no such server.
@@ -78,7 +78,7 @@ async def find(database: Database, principal: Principal, ref: str) -> dict[str, 
 
 
 class Servers:
-    """What is done to servers needs the vault and connections beside the database."""
+    """Servers with their sealed configurations: the vault and the connections are needed beside the database."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Servers:
             raise NameTaken("server", target.name) from None
 
     async def open(self, ref: ServerRef) -> tuple[Target, dict[str, Any]]:
-        """A server with its credentials opened, and its row.
+        """Open a server's credentials; the server, and its row.
 
         Raises:
             NotFound: it was removed.
@@ -205,7 +205,7 @@ class Servers:
 
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
-    checked(name)
+    check_server_name(name)
     if owner is not None:
         _check_transport(config)
         if limits.per_user is not None:
@@ -220,6 +220,6 @@ def _check_limit(name: str, limit: int | None) -> None:
 
 
 def _check_transport(config: HttpConfig | StdioConfig) -> None:
-    """A command would run as the hub's own user."""
+    """Refuse a command, which would run as the hub's own user."""
     if config.transport == "stdio":
         raise InvalidConfig("A user's server is reached by HTTP; only operators register servers that run a command.")
