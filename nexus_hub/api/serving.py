@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 GRACE_SECONDS = 10
-"""How long requests may take to end once the API is told to stop; `up` gives it 15 s."""
+"""The time that requests may take to end once the API is told to stop; `up` gives it 15 s."""
 _START_FAILED = 3
 
 

@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 BACKSTOP_SECONDS = 5.0
 GRACE_SECONDS = 0.5
-"""How long the backstop waits for notices that are on their way, so that it does not overtake them."""
+"""The time that the backstop leaves to notices that are on their way, so that it does not overtake them."""
 MARGIN_SECONDS = 30.0
-"""How much longer than its `completed_at` says a transaction may take to commit the end of a job."""
+"""The time that a transaction may take from a job's `completed_at` to its commit."""
 RETRY_SECONDS = 1.0
 PAGE = 1000
 SNAPSHOT_LIMIT = 1000

@@ -113,9 +113,9 @@ class Servers:
         ref = ServerRef("system" if owner is None else "user", uuid4())
         _check(name, config, owner, limits)
         if config.transport == "http":
-            await check_url(config.url, allow_private=not self._guarded(ref))
+            await check_url(config.url, allow_private=not self._needs_guard(ref))
         await self._refuse_taken(name, owner)
-        target = Target(ref, name, config, revision=1, guarded=self._guarded(ref))
+        target = Target(ref, name, config, revision=1, guarded=self._needs_guard(ref))
         try:
             seen = await self._connections.inspect(target)
         finally:
@@ -171,7 +171,7 @@ class Servers:
             raise InvalidConfig(f"The stored configuration of server {row['name']!r} is not one of ours.") from None
         if ref.server_type == "user":
             _check_transport(config)
-        return Target(ref, row["name"], config, row["revision"], guarded=self._guarded(ref)), row
+        return Target(ref, row["name"], config, row["revision"], guarded=self._needs_guard(ref)), row
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -200,7 +200,7 @@ class Servers:
             await transaction.run(SERVERS[f"remove_{server['server_type']}_server"], id=server["id"])
         await self._connections.forget(ref)
 
-    def _guarded(self, ref: ServerRef) -> bool:
+    def _needs_guard(self, ref: ServerRef) -> bool:
         return ref.server_type == "user" and not self._allow_private
 
 
