@@ -22,8 +22,8 @@ SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
 """The longest that a notification's POST may take: the SDK sends no further request before it ends."""
 REUSE_SECONDS = 1.5
-"""The age up to which an idle connection is used again. Servers close theirs after 5 s (uvicorn, Node.js) or 2 s (gunicorn) unless
-told otherwise, and of a call that is sent at that very moment nobody knows the outcome."""
+"""The age up to which an idle connection is used again. Servers close theirs after 5 s (uvicorn, Node.js) or 2 s
+(gunicorn) unless told otherwise, and of a call that is sent at that very moment nobody knows the outcome."""
 _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
