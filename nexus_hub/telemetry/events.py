@@ -23,8 +23,9 @@ class JobTags:
 
     job_id: UUID
     attempt: int | None = None
+    server_id: UUID | None = None
     server: str | None = None
-    """The server's name, or its id where nobody has looked up the name."""
+    """The server's name, where it has been looked up."""
     tool: str | None = None
     user_id: UUID | None = None
     flow_run_id: UUID | None = None
