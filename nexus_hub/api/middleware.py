@@ -34,7 +34,7 @@ class RequestLog:
             await send(message)
 
         await self.app(scope, receive, note_status)
-        if scope["type"] != "http":
+        if not status:  # nobody was there any more
             return
         if 400 <= status < 500:
             emit(RequestRefused(_route_of(scope), status, scope.get(CODE, "http-error")))

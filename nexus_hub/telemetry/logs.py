@@ -30,6 +30,7 @@ def configure_logging(style: LogFormat, level: LogLevel) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if style == "json" else PlainLines())
+    handler.addFilter(_is_wanted)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -37,6 +38,11 @@ def configure_logging(style: LogFormat, level: LogLevel) -> None:
         logging.getLogger(name).setLevel(level.upper())
     logging.raiseExceptions = False  # a full disk must not put a traceback with values on standard error
     quiet_libraries()
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Leave out details of libraries, also of those that have set a level of their own."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in OWN_LOGGERS
 
 
 def quiet_libraries() -> None:

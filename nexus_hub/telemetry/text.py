@@ -17,8 +17,7 @@ def printable(text: str, *, longest: int = LONGEST_NAME) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text and len(text) <= longest:  # nearly every name
         return text
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return "".join(one if _is_visible(one) else f"\\u{ord(one):04x}" for one in cut.replace("\\", "\\\\"))
-
-
-def _is_visible(character: str) -> bool:
-    return character.isprintable() and not _INVISIBLE.match(character)
+    return "".join(
+        one if one.isprintable() and not _INVISIBLE.match(one) else f"\\u{ord(one):04x}"
+        for one in cut.replace("\\", "\\\\")
+    )

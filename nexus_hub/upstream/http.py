@@ -46,7 +46,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request to one address of its host after the other until one accepts the connection."""
         host = request.url.raw_host.decode("ascii").strip("[]")
-        *others, last = await self._addresses(host, request.url.port or _default_port(request.url))
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        *others, last = await self._addresses(host, port)
         for address in others:
             try:
                 return await self._inner.handle_async_request(_pin(request, host, address))
@@ -67,10 +68,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
-
-
-def _default_port(url: httpx2.URL) -> int:
-    return 443 if url.scheme == "https" else 80
 
 
 def _pin(request: httpx2.Request, host: str, address: str) -> httpx2.Request:
