@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from deployments.registry import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
+from deployments.version import code_version
 from deployments.worker.worker import NexusWorker
 from nexus_hub.settings import load
 from nexus_hub.telemetry.logs import configure_logging
@@ -47,6 +48,7 @@ async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
     flow = deployed.flow()
     code: dict[str, Any] = {
         "description": flow.description,
+        "version": code_version(),
         "entrypoint": deployed.entrypoint,
         "work_pool_name": POOL,
         "pull_steps": [],

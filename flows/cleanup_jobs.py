@@ -1,6 +1,5 @@
 """Flow `cleanup-jobs`: fail orphans, then delete what ended long ago."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -42,15 +41,12 @@ async def cleanup_jobs(
     """
 
     async def steps(run: MaintenanceRun) -> CleanupPage:
-        began = time.monotonic()
         await cleanup.check_days(days_completed, days_orphaned)
         await run.begin({"days_completed": days_completed, "days_orphaned": days_orphaned})
-        failed = await cleanup.fail_orphans(days_orphaned)
-        completed = await cleanup.delete_ended(days_completed, run.on_progress)
-        orphaned = await cleanup.delete_orphaned(days_orphaned, run.on_progress)
+        report = await cleanup.clean_up(days_completed, days_orphaned, run.on_progress)
         backups = await vault.purge_backups()
         await cleanup.purge_rate_limits()
-        return CleanupPage(CleanupReport(failed, completed, orphaned, time.monotonic() - began), backups)
+        return CleanupPage(report, backups)
 
     return await run_maintenance("job_cleanup", job_id, steps)
 

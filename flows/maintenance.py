@@ -71,12 +71,12 @@ class MaintenanceRun:
 Steps = Callable[[MaintenanceRun], Awaitable[Report | None]]
 
 
-async def run_maintenance(kind: Kind, job_id: UUID | None, steps: Steps, *, lock: str | None = None) -> "State[None]":
+async def run_maintenance(kind: Kind, job_id: UUID | None, steps: Steps) -> "State[None]":
     """Take the steps, unless another run of this flow is at it; a report of None: there was nothing to do."""
     async with available(), AsyncExitStack() as signs:
         run = MaintenanceRun(kind, job_id, signs)
         try:
-            async with exclusive_lock(flow_run.flow_name, lock or flow_run.flow_name):
+            async with exclusive_lock(flow_run.flow_name):
                 report = await steps(run)
             return await _ended(run, report)
         except TaskFailed as failure:

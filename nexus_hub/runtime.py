@@ -16,6 +16,7 @@ from nexus_hub.orchestration.dispatcher import Dispatcher
 from nexus_hub.orchestration.maintenance import Maintenance
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
+from nexus_hub.orchestration.reconciler import Patience
 from nexus_hub.orchestration.rescuer import Rescuer
 from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.refresh import Refresher
@@ -101,10 +102,24 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             servers=servers,
             connections=connections,
             prefect_client=prefect_client,
-            execution=Execution(database, servers, connections, limiter, settings.max_result_bytes),
+            execution=Execution(
+                database,
+                servers,
+                connections,
+                limiter,
+                settings.max_result_bytes,
+                lease_seconds=settings.lease_seconds,
+                heartbeat_seconds=settings.heartbeat_seconds,
+            ),
             limiter=limiter,
             dispatcher=Dispatcher(database, prefect_client),
-            rescuer=Rescuer(database, prefect_client, mirror),
+            rescuer=Rescuer(
+                database,
+                prefect_client,
+                mirror,
+                lease_seconds=settings.lease_seconds,
+                patience=Patience(unclaimed=settings.unclaimed_seconds, abandoned=settings.abandoned_seconds),
+            ),
             mirror=mirror,
             maintenance=Maintenance(database, mirror, prefect_client),
             refresher=Refresher(database, servers, connections, ttl_seconds=settings.catalog_ttl_seconds),

@@ -45,14 +45,14 @@ async def available() -> AsyncIterator[Runtime]:
 
 
 @asynccontextmanager
-async def exclusive_lock(flow: str, lock: str) -> AsyncIterator[None]:
+async def exclusive_lock(flow: str) -> AsyncIterator[None]:
     """Be the one run of a flow, in all workers; the lock goes with the process that holds it.
 
     Raises:
         TaskFailed: another run is at work, or the database is away.
     """
     try:
-        async with current().database.exclusive_lock(lock) as free:
+        async with current().database.exclusive_lock(flow) as free:
             if not free:
                 raise AtWork(flow)
             yield

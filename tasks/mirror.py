@@ -6,28 +6,18 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 from uuid import UUID
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.models import ServerRef
 from nexus_hub.orchestration.mirror import Kind, Mirror
 from tasks.context import available, current
-from tasks.failures import codes_only, retried_for
+from tasks.failures import codes_only
+from tasks.options import DATABASE, DATABASE_LONGEST, hub_task
 
 HEARTBEAT_SECONDS = 20
 
 
-@task(
-    name="begin-mirror",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=[0.5, 2],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("begin-mirror", retry=DATABASE)
 async def begin_mirror(
     kind: Kind, flow_run_id: UUID, params: dict[str, Any], job_id: UUID | None, ref: ServerRef | None
 ) -> UUID:
@@ -35,29 +25,13 @@ async def begin_mirror(
     return await current().mirror.begin(kind, flow_run_id, params, job_id=job_id, ref=ref)
 
 
-@task(
-    name="complete-mirror",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=5,
-    retry_delay_seconds=[0.5, 1, 2, 4, 8],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("complete-mirror", retry=DATABASE_LONGEST)
 async def complete_mirror(job_id: UUID, result: dict[str, Any], code: str | None, error: str | None) -> None:
     """Write down what the run has done, and what makes it a failure all the same."""
     await current().mirror.complete(job_id, result, code, error)
 
 
-@task(
-    name="fail-mirror",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=5,
-    retry_delay_seconds=[0.5, 1, 2, 4, 8],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("fail-mirror", retry=DATABASE_LONGEST)
 async def fail_mirror(job_id: UUID, code: str, error: str) -> None:
     """Write down that the run failed."""
     await current().mirror.fail(job_id, code, error)

@@ -9,6 +9,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotAuthenticated, NotConfigured
+from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.settings import Settings
 
@@ -32,7 +33,8 @@ def service_key(settings: Settings) -> str:
     Raises:
         NotConfigured: there is none, or it is shorter than 16 characters.
     """
-    key = settings.service_key.get_secret_value() if settings.service_key else _read(settings.home / "service.key")
+    given = settings.service_key
+    key = given.get_secret_value() if given else _read(Home(settings.home).service_key_file)
     if len(key) < MINIMUM_KEY_LENGTH:
         raise NotConfigured("NEXUS_SERVICE_KEY", f"the hub does not start without one of {MINIMUM_KEY_LENGTH} or more")
     return key
@@ -66,8 +68,7 @@ class Authenticator:
 
     async def _user_of(self, token: str) -> UUID:
         async with self._database.transaction() as transaction:
-            row = await transaction.one(USERS["user_of_token"], token_hash=hash_token(token))
-        if row is None:
+            user_id = await transaction.one(USERS["user_of_token"], UUID, token_hash=hash_token(token))
+        if user_id is None:
             raise NotAuthenticated
-        user_id: UUID = row["user_id"]
         return user_id

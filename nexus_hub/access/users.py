@@ -1,7 +1,8 @@
 """The hub's own users and their tokens."""
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
@@ -13,8 +14,24 @@ from nexus_hub.errors import InvalidName, NameTaken, NotFound
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
-async def add(database: Database, name: str) -> dict[str, Any]:
-    """Add a user: `{"id", "name", "created_at"}`.
+@dataclass(frozen=True, slots=True)
+class User:
+    """One of the hub's own users."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHolder(User):
+    """A user with the number of tokens that still work."""
+
+    tokens: int
+
+
+async def add(database: Database, name: str) -> User:
+    """Add a user.
 
     Raises:
         InvalidName: 1 to 64 characters of letters, digits and `._@-` are allowed.
@@ -24,17 +41,15 @@ async def add(database: Database, name: str) -> dict[str, Any]:
         raise InvalidName("user", name, "use 1 to 64 letters, digits and ._@- with a letter or digit first, no uuid")
     try:
         async with database.transaction() as transaction:
-            row = await transaction.one(USERS["add_user"], name=name)
+            return await transaction.only(USERS["add_user"], User, name=name)
     except UniqueViolation:
         raise NameTaken("user", name) from None
-    assert row is not None  # noqa: S101 - INSERT ... RETURNING gives a row or raises
-    return row
 
 
-async def list_users(database: Database) -> list[dict[str, Any]]:
-    """List all users by name, with the number of tokens that still work."""
+async def list_users(database: Database) -> list[TokenHolder]:
+    """List all users by name."""
     async with database.transaction() as transaction:
-        return await transaction.all(USERS["list_users"])
+        return await transaction.all(USERS["list_users"], TokenHolder)
 
 
 async def find(database: Database, user: str) -> UUID:
@@ -46,10 +61,9 @@ async def find(database: Database, user: str) -> UUID:
     if _is_uuid(user):
         return UUID(user)
     async with database.transaction() as transaction:
-        row = await transaction.one(USERS["find_user"], name=user)
-    if row is None:
+        user_id = await transaction.one(USERS["find_user"], UUID, name=user)
+    if user_id is None:
         raise NotFound("user", user)
-    user_id: UUID = row["id"]
     return user_id
 
 

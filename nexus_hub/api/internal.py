@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nexus_hub.api.access import Operating, RuntimeOf
-from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed
+from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed, RotationRunning
 from nexus_hub.jobs import store
 from nexus_hub.orchestration.cleanup import checked_days
 from nexus_hub.orchestration.dispatcher import dispatch_now
@@ -158,6 +158,8 @@ async def _run(
     except MaintenanceFailed as failure:
         if failure.reason == AtWork.code:
             raise AtWork(MAINTENANCE_FLOWS[kind]) from None
+        if failure.reason == RotationRunning.code:
+            raise RotationRunning from None
         raise
     if started.result is None:
         response.status_code = 202

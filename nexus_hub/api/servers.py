@@ -59,7 +59,7 @@ async def register_server(body: NewServer, response: Response, principal: Asking
         owner=choose_owner(principal, named),
         limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
     )
-    response.headers["Location"] = f"/v1/servers/{server['server_type']}/{server['id']}"
+    response.headers["Location"] = f"/v1/servers/{server.server_type}/{server.id}"
     return server
 
 
@@ -89,22 +89,22 @@ async def show_limit(
 ) -> Any:
     """Show the calls that are left in this minute, and when to come back; asking counts no call."""
     server = await _find_visible(runtime, principal, server_type, server_ref_id)
-    limits = Limits(server["limit_per_minute"], server["user_limit_per_minute"])
+    limits = Limits(server.limit_per_minute, server.user_limit_per_minute)
     used = await runtime.limiter.peek(server_ref_id, principal.user_id, limits)
-    wait = max((one["retry_after"] for one in used), default=0.0)
+    wait = max((one.retry_after for one in used), default=0.0)
     if used:
-        response.headers["RateLimit-Policy"] = ", ".join(f'"{one["scope"]}";q={one["quota"]};w=60' for one in used)
+        response.headers["RateLimit-Policy"] = ", ".join(f'"{one.scope}";q={one.quota};w=60' for one in used)
         response.headers["RateLimit"] = ", ".join(
-            f'"{one["scope"]}";r={one["remaining"]};t={math.ceil(one["reset_after"])}' for one in used
+            f'"{one.scope}";r={one.remaining};t={math.ceil(one.reset_after)}' for one in used
         )
     if wait:
         response.headers["Retry-After"] = str(math.ceil(wait))
     return {
         "limit_per_minute": limits.per_minute,
         "user_limit_per_minute": limits.per_user,
-        "remaining": min((one["remaining"] for one in used), default=None),
+        "remaining": min((one.remaining for one in used), default=None),
         "retry_after": wait,
-        "reset_after": max((one["reset_after"] for one in used), default=0.0),
+        "reset_after": max((one.reset_after for one in used), default=0.0),
     }
 
 
@@ -130,9 +130,9 @@ async def test_server(server_type: ServerType, server_ref_id: UUID, principal: A
 
 async def _find_visible(
     runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID
-) -> dict[str, Any]:
+) -> registry.ListedServer:
     server = await registry.find(runtime.database, principal, str(server_ref_id))
-    if server["server_type"] != server_type:
+    if server.server_type != server_type:
         raise NotFound("server", f"{server_type}/{server_ref_id}")
     return server
 
@@ -142,7 +142,7 @@ async def _require_manager(
 ) -> None:
     server = await _find_visible(runtime, principal, server_type, server_ref_id)
     if server_type == "system" and not principal.is_operator:
-        raise NotAllowed(f"Only an operator may try or refresh the system server {server['name']!r}.")
+        raise NotAllowed(f"Only an operator may try or refresh the system server {server.name!r}.")
 
 
 def _count(seen: Snapshot) -> dict[str, Any]:

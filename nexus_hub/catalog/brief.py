@@ -2,7 +2,10 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
+
+from nexus_hub.catalog.entries import ToolEntry
 
 LONGEST_LINE = 120
 BYTES_PER_TOKEN = 4
@@ -10,9 +13,17 @@ BYTES_PER_TOKEN = 4
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
 
-def shorten(tool: dict[str, Any]) -> dict[str, Any]:
-    """Shorten a tool to its name and one line; its schema is at `GET /v1/tools/{name}`."""
-    return {"name": tool["name"], "description": cut_to_line(tool["description"] or tool["title"] or "")}
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """Name and a line of a tool; its schema is at `GET /v1/tools/{name}`."""
+
+    name: str
+    description: str
+
+
+def shorten(tool: ToolEntry) -> Brief:
+    """Give the short form of a tool."""
+    return Brief(tool.name, cut_to_line(tool.description or tool.title or ""))
 
 
 def cut_to_line(text: str) -> str:

@@ -1,9 +1,11 @@
 """Writer of the catalog: the offers of servers as last seen, and the claims of those that read them anew."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from nexus_hub.catalog.entries import DueServer
 from nexus_hub.catalog.names import make_namespaced
 from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
@@ -19,11 +21,10 @@ LEASE_SECONDS = 180
 """The time that a refresher holds a server: longer than reading one may take."""
 
 
-async def due(database: Database) -> list[tuple[ServerRef, str]]:
-    """Find the servers that are to be read anew, with their names; none that rests after a failure or is being read."""
+async def due(database: Database) -> list[DueServer]:
+    """Find the servers that are to be read anew; none that rests after a failure or is being read."""
     async with database.transaction() as transaction:
-        rows = await transaction.all(CATALOG["due_servers"])
-    return [(ServerRef(row["server_type"], row["server_ref_id"]), row["name"]) for row in rows]
+        return await transaction.all(CATALOG["due_servers"], DueServer)
 
 
 async def claim_refresh(database: Database, ref: ServerRef) -> UUID:
@@ -71,8 +72,7 @@ async def store(
 
     Of entries with the same name or URI the first is kept; names over 2,000 bytes can't be indexed and are left out.
     """
-    row = await transaction.one(CATALOG["expiry"], ttl_seconds=ttl_seconds)
-    expires_at = row["expires_at"] if row else None
+    expires_at = await transaction.only(CATALOG["expiry"], datetime, ttl_seconds=ttl_seconds)
     entries = {
         "tools": _distinct(_name_entry(name, tool) for tool in seen.tools),
         "resources": _distinct(_resources(seen)),

@@ -65,12 +65,12 @@ class Resolver:
     async def _find(self, request: JobRequest) -> Resolved:
         if request.job_type == "resource_fetch":
             server = await registry.find(self._database, self._principal, request.name)
-            return Resolved(ServerRef(server["server_type"], server["id"]))
+            return Resolved(ServerRef(server.server_type, server.id))
         kind: read.NamedKind = "tool" if request.job_type == "tool_invoke" else "prompt"
         entry = await read.find(self._database, self._principal, kind, request.name)
-        ref, definition = ServerRef(entry["server_type"], entry["server_ref_id"]), entry["definition"]
-        schema = Schema(definition.get("inputSchema") or {}) if kind == "tool" else None
-        return Resolved(ref, entry["name"], definition, schema)
+        ref = ServerRef(entry.server_type, entry.server_ref_id)
+        schema = Schema(entry.definition.get("inputSchema") or {}) if kind == "tool" else None
+        return Resolved(ref, entry.name, entry.definition, schema)
 
 
 def _check(request: JobRequest, named: Resolved) -> None:

@@ -1,7 +1,7 @@
 """Clean-up: orphans fail with a reason, and what ended long ago is deleted. Live jobs are never touched."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -9,19 +9,37 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
-from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
+from nexus_hub.models import MOST_DAYS
+from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.steps import OnProgress, StepRunner, run_step
 
 CLEANUP = load("cleanup")
-DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
-"""What is kept where nobody says otherwise."""
-MOST_DAYS = 3650
 BATCH = 1000
 ORPHAN_BATCH = 200
 """As many flow runs as Prefect is asked about in one request."""
-_START = {"after_at": "-infinity", "after_id": UUID(int=0)}
 
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is awaited after each batch with the counts so far; what it raises ends the clean-up, and what is done stays done."""
+_START = ("-infinity", UUID(int=0))
+"""The key that lies before all others: a time as text, which every time survives, and an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedBatch:
+    """A batch that was deleted: the number of its rows, and the key of the last one."""
+
+    deleted: int
+    after_at: str
+    after_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SilentJob:
+    """A job that gave no sign of life, as it was when that was seen; `after_at` and its id are its key."""
+
+    id: UUID
+    version: int
+    flow_run_id: UUID | None
+    after_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +83,14 @@ class Cleanup:
     another attempt, or fails them for its own reasons.
     """
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, *, batch: int = BATCH) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, *, batch: int = BATCH) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._batch = batch
 
-    async def run(self, days_completed: int, days_orphaned: int, on_progress: OnProgress) -> CleanupReport:
+    async def run(
+        self, days_completed: int, days_orphaned: int, on_progress: OnProgress, step: StepRunner = run_step
+    ) -> CleanupReport:
         """Fail orphans, then delete; counts of what was truly deleted.
 
         Raises:
@@ -84,10 +104,10 @@ class Cleanup:
             counts.update(news)
             await on_progress(dict(counts))
 
-        failed = await self.fail_orphans(days_orphaned)
+        failed = await step("fail-orphans", self.fail_orphans, days_orphaned)
         await tell({"orphans_failed": failed})
-        completed = await self.delete_ended(days_completed, tell)
-        orphaned = await self.delete_orphaned(days_orphaned, tell)
+        completed = await step("delete-ended-jobs", self.delete_ended, days_completed, tell)
+        orphaned = await step("delete-orphans", self.delete_orphaned, days_orphaned, tell)
         return CleanupReport(failed, completed, orphaned, time.monotonic() - began)
 
     async def count(self, days_completed: int, days_orphaned: int) -> CleanupReport:
@@ -114,7 +134,7 @@ class Cleanup:
         failed = 0
         cutoff = await self._cutoff(checked_days("days_orphaned", days_orphaned))
         async for orphans in self._orphans(cutoff):
-            ids, versions = [one["id"] for one in orphans], [one["version"] for one in orphans]
+            ids, versions = [one.id for one in orphans], [one.version for one in orphans]
             async with self._database.transaction() as transaction:
                 failed += await transaction.run(CLEANUP["fail_orphans"], ids=ids, versions=versions, cutoff=cutoff)
         return failed
@@ -144,17 +164,19 @@ class Cleanup:
         cutoff, deleted = await self._cutoff(days), 0
         for _ in range(2):
             after = _START
-            while row := await self._delete_batch(query, cutoff, after):
-                deleted += row["deleted"]
-                after = _key(row)
+            while batch := await self._delete_batch(query, cutoff, *after):
+                deleted += batch.deleted
+                after = batch.after_at, batch.after_id
                 await on_progress({count: deleted})
         return deleted
 
-    async def _delete_batch(self, query: str, cutoff: str, after: dict[str, Any]) -> dict[str, Any] | None:
+    async def _delete_batch(self, query: str, cutoff: str, after_at: str, after_id: UUID) -> DeletedBatch | None:
         async with self._database.transaction() as transaction:
-            return await transaction.one(CLEANUP[query], cutoff=cutoff, limit=self._batch, **after)
+            return await transaction.one(
+                CLEANUP[query], DeletedBatch, cutoff=cutoff, limit=self._batch, after_at=after_at, after_id=after_id
+            )
 
-    async def _orphans(self, cutoff: str) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _orphans(self, cutoff: str) -> AsyncIterator[list[SilentJob]]:
         """Batches of orphans. Without Prefect's word only running rows that have no flow run can be judged."""
         startable = await self._startable()
         async for rows in self._pages("silent_running", cutoff=cutoff):
@@ -163,14 +185,16 @@ class Cleanup:
             async for rows in self._pages("silent_pending", cutoff=cutoff, startable=startable):
                 yield await self._without_live_run(rows)
 
-    async def _pages(self, query: str, **params: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        after = _START
+    async def _pages(self, query: str, **params: object) -> AsyncIterator[list[SilentJob]]:
+        after_at, after_id = _START
         while True:
             async with self._database.transaction() as transaction:
-                rows = await transaction.all(CLEANUP[query], limit=ORPHAN_BATCH, **params, **after)
+                rows = await transaction.all(
+                    CLEANUP[query], SilentJob, limit=ORPHAN_BATCH, after_at=after_at, after_id=after_id, **params
+                )
             if not rows:
                 return
-            after = _key(rows[-1])
+            after_at, after_id = rows[-1].after_at, rows[-1].id
             yield rows
 
     async def _startable(self) -> list[str] | None:
@@ -181,10 +205,10 @@ class Cleanup:
             return None
         return [job_type for job_type, flow in FLOWS.items() if f"{flow}/{DEPLOYMENT}" not in missing]
 
-    async def _without_live_run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _without_live_run(self, rows: list[SilentJob]) -> list[SilentJob]:
         """Those that have no flow run, or one that is over or that Prefect does not know."""
-        live = await self._live({row["flow_run_id"] for row in rows if row["flow_run_id"] is not None})
-        return [row for row in rows if row["flow_run_id"] not in live]
+        live = await self._live({row.flow_run_id for row in rows if row.flow_run_id is not None})
+        return [row for row in rows if row.flow_run_id not in live]
 
     async def _live(self, flow_runs: Iterable[UUID]) -> set[UUID]:
         """The flow runs that are not over; all of them, if Prefect does not answer."""
@@ -199,21 +223,13 @@ class Cleanup:
 
     async def _cutoff(self, days: int) -> str:
         """The time before which, by the database's clock; it stays the same for all batches."""
-        row = await self._one("cutoff", days=days)
-        return str(row["cutoff"])
+        async with self._database.transaction() as transaction:
+            return await transaction.only(CLEANUP["cutoff"], str, days=days)
 
     async def _count(self, query: str, days: int) -> int:
-        return int((await self._one(query, cutoff=await self._cutoff(days)))["counted"])
-
-    async def _one(self, query: str, **params: Any) -> dict[str, Any]:
+        cutoff = await self._cutoff(days)
         async with self._database.transaction() as transaction:
-            row = await transaction.one(CLEANUP[query], **params)
-        assert row is not None  # noqa: S101 - these queries always give a row
-        return row
-
-
-def _key(row: dict[str, Any]) -> dict[str, Any]:
-    return {"after_at": row["after_at"], "after_id": row["after_id"]}
+            return await transaction.only(CLEANUP[query], int, cutoff=cutoff)
 
 
 def _shown(value: object) -> str:

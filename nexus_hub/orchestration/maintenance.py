@@ -11,7 +11,8 @@ from nexus_hub.errors import MaintenanceFailed, PrefectUnavailable
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR, TERMINAL
 from nexus_hub.orchestration.mirror import Kind, Mirror
-from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS, PrefectClient
+from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 
 PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
@@ -30,7 +31,7 @@ class Maintenance:
     """Starts such a run and waits `patience` seconds for it."""
 
     def __init__(
-        self, database: Database, mirror: Mirror, prefect_client: PrefectClient, *, patience: float = PATIENCE_SECONDS
+        self, database: Database, mirror: Mirror, prefect_client: PrefectRuns, *, patience: float = PATIENCE_SECONDS
     ) -> None:
         self._database = database
         self._mirror = mirror
@@ -42,7 +43,7 @@ class Maintenance:
 
         Raises:
             PrefectUnavailable: it could not be started; its row says so.
-            UpkeepFailed: it failed or was cancelled.
+            MaintenanceFailed: it failed or was cancelled.
         """
         job_id = await self._mirror.add(kind, parameters)
         flow = MAINTENANCE_FLOWS[kind]

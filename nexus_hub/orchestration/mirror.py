@@ -1,6 +1,5 @@
 """Runs of the flows that look after the hub, mirrored as rows of `job_results`: operators see them there."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,8 +10,6 @@ from nexus_hub.models import ServerRef
 
 MIRROR = load("mirror")
 Kind = Literal["cache_refresh", "key_rotation", "job_cleanup"]
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is told how far a long piece of work has come, and may raise to stop it."""
 
 
 class Stopped(HubError):

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
@@ -37,6 +37,17 @@ class Decision:
     allowed: bool
     remaining: int | None
     retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The state of a limit that is partly used up; `retry_after` and `reset_after` in seconds."""
+
+    scope: Literal["server", "user"]
+    quota: int
+    remaining: int
+    retry_after: float
+    reset_after: float
 
 
 class Limiter:
@@ -75,10 +86,10 @@ class Limiter:
             self._bound.note(*keys)
         return decision
 
-    async def peek(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> list[dict[str, Any]]:
-        """Look at each limit without counting a call: scope, quota, remaining, retry_after, reset_after."""
+    async def peek(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> list[Usage]:
+        """Look at each limit without counting a call."""
         async with self._database.transaction() as transaction:
-            return await transaction.all(RATE_LIMIT["peek_rate_limit"], **_to_parameters(server_id, user_id, limits))
+            return await transaction.all(RATE_LIMIT["peek_rate_limit"], Usage, **_bind(server_id, user_id, limits))
 
     async def purge(self) -> int:
         """Delete the counts that no limit looks at any more; the number of rows."""
@@ -88,17 +99,14 @@ class Limiter:
     async def _ask(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
         async with asyncio.timeout(self._longest_wait), self._database.transaction() as transaction:
             await transaction.run(RATE_LIMIT["be_brief"])
-            row = await transaction.one(RATE_LIMIT["take_rate_limit"], **_to_parameters(server_id, user_id, limits))
-        if row is None:
-            return Decision(allowed=False, remaining=0, retry_after=1)
-        return Decision(row["allowed"], row["remaining"], row["retry_after"] or 0)
+            return await transaction.only(RATE_LIMIT["take_rate_limit"], Decision, **_bind(server_id, user_id, limits))
 
     def _wait(self, keys: tuple[UUID, tuple[UUID, UUID | None]], limits: Limits) -> float:
         quotas = (limits.per_minute, limits.per_user)
         return max(self._bound.wait(key, quota) for key, quota in zip(keys, quotas, strict=True) if quota is not None)
 
 
-def _to_parameters(server_id: UUID, user_id: UUID | None, limits: Limits) -> dict[str, Any]:
+def _bind(server_id: UUID, user_id: UUID | None, limits: Limits) -> dict[str, object]:
     return {
         "server_id": str(server_id),
         "user_id": user_id,

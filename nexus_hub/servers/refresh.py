@@ -13,7 +13,8 @@ from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, NotFound, RefreshRunning
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.prefect_client import ENDED, PrefectClient
+from nexus_hub.orchestration.prefect_client import ENDED
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.servers import registry
 from nexus_hub.servers.registry import SERVERS, Servers
 from nexus_hub.settings import DAY_SECONDS
@@ -89,8 +90,8 @@ class Refresher:
         """
         if server:
             found = await registry.find(self._database, OPERATOR, server)
-            return [Due(ServerRef(found["server_type"], found["id"]), found["name"])]
-        return [Due(ref, name) for ref, name in await store.due(self._database)]
+            return [Due(ServerRef(found.server_type, found.id), found.name)]
+        return [Due(row.ref, row.name) for row in await store.due(self._database)]
 
     async def refresh_due(self, due: Due) -> RefreshReport:
         """Refresh one server of a round; what goes wrong with it is part of the report.
@@ -139,7 +140,7 @@ class Refresher:
                 raise NotFound("server", ref)
             if not await store.holds_refresh(transaction, ref, claim):
                 raise RefreshRunning(ref)
-            await store.store(transaction, ref, target.name, row["user_id"], seen, self._ttl_seconds)
+            await store.store(transaction, ref, target.name, row.user_id, seen, self._ttl_seconds)
         counts = len(seen.tools), len(seen.resources) + len(seen.resource_templates), len(seen.prompts)
         emit(ServerRefreshed(ref.server_ref_id, (time.monotonic() - began) * 1000, target.name, *counts))
         return seen
@@ -151,7 +152,7 @@ class RefreshTrigger:
     def __init__(
         self,
         database: Database,
-        prefect_client: PrefectClient,
+        prefect_client: PrefectRuns,
         *,
         interval: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.time,

@@ -1,5 +1,7 @@
 """Registry of upstream servers: register, list, open, try and remove them."""
 
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,8 +19,8 @@ from nexus_hub.errors import (
     NotFound,
     UnknownServer,
 )
-from nexus_hub.models import OPERATOR, Principal, ServerRef
-from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.models import OPERATOR, Principal, ServerRef, ServerType
+from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
@@ -33,6 +35,49 @@ HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
 
 
+@dataclass(frozen=True, slots=True)
+class ListedServer:
+    """A server with the state of its catalog; nothing sealed is in it."""
+
+    server_type: ServerType
+    id: UUID
+    user_id: UUID | None
+    name: str
+    transport: str
+    endpoint: str | None
+    limit_per_minute: int | None
+    user_limit_per_minute: int | None
+    enabled: bool
+    revision: int
+    created_at: datetime
+    status: str | None
+    last_refresh_at: datetime | None
+    next_refresh_at: datetime | None
+    last_error_code: str | None
+    protocol_version: str | None
+    server_info: dict[str, Any] | None
+    tools: int
+    resources: int
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedServer:
+    """A server with its sealed configuration; `opens_unbound`: also one without a key's id may be opened."""
+
+    server_type: ServerType
+    id: UUID
+    user_id: UUID | None
+    name: str
+    config_encrypted: bytes | None = field(repr=False)
+    key_id: str | None
+    revision: int
+    limit_per_minute: int | None
+    user_limit_per_minute: int | None
+    enabled: bool
+    opens_unbound: bool
+
+
 async def list_servers(
     database: Database,
     principal: Principal,
@@ -40,17 +85,18 @@ async def list_servers(
     ref: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
-) -> dict[str, Any]:
-    """List a page of servers in the order of their names: `{"items", "next_cursor"}`, without what is sealed.
+) -> Page[ListedServer]:
+    """List a page of servers in the order of their names.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
     """
-    limit = checked_limit(limit)
+    limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     async with database.transaction(OPERATOR) as transaction:
         rows = await transaction.all(
             SERVERS["list_servers"],
+            ListedServer,
             all_users=principal.is_operator,
             user_id=principal.user_id,
             ref=ref,
@@ -58,21 +104,21 @@ async def list_servers(
             after_id=after_id,
             limit=limit + 1,
         )
-    return page(rows, limit, lambda row: encode(row["name"], row["id"]))
+    return page(rows, limit, lambda row: encode(row.name, row.id))
 
 
-async def find(database: Database, principal: Principal, ref: str) -> dict[str, Any]:
+async def find(database: Database, principal: Principal, ref: str) -> ListedServer:
     """Find a server by its name or id; by name the operator finds system servers first.
 
     Raises:
         NotFound: the principal sees no such server.
         Conflict: several users have a server of that name, and the operator did not say which one.
     """
-    found: list[dict[str, Any]] = (await list_servers(database, principal, ref=ref))["items"]
+    found = (await list_servers(database, principal, ref=ref)).items
     if not found:
         raise UnknownServer(ref)
-    found.sort(key=lambda server: server["server_type"] != "system")
-    if len(found) > 1 and found[0]["server_type"] != "system":
+    found.sort(key=lambda server: server.server_type != "system")
+    if len(found) > 1 and found[0].server_type != "system":
         raise Conflict(f"Several users have a server {ref!r}; name the one you mean by its id.")
     return found[0]
 
@@ -102,7 +148,7 @@ class Servers:
         *,
         owner: UUID | None = None,
         limits: Limits = NO_LIMITS,
-    ) -> dict[str, Any]:
+    ) -> ListedServer:
         """Try a server and store it with what it offers; a server that can't be reached is not stored.
 
         Raises:
@@ -126,7 +172,7 @@ class Servers:
     async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
         """Say so before the server is tried; the database has the last word."""
         same = await list_servers(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
-        if any(server["name"] == name for server in same["items"]):
+        if any(server.name == name for server in same.items):
             raise NameTaken("server", name)
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
@@ -150,7 +196,7 @@ class Servers:
         except UniqueViolation:
             raise NameTaken("server", target.name) from None
 
-    async def open(self, ref: ServerRef) -> tuple[Target, dict[str, Any]]:
+    async def open(self, ref: ServerRef) -> tuple[Target, SealedServer]:
         """Open a server's credentials; the server, and its row.
 
         Raises:
@@ -159,19 +205,21 @@ class Servers:
             UnboundValue: it was written without a key id after a rotation had taken all such values over.
         """
         async with self._database.transaction() as transaction:
-            row = await transaction.one(SERVERS["sealed_server"], server_type=ref.server_type, id=ref.server_ref_id)
-        if row is None or not row["enabled"] or row["config_encrypted"] is None:
+            row = await transaction.one(
+                SERVERS["sealed_server"], SealedServer, server_type=ref.server_type, id=ref.server_ref_id
+            )
+        if row is None or not row.enabled or row.config_encrypted is None:
             raise NotFound("server", ref)
         opened = self._vault.open_config(
-            Place.of_server(ref), row["config_encrypted"], row["key_id"], unbound=row["opens_unbound"]
+            Place.of_server(ref), row.config_encrypted, row.key_id, unbound=row.opens_unbound
         )
         try:
             config = CONFIG.validate_python({"transport": "http"} | opened)
         except ValueError:
-            raise InvalidConfig(f"The stored configuration of server {row['name']!r} is not one of ours.") from None
+            raise InvalidConfig(f"The stored configuration of server {row.name!r} is not one of ours.") from None
         if ref.server_type == "user":
             _check_transport(config)
-        return Target(ref, row["name"], config, row["revision"], guarded=self._needs_guard(ref)), row
+        return Target(ref, row.name, config, row.revision, guarded=self._needs_guard(ref)), row
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -192,12 +240,12 @@ class Servers:
             NotAllowed: a user removes a system server.
         """
         server = await find(self._database, principal, str(ref.server_ref_id))
-        if server["server_type"] != ref.server_type:
+        if server.server_type != ref.server_type:
             raise NotFound("server", ref)
-        if server["server_type"] == "system" and not principal.is_operator:
-            raise NotAllowed(f"Only an operator can remove the system server {server['name']!r}.")
+        if server.server_type == "system" and not principal.is_operator:
+            raise NotAllowed(f"Only an operator can remove the system server {server.name!r}.")
         async with self._database.transaction() as transaction:
-            await transaction.run(SERVERS[f"remove_{server['server_type']}_server"], id=server["id"])
+            await transaction.run(SERVERS[f"remove_{server.server_type}_server"], id=server.id)
         await self._connections.forget(ref)
 
     def _needs_guard(self, ref: ServerRef) -> bool:

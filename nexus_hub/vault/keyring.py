@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from nexus_hub.errors import InvalidKey, NotConfigured, NotFound
 from nexus_hub.home.files import write_private
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keys import VaultKey
 
@@ -214,7 +215,7 @@ def keyring_source(settings: Settings) -> KeyringSource:
         InvalidKey: a key of the environment is refused.
     """
     if settings.vault_encryption_key is None:
-        return KeyringFile(settings.home / "keyring.json")
+        return KeyringFile(Home(settings.home).keyring_file)
     named = {
         "VAULT_ENCRYPTION_KEY": settings.vault_encryption_key,
         "VAULT_OLD_KEY": settings.vault_old_key,

@@ -1,15 +1,15 @@
 """Sealing values anew under another key: row by row, in short transactions, each with its backup."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.db.queries import load
 from nexus_hub.errors import CannotOpen
 from nexus_hub.models import ServerRef, ServerType
+from nexus_hub.steps import OnProgress
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.sealing import Place, open_sealed, seal
 
@@ -17,9 +17,6 @@ VAULT = load("vault")
 SERVER_TYPES: tuple[ServerType, ...] = ("system", "user")
 FIRST = UUID(int=0)
 PAUSE_SECONDS = 0.25
-
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is told of each batch: `{"done", "total"}`. What it raises stops the rotation, which can be resumed then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +39,26 @@ class RotationPlan:
         return {"new_key_id": self.new_key_id, "old_key_id": self.old_key_id}
 
 
-def opened(ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class DueValue:
+    """A value that is to be sealed anew."""
+
+    id: UUID
+    key_id: str | None
+    config_encrypted: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValue(DueValue):
+    """A sealed value, and whether the rotation that is asked for sealed it anew."""
+
+    rotated: bool
+
+
+def opened(ring: Keyring, ref: ServerRef, row: DueValue) -> bytes | None:
     """What a row has sealed, or None if it can't be opened."""
     try:
-        return open_sealed(ring, Place.of_server(ref), row["config_encrypted"], row["key_id"])
+        return open_sealed(ring, Place.of_server(ref), row.config_encrypted, row.key_id)
     except CannotOpen:
         return None
 
@@ -70,7 +83,7 @@ class Resealing:
     done: int = 0
 
     async def run(self, on_progress: OnProgress) -> list[str]:
-        """Seal anew until nothing is left but what fails; a line for each of those.
+        """Seal anew until nothing is left but what fails, telling of each batch; a line for each of those.
 
         Raises:
             NotFound: the new key has left the ring.
@@ -90,13 +103,11 @@ class Resealing:
 
     async def _done_before(self) -> int:
         async with self.database.transaction() as transaction:
-            row = await transaction.one(VAULT["count_rotated"], rotation_id=self.rotation_id)
-        return row["rows"] if row else 0
+            return await transaction.only(VAULT["count_rotated"], int, rotation_id=self.rotation_id)
 
     async def _left(self) -> list[ServerRef]:
         async with self.database.transaction() as transaction:
-            rows = await transaction.all(VAULT["due"], failed=self._failed_ids(), **self.plan.parameters)
-        return [ServerRef(**row) for row in rows]
+            return await transaction.all(VAULT["due"], ServerRef, failed=self._failed_ids(), **self.plan.parameters)
 
     async def _pass(self, server_type: ServerType, on_progress: OnProgress, total: int) -> None:
         """Once over all rows of a table, in the order of their ids."""
@@ -112,26 +123,27 @@ class Resealing:
         async with self.database.transaction() as transaction:
             rows = await transaction.all(
                 VAULT[f"take_due_{server_type}"],
+                DueValue,
                 after=after,
                 failed=self._failed_ids(),
                 limit=self.batch,
                 **self.plan.parameters,
             )
             ring = self.source.current().promoted(self.plan.new_key_id)
-            sealed = [one for row in rows if (one := self._sealed(ring, ServerRef(server_type, row["id"]), row))]
+            sealed = [one for row in rows if (one := self._sealed(ring, ServerRef(server_type, row.id), row))]
             resealed = await self._store(transaction, server_type, sealed) if sealed else 0
-        return (rows[-1]["id"] if rows else None), resealed
+        return (rows[-1].id if rows else None), resealed
 
-    def _sealed(self, ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> tuple[UUID, bytes, bytes] | None:
+    def _sealed(self, ring: Keyring, ref: ServerRef, row: DueValue) -> tuple[UUID, bytes, bytes] | None:
         """A row's id, its bytes, and those to put in their place, which were opened again and compared."""
         plaintext = opened(ring, ref, row)
         if plaintext is None:
-            self.failed[ref] = cannot_open(ref, row["key_id"])
+            self.failed[ref] = cannot_open(ref, row.key_id)
             return None
         sealed = seal(ring, Place.of_server(ref), plaintext)
         if open_sealed(ring, Place.of_server(ref), sealed.data, sealed.key_id) != plaintext:
             raise CannotOpen(str(Place.of_server(ref)), sealed.key_id)
-        return row["id"], row["config_encrypted"], sealed.data
+        return row.id, row.config_encrypted, sealed.data
 
     async def _store(
         self, transaction: Transaction, server_type: ServerType, sealed: list[tuple[UUID, bytes, bytes]]
@@ -153,15 +165,15 @@ class Resealing:
 
 async def sealed_values(
     database: Database, rotation_id: UUID | None = None, *, limit: int = 500
-) -> AsyncIterator[tuple[ServerRef, dict[str, Any]]]:
-    """Every sealed value, page by page: `id`, `key_id`, `config_encrypted`, and whether the rotation sealed it anew."""
+) -> AsyncIterator[tuple[ServerRef, SealedValue]]:
+    """Every sealed value, page by page."""
     for server_type in SERVER_TYPES:
         after: UUID | None = FIRST
         while after is not None:
             async with database.transaction() as transaction:
                 rows = await transaction.all(
-                    VAULT[f"sealed_{server_type}"], after=after, rotation_id=rotation_id, limit=limit
+                    VAULT[f"sealed_{server_type}"], SealedValue, after=after, rotation_id=rotation_id, limit=limit
                 )
             for row in rows:
-                yield ServerRef(server_type, row["id"]), row
-            after = rows[-1]["id"] if rows else None
+                yield ServerRef(server_type, row.id), row
+            after = rows[-1].id if rows else None

@@ -75,11 +75,9 @@ def test_the_search_finds_a_canary_in_every_encoding() -> None:
 
 
 @pytest.fixture(scope="module")
-def canary_hub(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[tuple[Hub, list[Ran]]]:
+def canary_hub(request: pytest.FixtureRequest) -> Iterator[tuple[Hub, list[Ran]]]:
     """A hub of its own that was given canaries in every way, and what its commands said."""
-    with any_hub(tmp_path_factory.mktemp("canary"), request, **TALKATIVE) as hub:
+    with any_hub(request, **TALKATIVE) as hub:
         yield hub, list(_give_canaries(hub))
 
 
@@ -195,7 +193,8 @@ def test_the_hubs_database_holds_it_only_in_jobs_and_only_sealed_elsewhere(canar
 
 def test_the_calls_themselves_went_through(canary_hub: tuple[Hub, list[Ran]]) -> None:
     with canary_hub[0].api() as api:
-        rows = [row for row in api.get("/v1/jobs").json()["items"] if row["job_type"] == "tool_invoke"]
+        echo = api.get("/v1/servers/echo").json()["id"]
+        rows = [row for row in api.get("/v1/jobs").json()["items"] if row["server_id"] == echo]
         said = next(row for row in rows if row["tool_name"] == "say")
         result = api.get(f"/v1/jobs/{said['id']}").json()["result"]
     assert f"{CANARY}-say" in result["content"][0]["text"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -158,7 +159,7 @@ def tool(name: str) -> dict[str, Any]:
 
 async def entries(library: Library, kind: read.Kind) -> dict[str, bool]:
     """The entries that are served, and whether each is stale."""
-    found = (await read.list_entries(library.database, OPERATOR, kind))["items"]
+    found = asdict(await read.list_entries(library.database, OPERATOR, kind))["items"]
     return {str(item["server_ref_id"]): item["stale"] for item in found}
 
 
@@ -179,7 +180,7 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
     assert count(seed, SERVED) == 0, "and until it comes to a server, its tools are gone"
 
     servers = [await library.servers.register(name, own_server("offers")) for name in ("one", "two")]
-    one_ref, _ = (ServerRef("system", server["id"]) for server in servers)
+    one_ref, _ = (ServerRef("system", server.id) for server in servers)
     dead = Target(ServerRef("system", uuid4()), "dead", HttpConfig(url="http://127.0.0.1:1/mcp"), 1, guarded=False)
     seen = Snapshot(
         "", None, None, {}, tools=[tool("t")], resources=[{"uri": "a://b", "name": "r"}], prompts=[{"name": "p"}]

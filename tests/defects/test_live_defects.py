@@ -82,8 +82,8 @@ async def test_defect_33_monitoring_does_not_count_all_rows(
         admin.execute("ANALYZE job_results")
         admin.execute("DELETE FROM job_results WHERE status = 'completed'")
     found = await stats(hub_database)
-    assert found["total_jobs"] > 10_000, "an estimate: who counts would find 1"
-    assert (found["pending"], found["running"]) == (1, 0), "but live jobs are counted, by their index"
+    assert found.total_jobs > 10_000, "an estimate: who counts would find 1"
+    assert (found.pending, found.running) == (1, 0), "but live jobs are counted, by their index"
 
 
 async def test_defect_34_migrations_run_again_and_on_a_server_without_foreign_roles(

@@ -345,7 +345,7 @@ async def test_defect_09_a_rotation_with_errors_fails_and_has_a_backup_and_a_ver
     ]
     assert (report.updated, report.errors) == (1, named), "the second one was found by the verification"
     answer = {"updated": report.updated, "errors": report.errors}
-    assert command.rotated(Output(as_json=False), answer, jsonable_encoder(await rotation.status())) == 1
+    assert command.show_rotation(Output(as_json=False), answer, jsonable_encoder(await rotation.status())) == 1
     assert capsys.readouterr().err.splitlines() == named
     assert await rotation.restore(NEW.id) == {"restored": 1, "left": []}
     assert stored(database.owner_url) == before

@@ -1,6 +1,7 @@
 """The tables of the documentation list what the code has: settings, routes, problems, commands."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,9 @@ def test_operations_lists_every_environment_variable_with_its_default() -> None:
 def test_the_default_home_is_where_the_pages_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("NEXUS_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    assert Settings().home == Path("~/.local/share/nexus-hub").expanduser()
+    of_root = Path("/var/lib/nexus-hub")
+    assert Settings().home == (of_root if os.geteuid() == 0 else Path("~/.local/share/nexus-hub").expanduser())
+    assert f"`{of_root}`" in (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_the_api_page_describes_every_route_and_no_other(routes: set[tuple[str, str]]) -> None:

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from nexus_hub.api import events
-from nexus_hub.client import ApiProblem, Event, HubClient
+from nexus_hub.client import Event, HubClient
+from nexus_hub.errors import ApiProblem
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR
 from tests.fixtures.postgres import HubDatabase

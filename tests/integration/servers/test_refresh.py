@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,7 +14,6 @@ from nexus_hub.catalog import read, store
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound, RefreshRunning, UpstreamError
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.prefect_client import PrefectClient, RunState
 from nexus_hub.servers.refresh import Due, Refresher, RefreshTrigger
 from nexus_hub.servers.registry import Servers
 from nexus_hub.telemetry.bus import subscribe
@@ -24,6 +22,7 @@ from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.upstreams import Serve, own_server
 
 TOOLS = 7
@@ -38,18 +37,18 @@ async def run(database: HubDatabase, statement: str, *values: Any) -> list[tuple
 
 async def registered(servers: Servers, name: str, config: Any = None) -> ServerRef:
     server = await servers.register(name, config or own_server("habits"))
-    return ServerRef(server["server_type"], server["id"])
+    return ServerRef(server.server_type, server.id)
 
 
 async def entries(database: Database, ref: ServerRef) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = (await read.list_entries(database, OPERATOR, "tools", server=str(ref.server_ref_id)))[
-        "items"
-    ]
+    items: list[dict[str, Any]] = asdict(
+        await read.list_entries(database, OPERATOR, "tools", server=str(ref.server_ref_id))
+    )["items"]
     return items
 
 
 async def due(database: Database) -> list[str]:
-    return [name for _, name in await store.due(database)]
+    return [row.name for row in await store.due(database)]
 
 
 async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_other_eight(
@@ -77,7 +76,7 @@ async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_oth
         os.kill(hanging.process.pid, signal.SIGCONT)
     assert {name for name, one in outcomes.items() if one.error_code is None and one.tools == TOOLS} == set(names)
     assert {outcomes[name].error_code for name in refs} == {"upstream-unavailable"}
-    catalog = (await read.list_entries(library.database, OPERATOR, "tools"))["items"]
+    catalog = asdict(await read.list_entries(library.database, OPERATOR, "tools"))["items"]
     assert len(catalog) == 10 * TOOLS, "the last good entries stay"
     stale = {item["name"].partition("__")[0] for item in catalog if item["stale"]}
     assert stale == set(refs)
@@ -214,23 +213,13 @@ async def test_each_reading_is_told_with_what_the_server_offers_or_the_code_of_t
 
 
 async def test_the_look_out_starts_one_round_when_something_is_due(library: Library, database: HubDatabase) -> None:
-    started: list[str] = []
-
-    class Played(PrefectClient):
-        async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
-            assert (flow, parameters) == ("refresh-catalog", {})
-            started.append(idempotency_key)
-            return uuid4()
-
-        async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
-            return {one: RunState("RUNNING", datetime.now(UTC)) for one in flow_run_ids}
-
-    prefect = Played("http://unused.invalid/api", None)
+    prefect = FakePrefect()
     one, two = (RefreshTrigger(library.database, prefect, clock=lambda: 1000.0) for _ in range(2))
     await registered(library.servers, "srv")
     assert not await one.look()
     await run(database, "UPDATE server_state SET next_refresh_at = now()")
     assert await one.look()
     assert await two.look()
-    assert len(set(started)) == 1, "Prefect makes one run of one key"
+    assert [(flow, parameters) for flow, _, parameters in prefect.made] == [("refresh-catalog", {})] * 2
+    assert len(prefect.keys) == 1, "Prefect makes one run of one key"
     assert not await one.look(), "the round that it started is not over"

@@ -53,6 +53,6 @@ async def test_nothing_of_a_call_and_of_its_server_is_logged(
     with pytest.raises(HubError):
         await library.submitted(JobRequest("tool_invoke", "srv__say", {CANARY: CANARY}))
     lines = output()
-    assert str(server["id"]) in lines
+    assert str(server.id) in lines
     assert "upstream" in lines
     assert not shows(lines.encode())

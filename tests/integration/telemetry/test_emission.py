@@ -28,8 +28,9 @@ from nexus_hub.telemetry.events import (
 from nexus_hub.vault.keyring import FixedKeyring, Keyring
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.rotation import Rotation, RotationPlan
-from tests.fixtures.jobs import PlayedPrefect, Table
+from tests.fixtures.jobs import Table
 from tests.fixtures.library import Library
+from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.upstreams import own_server
 
 ECHO = JobRequest("tool_invoke", "srv__echo", {"text": "canary"})
@@ -52,7 +53,7 @@ async def test_a_job_is_told_once_it_is_stored_and_not_again_for_its_key(
     await submit(library.database, Principal(user), request)
     (event,) = seen
     assert isinstance(event, JobStored)
-    assert event.job == JobTags(job_id, server_id=server["id"], tool="echo", user_id=user, flow_run_id=run)
+    assert event.job == JobTags(job_id, server_id=server.id, tool="echo", user_id=user, flow_run_id=run)
     assert event.ms > 0
 
 
@@ -69,7 +70,7 @@ async def test_a_batch_is_told_as_one_event_and_a_refused_one_not_at_all(
 
 
 async def test_a_job_and_a_batch_are_told_once_prefect_has_them(
-    hub_database: Database, prefect: PlayedPrefect, table: Table, seen: list[TelemetryEvent]
+    hub_database: Database, prefect: FakePrefect, table: Table, seen: list[TelemetryEvent]
 ) -> None:
     job_id, batch_id = await table.add(), uuid4()
     await dispatch_job(hub_database, prefect, JobDispatch(job_id, 1, "tool_invoke", "srv__echo"))
@@ -83,7 +84,7 @@ async def test_a_job_and_a_batch_are_told_once_prefect_has_them(
 
 
 async def test_a_job_whose_worker_is_gone_is_told_with_what_became_of_it(
-    hub_database: Database, prefect: PlayedPrefect, table: Table, seen: list[TelemetryEvent]
+    hub_database: Database, prefect: FakePrefect, table: Table, seen: list[TelemetryEvent]
 ) -> None:
     run, past = uuid4(), datetime(2026, 1, 1, tzinfo=UTC)
     held = {"status": "running", "attempt": 1, "flow_run_id": run, "claim_id": uuid4(), "lease_expires_at": past}

@@ -158,7 +158,7 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_was(database: HubDat
         await rotation.run(PLAN, stop)
     assert [row["key_id"] for row in stored(database.owner_url).values()].count(NEW.id) == 6
     first = (await rotation.status())["last_rotation"]
-    assert first["finished_at"] is None
+    assert first.finished_at is None
     seen = list[int]()
 
     async def on_progress(progress: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_was(database: HubDat
         assert progress["total"] == 10
 
     report = await rotation.run(await rotation.plan(), on_progress)
-    assert (report.rotation_id, report.updated, report.errors, seen) == (first["id"], 10, [], [9, 10])
+    assert (report.rotation_id, report.updated, report.errors, seen) == (first.id, 10, [], [9, 10])
     under_new_key(database.owner_url, *rows)
 
 
@@ -278,7 +278,7 @@ async def test_a_restore_without_backups_takes_no_rotation_back(database: HubDat
         connection.execute("DELETE FROM vault_backups")
     with pytest.raises(NotFound):
         await rotation.restore(NEW.id)
-    assert (await rotation.status())["last_rotation"]["restored_at"] is None
+    assert (await rotation.status())["last_rotation"].restored_at is None
 
 
 async def test_a_rotation_never_goes_back_to_the_old_primary_unasked(hub_database: Database, tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ async def test_the_status_counts_rows_by_their_keys(database: HubDatabase, rotat
     assert [key["rows"] for key in status["keys"]] == [0, 3]
     assert status["backups"] == 3
     last = status["last_rotation"]
-    assert (last["id"], last["updated"], last["errors"]) == (report.rotation_id, 3, report.errors)
+    assert (last.id, last.updated, last.errors) == (report.rotation_id, 3, report.errors)
     assert str(status).find(OLD.reveal()) == str(status).find(NEW.reveal()) == -1
 
 

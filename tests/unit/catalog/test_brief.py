@@ -1,8 +1,12 @@
 """The short form of a tool."""
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 import pytest
 
-from nexus_hub.catalog.brief import LONGEST_LINE, count_bytes, cut_to_line, estimate_tokens, shorten
+from nexus_hub.catalog.brief import LONGEST_LINE, Brief, count_bytes, cut_to_line, estimate_tokens, shorten
+from nexus_hub.catalog.entries import ToolEntry
 
 
 @pytest.mark.parametrize(
@@ -23,7 +27,9 @@ def test_one_line_is_the_first_sentence_of_the_first_line(text: str, line: str) 
 
 
 def test_a_tool_without_a_description_shows_its_title() -> None:
-    assert shorten({"name": "a__b", "description": None, "title": "B"}) == {"name": "a__b", "description": "B"}
+    server_ref_id = UUID(int=1)
+    tool = ToolEntry(server_ref_id, "a__b", "B", None, "system", server_ref_id, "b", {}, datetime.now(UTC), stale=False)
+    assert shorten(tool) == Brief("a__b", "B")
 
 
 def test_tokens_are_a_quarter_of_the_bytes_and_savings_are_never_negative() -> None:

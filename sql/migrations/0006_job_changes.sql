@@ -1,7 +1,9 @@
--- Who may move a job how, kept by the database itself: whoever writes, and with whatever program.
+-- Changes of a job: who may move it how, kept by the database itself, whoever writes and with whatever program; and the
+-- notices of what has changed.
 
--- As before, but a heartbeat of a running job, the most frequent of all writes, is let through at once, and costs the
--- same whatever the job was given: to compare params and result is to read all of them, which is left to count_payload.
+-- Fills what plain writes leave out, and keeps ended jobs as they are. A heartbeat of a running job, the most frequent
+-- of all writes, is let through at once, leaves the version alone, and costs the same whatever the job was given: to
+-- compare params and result is to read all of them, which is left to count_payload.
 CREATE OR REPLACE FUNCTION nexus_job_before_write() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -9,7 +11,7 @@ DECLARE
     v_new job_results;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
-        IF OLD.status IN ('completed', 'failed', 'cancelled') THEN
+        IF nexus_has_ended(OLD.status) THEN
             RAISE EXCEPTION 'Job % has ended as %; what has ended does not change.', OLD.id, OLD.status
                 USING ERRCODE = 'NX001';
         END IF;
@@ -34,10 +36,7 @@ BEGIN
     IF NEW.server_ref_id IS NOT NULL AND NEW.server_ref_id IS DISTINCT FROM OLD.server_ref_id THEN
         NEW.server_id := NEW.server_ref_id::text;
     ELSIF NEW.server_id IS DISTINCT FROM OLD.server_id THEN
-        NEW.server_ref_id := CASE
-            WHEN NEW.server_id ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-            THEN NEW.server_id::uuid
-        END;
+        NEW.server_ref_id := nexus_uuid(NEW.server_id);
         NEW.server_id := coalesce(NEW.server_ref_id::text, NEW.server_id);
     END IF;
     IF NEW.server_type IS NULL AND NEW.server_ref_id IS NOT NULL THEN
@@ -53,13 +52,14 @@ BEGIN
         NEW.claim_id := NULL;
         NEW.lease_expires_at := NULL;
     END IF;
-    IF NEW.status IN ('completed', 'failed', 'cancelled') THEN
+    IF nexus_has_ended(NEW.status) THEN
         NEW.completed_at := coalesce(NEW.completed_at, now());
     END IF;
     RETURN NEW;
 END
 $$;
 
+-- Who holds a version knows of everything that was told.
 CREATE OR REPLACE FUNCTION nexus_job_count_payload() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -86,7 +86,7 @@ BEGIN
         WHEN 'pending -> running' THEN
             IF NEW.claim_id IS NOT NULL THEN
                 v_steps := '{1}';
-            ELSIF NEW.job_type NOT IN ('tool_invoke', 'resource_fetch', 'prompt_execute') THEN
+            ELSIF NOT nexus_is_call(NEW.job_type) THEN
                 v_steps := '{0,1}';
             END IF;
         WHEN 'pending -> failed' THEN
@@ -145,25 +145,40 @@ BEGIN
 END
 $$;
 
-DO $$
+-- Small members only, each of a bounded length: a payload of 8,000 bytes or more would fail the write itself.
+CREATE OR REPLACE FUNCTION nexus_job_after_write() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
-    v_role     text;
-    v_function regprocedure;
+    v_event text := 'state';
 BEGIN
-    FOR v_role IN
-        SELECT 'PUBLIC'
-        UNION ALL
-        SELECT quote_ident(r.rolname) FROM pg_roles r
-        WHERE r.rolname IN ('anon', 'authenticated', 'service_role', 'nexus_app')
-    LOOP
-        FOREACH v_function IN ARRAY ARRAY[
-            'nexus_job_count_payload()', 'nexus_job_check_move()', 'nexus_job_keep_request()'
-        ]::regprocedure[] LOOP
-            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', v_function, v_role);
-        END LOOP;
-    END LOOP;
+    IF TG_OP = 'UPDATE' AND OLD.progress IS DISTINCT FROM NEW.progress
+        AND (OLD.status, OLD.attempt, OLD.available_at, OLD.flow_run_id, OLD.cancel_requested_at)
+            IS NOT DISTINCT FROM (NEW.status, NEW.attempt, NEW.available_at, NEW.flow_run_id, NEW.cancel_requested_at)
+    THEN
+        v_event := 'progress';
+    END IF;
+    PERFORM pg_notify('nexus_jobs', json_build_object(
+        'id', NEW.id, 'version', NEW.version, 'status', NEW.status, 'user_id', NEW.user_id,
+        'job_type', NEW.job_type, 'attempt', NEW.attempt, 'error_code', left(NEW.error_code, 100),
+        'event', v_event)::text);
+    RETURN NULL;
 END
 $$;
+
+CREATE OR REPLACE TRIGGER before_write BEFORE INSERT OR UPDATE ON job_results
+    FOR EACH ROW EXECUTE FUNCTION nexus_job_before_write();
+CREATE OR REPLACE TRIGGER after_insert AFTER INSERT ON job_results
+    FOR EACH ROW EXECUTE FUNCTION nexus_job_after_write();
+-- Not on a mere heartbeat: every NOTIFY takes a lock that all of the cluster's commits share.
+CREATE OR REPLACE TRIGGER after_update AFTER UPDATE ON job_results
+    FOR EACH ROW
+    WHEN (OLD.status IS DISTINCT FROM NEW.status
+        OR OLD.attempt IS DISTINCT FROM NEW.attempt
+        OR OLD.progress IS DISTINCT FROM NEW.progress
+        OR OLD.available_at IS DISTINCT FROM NEW.available_at
+        OR OLD.flow_run_id IS DISTINCT FROM NEW.flow_run_id
+        OR OLD.cancel_requested_at IS DISTINCT FROM NEW.cancel_requested_at)
+    EXECUTE FUNCTION nexus_job_after_write();
 
 -- Only writes that name one of these columns pay for the checks: no heartbeat, no progress, no handing over.
 CREATE OR REPLACE TRIGGER check_move BEFORE UPDATE OF status, attempt, claim_id ON job_results
@@ -177,8 +192,23 @@ CREATE OR REPLACE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, s
         max_attempts
     ON job_results
     FOR EACH ROW
-    WHEN (OLD.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
-        OR NEW.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute'))
+    WHEN (nexus_is_call(OLD.job_type) OR nexus_is_call(NEW.job_type))
     EXECUTE FUNCTION nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type',
         'tool_name', 'params', 'params_escaped', 'created_at', 'idempotency_key', 'request_digest', 'retry',
         'timeout_seconds', 'max_attempts');
+
+-- Wakes the dispatch. Row security decides who finds the job; its state does not change here.
+DROP FUNCTION IF EXISTS execute_job_via_pg_net(uuid);
+CREATE FUNCTION execute_job_via_pg_net(job_id uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM job_results j WHERE j.id = execute_job_via_pg_net.job_id) THEN
+        RAISE EXCEPTION 'Job % not found', job_id USING ERRCODE = 'P0002';
+    END IF;
+    PERFORM pg_notify('nexus_dispatch', job_id::text);
+END
+$$;
+
+SELECT nexus_revoke_all('nexus_job_before_write()', 'nexus_job_count_payload()', 'nexus_job_check_move()',
+    'nexus_job_keep_request()', 'nexus_job_after_write()', 'execute_job_via_pg_net(uuid)');
+SELECT nexus_grant('EXECUTE ON FUNCTION execute_job_via_pg_net(uuid)', 'nexus_app', 'service_role', 'authenticated');

@@ -1,4 +1,4 @@
-"""One part: started, watched, restarted with back-off when it ends by itself, ended in order."""
+"""Services: programs that are started, watched, restarted with back-off when they end by themselves, and stopped."""
 
 import asyncio
 import signal
@@ -32,17 +32,18 @@ class Backoff:
     calm: float = 30
 
     def following(self, delay: float, healthy_for: float) -> float:
-        """The delay after this one (0: none yet), for a part that was healthy for that long."""
+        """The delay after this one (0: none yet), for a service that was healthy for that long."""
         return self.first if delay == 0 or healthy_for >= self.calm else min(delay * 2, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A program that stays; `prepare` runs before each of its starts."""
+class Service:
+    """A program that stays: it starts after the items that `after` names; `prepare` runs before each start."""
 
     name: str
     command: Command
     probe: Probe
+    after: tuple[str, ...] = ()
     port: int | None = None
     prepare: Callable[[], Awaitable[None]] = _nothing
     stop_signal: signal.Signals = signal.SIGTERM
@@ -51,13 +52,13 @@ class Part:
     backoff: Backoff = field(default_factory=Backoff)
 
 
-class Keeper:
-    """Keeps one part alive until it is stopped; `changed` is called whenever its state is another one."""
+class ServiceSupervisor:
+    """Keeps one service alive until it is stopped; `changed` is called whenever its state is another one."""
 
-    def __init__(self, part: Part, log: Path, changed: Callable[[], None]) -> None:
-        self.part = part
+    def __init__(self, service: Service, log: Path, changed: Callable[[], None]) -> None:
+        self.service = service
         self.log = log
-        self.state = PartState(name=part.name, port=part.port, log=str(log))
+        self.state = PartState(name=service.name, port=service.port, log=str(log))
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -67,50 +68,50 @@ class Keeper:
         self._family: list[psutil.Process] = []
 
     async def start(self) -> None:
-        """Start the part and wait until it is healthy for the first time.
+        """Start the service and wait until it is healthy for the first time.
 
         Raises:
             StartFailed: it ended before, or gave no sign of life in time.
         """
         self._began = time.monotonic()
         self._show(phase="starting", started_at=datetime.now(UTC))
-        self._task = asyncio.create_task(self._keep(), name=f"keep {self.part.name}")
+        self._task = asyncio.create_task(self._supervise(), name=f"supervise {self.service.name}")
         try:
-            await asyncio.wait_for(self._came_up, self.part.start_timeout)
+            await asyncio.wait_for(self._came_up, self.service.start_timeout)
         except TimeoutError:
-            raise self._failure(f"no sign of life within {self.part.start_timeout:g} s") from None
+            raise self._failure(f"no sign of life within {self.service.start_timeout:g} s") from None
 
     async def stop(self) -> None:
-        """End the part in order, and kill what does not end; nothing of it is left."""
+        """End the service in order, and kill what does not end; nothing of it is left."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
         if self._process is not None:
-            await processes.end(self._process, self.part.stop_signal, grace=self.part.grace)
+            await processes.end(self._process, self.service.stop_signal, grace=self.service.grace)
         self._show(phase="stopped", pid=None, healthy=False)
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         delay = 0.0
         while True:
             self._healthy_since = None
             try:
-                why = await self._live()
+                why = await self._run_once()
             except Exception as error:  # whatever it is, the next try may succeed
                 why = f"it can't be started: {error}"
                 self._fail_first_start(error if isinstance(error, HubError) else None, why)
             if self._fail_first_start(None, why):
                 return
             healthy_for = time.monotonic() - self._healthy_since if self._healthy_since else 0.0
-            delay = self.part.backoff.following(delay, healthy_for)
+            delay = self.service.backoff.following(delay, healthy_for)
             processes.note(self.log, f"{why}; starting again in {delay:g} s")
             self._show(phase="down", pid=None, healthy=False, restarts=self.state.restarts + 1)
             await asyncio.sleep(delay)
 
-    async def _live(self) -> str:
-        """One life of the part; how it ended."""
-        await self.part.prepare()
-        self._process = await processes.spawn(self.part.command, self.log)
+    async def _run_once(self) -> str:
+        """Run the service once, to its end; how it ended."""
+        await self.service.prepare()
+        self._process = await processes.spawn(self.service.command, self.log)
         self._show(phase="starting", pid=self._process.pid, created=_created(self._process.pid))
         watch = asyncio.create_task(self._watch(self._process.pid))
         try:
@@ -123,7 +124,7 @@ class Keeper:
 
     async def _watch(self, pid: int) -> None:
         while True:
-            healthy = await self.part.probe()
+            healthy = await self.service.probe()
             if healthy and self._healthy_since is None:
                 self._healthy_since = time.monotonic()
                 if not self._came_up.done():
@@ -137,7 +138,7 @@ class Keeper:
             await asyncio.sleep(5 if self._healthy_since else 0.1)
 
     def _fail_first_start(self, error: HubError | None, why: str) -> bool:
-        """Tell who waits for the first start that it failed; whether it did."""
+        """Fail the first start for whoever waits for it; true if it failed."""
         if not self._came_up.done():
             self._came_up.set_exception(error or self._failure(why))
             self._show(phase="failed", pid=None)
@@ -145,7 +146,7 @@ class Keeper:
 
     def _failure(self, why: str) -> StartFailed:
         self._show(phase="failed")
-        return StartFailed(self.part.name, why, self.log, tail(self.log))
+        return StartFailed(self.service.name, why, self.log, tail(self.log))
 
     def _show(self, **changes: object) -> None:
         self.state = self.state.model_copy(update=changes)
