@@ -131,7 +131,7 @@ class PrefectClient(PrefectRuns):
         await self._set_state(flow_run_id, "CANCELLING", "cancelled through the hub")
 
     async def crash(self, flow_run_id: UUID) -> None:
-        """Tell Prefect that the process of a flow run is gone; one that has ended or is unknown stays as it is.
+        """Tell Prefect that the process of a run is gone; one that has ended, is cancelling or unknown stays as it is.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
@@ -139,7 +139,9 @@ class PrefectClient(PrefectRuns):
         await self._set_state(flow_run_id, "CRASHED", GONE)
 
     async def settle(self, flow_run_id: UUID, status: JobStatus) -> None:
-        """Tell Prefect how a flow run has ended whose process is gone; one that has ended or is unknown stays as it is.
+        """Tell Prefect how a flow run has ended whose process is gone, also one that shows another end.
+
+        One that is unknown stays as it is, and one that is cancelling unless it is told that it was cancelled.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.

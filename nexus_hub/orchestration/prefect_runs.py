@@ -64,11 +64,14 @@ class PrefectRuns(Protocol):
         ...
 
     async def crash(self, flow_run_id: UUID) -> None:
-        """Tell that the process of a flow run is gone; one that has ended or is unknown stays as it is."""
+        """Tell that the process of a flow run is gone; one that has ended, is cancelling or unknown stays as it is."""
         ...
 
     async def settle(self, flow_run_id: UUID, status: JobStatus) -> None:
-        """Tell how a flow run has ended whose process is gone; one that has ended or is unknown stays as it is."""
+        """Tell how a flow run has ended whose process is gone, also one that shows another end.
+
+        One that is unknown stays as it is, and one that is cancelling unless it is told that it was cancelled.
+        """
         ...
 
     async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:

@@ -81,22 +81,33 @@ class Contract:
         await runs.cancel(run)
         assert await self.state(runs, run) == after
 
-    @pytest.mark.parametrize("before", ["PENDING", "RUNNING", "CANCELLING"])
+    @pytest.mark.parametrize("before", ["SCHEDULED", "PENDING", "RUNNING"])
     async def test_a_run_without_a_process_crashes(self, runs: PrefectRuns, before: str) -> None:
         run = await self.new(runs, before)
         await runs.crash(run)
         assert await self.state(runs, run) == "CRASHED"
 
+    @pytest.mark.parametrize("before", ["RUNNING", "COMPLETED", "CRASHED"])
     @pytest.mark.parametrize("status", ENDS)
-    async def test_a_run_without_a_process_ends_like_its_job(self, runs: PrefectRuns, status: JobStatus) -> None:
-        run = await self.new(runs, "RUNNING")
+    async def test_a_run_ends_like_its_job_whatever_end_it_shows(
+        self, runs: PrefectRuns, status: JobStatus, before: str
+    ) -> None:
+        run = await self.new(runs, before)
         await runs.settle(run, status)
         assert await self.state(runs, run) == status.upper()
 
-    @pytest.mark.parametrize("ended", ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"])
-    async def test_a_run_that_has_ended_stays_so(self, runs: PrefectRuns, ended: str) -> None:
-        run = await self.new(runs, ended)
+    async def test_a_run_that_is_cancelling_can_only_be_cancelled(self, runs: PrefectRuns) -> None:
+        run = await self.new(runs, "CANCELLING")
         for call in (runs.crash(run), runs.settle(run, "completed"), runs.settle(run, "failed"), runs.cancel(run)):
+            await call
+            assert await self.state(runs, run) == "CANCELLING"
+        await runs.settle(run, "cancelled")
+        assert await self.state(runs, run) == "CANCELLED"
+
+    @pytest.mark.parametrize("ended", ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"])
+    async def test_a_run_that_has_ended_is_not_ended_again(self, runs: PrefectRuns, ended: str) -> None:
+        run = await self.new(runs, ended)
+        for call in (runs.crash(run), runs.cancel(run)):
             await call
             assert await self.state(runs, run) == ended
 
