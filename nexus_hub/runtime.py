@@ -1,4 +1,4 @@
-"""What a process of the hub holds while it lives: database pool, vault, connections, dispatcher."""
+"""Runtime of a process: its database pool, vault, connections, dispatcher, and the loops beside them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -68,7 +68,7 @@ class Runtime:
 
 
 def database_url(settings: Settings) -> str:
-    """Where the app's role connects: of the environment, else the embedded PostgreSQL of the home."""
+    """Give the URL of the app's role: of the environment, else of the home's embedded PostgreSQL."""
     return settings.database_url.get_secret_value() if settings.database_url else Home(settings.home).database_url()
 
 

@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One of the hub's own users."""
+    """A user of the hub's own."""
 
     id: UUID
     name: str

@@ -139,7 +139,7 @@ class CallRefused(TelemetryEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRefused(TelemetryEvent):
+class RequestRejected(TelemetryEvent):
     """A request to the API can't be used; `route` is its method and path template, never the path as it was sent."""
 
     name: ClassVar[str] = "refused"
