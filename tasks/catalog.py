@@ -8,7 +8,7 @@ from tasks.options import DATABASE, hub_task
 @hub_task("find-due-servers", retry=DATABASE)
 async def find_due_servers(server: str) -> list[Due]:
     """Find the server of that name or id, or all that are due."""
-    return await current().refresher.due(server or None)
+    return await current().refresher.find_due(server or None)
 
 
 @hub_task("refresh-server", run_name="refresh-server {due.name}", retry=DATABASE)

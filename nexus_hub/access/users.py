@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.errors import UniqueViolation
 
-from nexus_hub.access.tokens import USERS, new_token, token_hash
+from nexus_hub.access.tokens import USERS, hash_token, new_token
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidName, NameTaken, NotFound
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One of the hub's own users."""
+    """A user of the hub's own."""
 
     id: UUID
     name: str
@@ -47,13 +47,13 @@ async def add(database: Database, name: str) -> User:
 
 
 async def list_users(database: Database) -> list[TokenHolder]:
-    """All users by name."""
+    """List all users by name."""
     async with database.transaction() as transaction:
         return await transaction.all(USERS["list_users"], TokenHolder)
 
 
 async def find(database: Database, user: str) -> UUID:
-    """The id of a user given by name or uuid; a uuid may belong to an outside issuer and is taken as it is.
+    """Find the id of a user given by name or uuid; a uuid may be of an outside issuer and is taken as it is.
 
     Raises:
         NotFound: no user has that name.
@@ -75,14 +75,14 @@ async def issue_token(database: Database, user: str) -> str:
     """
     token = new_token()
     async with database.transaction() as transaction:
-        added = await transaction.run(USERS["add_token"], user=user, token_hash=token_hash(token))
+        added = await transaction.run(USERS["add_token"], user=user, token_hash=hash_token(token))
     if not added:
         raise NotFound("user", user)
     return token
 
 
 async def revoke_tokens(database: Database, user: str) -> int:
-    """Revoke all tokens of a user; how many worked until now.
+    """Revoke all tokens of a user; the number of those that worked.
 
     Raises:
         NotFound: there is no such user.

@@ -28,13 +28,13 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(_forb
 
 
 async def _open_feed(principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
-    with runtime.changes.follow(principal) as follower:
+    with runtime.feed.follow(principal) as follower:
         yield await streams.begin_feed(runtime.database, follower, KEEP_ALIVE_SECONDS)
 
 
 async def _open_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
     found = store.parse_id(job_id)
-    with runtime.changes.follow(principal, found) as follower:
+    with runtime.feed.follow(principal, found) as follower:
         yield await streams.begin_job(runtime.database, follower, found, KEEP_ALIVE_SECONDS)
 
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nexus_hub.api.problems import CODE, Problem, from_error
 from nexus_hub.errors import TooLarge
 from nexus_hub.telemetry.bus import emit, report_defect
-from nexus_hub.telemetry.events import RequestAnswered, RequestRefused
+from nexus_hub.telemetry.events import RequestAnswered, RequestRejected
 
 
 def install(app: FastAPI, *, max_body_bytes: int) -> None:
@@ -34,10 +34,10 @@ class RequestLog:
             await send(message)
 
         await self.app(scope, receive, note_status)
-        if scope["type"] != "http":
+        if not status:  # nobody was there any more
             return
         if 400 <= status < 500:
-            emit(RequestRefused(_route_of(scope), status, scope.get(CODE, "http-error")))
+            emit(RequestRejected(_route_of(scope), status, scope.get(CODE, "http-error")))
         else:
             emit(RequestAnswered(_route_of(scope), status, (time.perf_counter() - began) * 1000))
 

@@ -1,10 +1,10 @@
-"""Reading the catalog: a principal's own entries and those of system servers."""
+"""Reader of the catalog: a principal's own entries and those of system servers."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from nexus_hub.catalog.brief import Brief, brief, size, tokens
+from nexus_hub.catalog.brief import Brief, count_bytes, estimate_tokens, shorten
 from nexus_hub.catalog.entries import FoundTool, NamedEntry, PromptEntry, ResourceEntry, ToolEntry
 from nexus_hub.catalog.store import CATALOG
 from nexus_hub.db.pool import Database, Transaction
@@ -37,7 +37,7 @@ async def list_entries(
     cursor: str | None = None,
     compact: bool = False,
 ) -> Page[Entry]:
-    """A page of entries in the order of their names.
+    """List a page of entries in the order of their names.
 
     Tools with a query are those that its first 2,000 characters speak of, the best first; with `compact` they are a
     name and one line. Either of the two makes it a `WeighedPage`.
@@ -46,7 +46,7 @@ async def list_entries(
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of this list's.
     """
     if kind == "tools":
-        return await _tools(database, principal, query or None, server, check_limit(limit), cursor, compact)
+        return await _list_tools(database, principal, query or None, server, check_limit(limit), cursor, compact)
     limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     row_type: type[ResourceEntry | PromptEntry] = ResourceEntry if kind == "resources" else PromptEntry
@@ -65,7 +65,7 @@ async def list_entries(
     return Page([unescape_row(row) for row in found.items], found.next_cursor)
 
 
-async def _tools(
+async def _list_tools(
     database: Database,
     principal: Principal,
     query: str | None,
@@ -77,21 +77,21 @@ async def _tools(
     async with database.transaction(principal) as transaction:
         filters = {**_seen_by(principal), "server": server, "limit": limit + 1}
         rows, key = await (
-            _searched(transaction, query, cursor, filters) if query else _named(transaction, cursor, filters)
+            _search_tools(transaction, query, cursor, filters) if query else _list_by_name(transaction, cursor, filters)
         )
         all_bytes = (
             await transaction.only(CATALOG["tools_bytes"], int, **_seen_by(principal)) if query or compact else None
         )
     found = page(rows, limit, lambda row: encode(*(getattr(row, part) for part in key)))
     items: list[ToolEntry] = [unescape_row(row.tool()) for row in found.items]
-    shown: list[Entry] = [brief(item) if compact else item for item in items]
+    shown: list[Entry] = [shorten(item) if compact else item for item in items]
     if all_bytes is None:
         return Page(shown, found.next_cursor)
-    cost = sum(size(asdict(one)) for one in shown) if compact else sum(row.definition_bytes for row in found.items)
-    return WeighedPage(shown, found.next_cursor, tokens(all_bytes, cost))
+    sizes = (count_bytes(asdict(one)) for one in shown) if compact else (row.definition_bytes for row in found.items)
+    return WeighedPage(shown, found.next_cursor, estimate_tokens(all_bytes, sum(sizes)))
 
 
-async def _named(
+async def _list_by_name(
     transaction: Transaction, cursor: str | None, filters: dict[str, Any]
 ) -> tuple[list[FoundTool], tuple[str, ...]]:
     after_name, after_id = decode(cursor, (str, UUID))
@@ -99,7 +99,7 @@ async def _named(
     return rows, ("name", "id")
 
 
-async def _searched(
+async def _search_tools(
     transaction: Transaction, query: str, cursor: str | None, filters: dict[str, Any]
 ) -> tuple[list[FoundTool], tuple[str, ...]]:
     after_score, after_name, after_id = decode(cursor, (float, str, UUID))
@@ -120,7 +120,7 @@ def _seen_by(principal: Principal) -> dict[str, Any]:
 
 
 async def show(database: Database, principal: Principal, name: str) -> ToolEntry:
-    """The tool of that namespaced name, as an item of the list has it, with its definition.
+    """Show the tool of that namespaced name, as an item of the list has it, with its definition.
 
     Raises:
         NotFound: the principal may call no such tool.
@@ -133,7 +133,7 @@ async def show(database: Database, principal: Principal, name: str) -> ToolEntry
 
 
 async def find(database: Database, principal: Principal, kind: NamedKind, name: str) -> NamedEntry:
-    """The entry of that namespaced name, with its server, its own name and its definition as on the wire.
+    """Find the entry of that namespaced name, with its server, its own name and its definition as on the wire.
 
     Raises:
         NotFound: the principal sees no such entry.
@@ -148,7 +148,7 @@ async def find(database: Database, principal: Principal, kind: NamedKind, name: 
 
 
 async def tool_definition(database: Database, ref: ServerRef, tool_name: str | None) -> dict[str, Any]:
-    """A server's own tool as on the wire; one that is not in the catalog is empty."""
+    """Read a server's own tool as on the wire; one that is not in the catalog is empty."""
     async with database.transaction() as transaction:
         definition = await transaction.one(
             CATALOG["tool_definition"],

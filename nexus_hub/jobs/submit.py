@@ -94,7 +94,7 @@ async def submit(
     job_id, is_new = await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
     if is_new:
         tool = name if request.job_type == "tool_invoke" else None
-        job = JobTags(job_id, None, str(ref.server_ref_id), tool, principal.user_id, flow_run_id)
+        job = JobTags(job_id, None, ref.server_ref_id, None, tool, principal.user_id, flow_run_id)
         emit(JobStored(job, (time.monotonic() - began) * 1000))
     return job_id, is_new
 

@@ -82,7 +82,7 @@ class Refresher:
         self._read_seconds = read_seconds
         self._slots = asyncio.Semaphore(concurrency)
 
-    async def due(self, server: str | None = None) -> list[Due]:
+    async def find_due(self, server: str | None = None) -> list[Due]:
         """Find the one server of that name or id, due or not; without a name all that are due.
 
         Raises:

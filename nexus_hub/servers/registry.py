@@ -1,4 +1,4 @@
-"""The upstream servers: registering, listing, trying and removing them."""
+"""Registry of upstream servers: register, list, open, try and remove them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from psycopg.errors import UniqueViolation
 
 from nexus_hub.catalog import store as catalog
-from nexus_hub.catalog.names import checked
+from nexus_hub.catalog.names import check_server_name
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
@@ -86,7 +86,7 @@ async def list_servers(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[ListedServer]:
-    """A page of servers in the order of their names.
+    """List a page of servers in the order of their names.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
@@ -108,7 +108,7 @@ async def list_servers(
 
 
 async def find(database: Database, principal: Principal, ref: str) -> ListedServer:
-    """A server by its name or id; by name the operator finds system servers first.
+    """Find a server by its name or id; by name the operator finds system servers first.
 
     Raises:
         NotFound: the principal sees no such server.
@@ -124,7 +124,7 @@ async def find(database: Database, principal: Principal, ref: str) -> ListedServ
 
 
 class Servers:
-    """What is done to servers needs the vault and connections beside the database."""
+    """Servers with their sealed configurations: the vault and the connections are needed beside the database."""
 
     def __init__(
         self,
@@ -159,9 +159,9 @@ class Servers:
         ref = ServerRef("system" if owner is None else "user", uuid4())
         _check(name, config, owner, limits)
         if config.transport == "http":
-            await check_url(config.url, allow_private=not self._guarded(ref))
+            await check_url(config.url, allow_private=not self._needs_guard(ref))
         await self._refuse_taken(name, owner)
-        target = Target(ref, name, config, revision=1, guarded=self._guarded(ref))
+        target = Target(ref, name, config, revision=1, guarded=self._needs_guard(ref))
         try:
             seen = await self._connections.inspect(target)
         finally:
@@ -197,7 +197,7 @@ class Servers:
             raise NameTaken("server", target.name) from None
 
     async def open(self, ref: ServerRef) -> tuple[Target, SealedServer]:
-        """A server with its credentials opened, and its row.
+        """Open a server's credentials; the server, and its row.
 
         Raises:
             NotFound: it was removed.
@@ -219,7 +219,7 @@ class Servers:
             raise InvalidConfig(f"The stored configuration of server {row.name!r} is not one of ours.") from None
         if ref.server_type == "user":
             _check_transport(config)
-        return Target(ref, row.name, config, row.revision, guarded=self._guarded(ref)), row
+        return Target(ref, row.name, config, row.revision, guarded=self._needs_guard(ref)), row
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -248,12 +248,12 @@ class Servers:
             await transaction.run(SERVERS[f"remove_{server.server_type}_server"], id=server.id)
         await self._connections.forget(ref)
 
-    def _guarded(self, ref: ServerRef) -> bool:
+    def _needs_guard(self, ref: ServerRef) -> bool:
         return ref.server_type == "user" and not self._allow_private
 
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
-    checked(name)
+    check_server_name(name)
     if owner is not None:
         _check_transport(config)
         if limits.per_user is not None:
@@ -268,6 +268,6 @@ def _check_limit(name: str, limit: int | None) -> None:
 
 
 def _check_transport(config: HttpConfig | StdioConfig) -> None:
-    """A command would run as the hub's own user."""
+    """Refuse a command, which would run as the hub's own user."""
     if config.transport == "stdio":
         raise InvalidConfig("A user's server is reached by HTTP; only operators register servers that run a command.")

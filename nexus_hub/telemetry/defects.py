@@ -5,13 +5,13 @@ import traceback
 from collections.abc import Iterable
 
 FRAMES = 6
-"""So many frames are shown, from the innermost outwards."""
+"""The number of frames that are shown, from the innermost outwards."""
 _FRAME = re.compile(r'^[ |]*File "(?P<file>[^"]+)\.py", line (?P<line>\d+), in (?P<function>[\w<>.]+)', re.MULTILINE)
 _CLASS = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost frames of an error as `folder/file.py:line function`, the outermost of them first.
+    """Write the innermost frames of an error as `folder/file.py:line function`, the outermost of them first.
 
     Of a group of errors the first one counts.
     """
@@ -22,7 +22,7 @@ def place_of(error: BaseException) -> str:
 
 
 def read_traceback(text: str) -> tuple[str, str]:
-    """The class and the place of the error of a traceback that somebody has written out."""
+    """Read the class and the place of an error from a traceback that somebody has written out."""
     found = list(_FRAME.finditer(text))
     rest = text[found[-1].end() :] if found else ""
     said = next((line for line in rest.splitlines() if line and not line.startswith(" ")), "")

@@ -23,8 +23,9 @@ class JobTags:
 
     job_id: UUID
     attempt: int | None = None
+    server_id: UUID | None = None
     server: str | None = None
-    """The server's name, or its id where nobody has looked up the name."""
+    """The server's name, where it has been looked up."""
     tool: str | None = None
     user_id: UUID | None = None
     flow_run_id: UUID | None = None
@@ -138,7 +139,7 @@ class CallRefused(TelemetryEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRefused(TelemetryEvent):
+class RequestRejected(TelemetryEvent):
     """A request to the API can't be used; `route` is its method and path template, never the path as it was sent."""
 
     name: ClassVar[str] = "refused"

@@ -30,6 +30,7 @@ def configure_logging(style: LogFormat, level: LogLevel) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if style == "json" else PlainLines())
+    handler.addFilter(_is_wanted)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -37,6 +38,11 @@ def configure_logging(style: LogFormat, level: LogLevel) -> None:
         logging.getLogger(name).setLevel(level.upper())
     logging.raiseExceptions = False  # a full disk must not put a traceback with values on standard error
     quiet_libraries()
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Leave out details of libraries, also of those that have set a level of their own."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in OWN_LOGGERS
 
 
 def quiet_libraries() -> None:
@@ -55,10 +61,10 @@ class PlainLines(logging.Formatter):
     """`2026-01-31T09:30:00.123Z INFO ended job_id=... outcome=completed ms=12.5`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record as one line."""
+        """Write a record as one line."""
         if isinstance(record.msg, TelemetryEvent):
             return f"{_at(record)} {record.levelname} {record.msg}"
-        message, place = _said(record)
+        message, place = _read_message(record)
         return f"{_at(record)} {record.levelname} {record.name}: {message}" + (f" ({place})" if place else "")
 
 
@@ -66,12 +72,12 @@ class JsonLines(logging.Formatter):
     """An object per line: `at`, `level`, `event` and its fields, or `logger`, `message` and perhaps `place`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record as one line of ASCII."""
+        """Write a record as one line of ASCII."""
         line: dict[str, Any] = {"at": _at(record), "level": record.levelname.lower()}
         if isinstance(record.msg, TelemetryEvent):
             line |= {"event": record.msg.name, **record.msg.fields()}
         else:
-            message, place = _said(record)
+            message, place = _read_message(record)
             line |= {"logger": record.name, "message": message, **({"place": place} if place else {})}
         return json.dumps(line, separators=(",", ":"))
 
@@ -80,8 +86,8 @@ def _at(record: logging.LogRecord) -> str:
     return f"{datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
-def _said(record: logging.LogRecord) -> tuple[str, str | None]:
-    """The first line of a record's message, and the place of its exception if it has one."""
+def _read_message(record: logging.LogRecord) -> tuple[str, str | None]:
+    """Read the first line of a record's message, and the place of its exception if it has one."""
     message, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
     if message.lstrip().startswith(_TRACEBACK):  # uvicorn writes out what ended the start of an application
         return read_traceback(message)

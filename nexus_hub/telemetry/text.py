@@ -13,12 +13,11 @@ Source: Unicode 15, DerivedCoreProperties, Default_Ignorable_Code_Point, and the
 
 
 def printable(text: str, *, longest: int = LONGEST_NAME) -> str:
-    """The text with control, bidirectional, zero-width and other invisible characters spelled out, and cut if long."""
+    """Spell out control, bidirectional, zero-width and other invisible characters of a text; cut it if it is long."""
     if text.isascii() and text.isprintable() and "\\" not in text and len(text) <= longest:  # nearly every name
         return text
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return "".join(one if _is_visible(one) else f"\\u{ord(one):04x}" for one in cut.replace("\\", "\\\\"))
-
-
-def _is_visible(character: str) -> bool:
-    return character.isprintable() and not _INVISIBLE.match(character)
+    return "".join(
+        one if one.isprintable() and not _INVISIBLE.match(one) else f"\\u{ord(one):04x}"
+        for one in cut.replace("\\", "\\\\")
+    )

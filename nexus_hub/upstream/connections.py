@@ -140,8 +140,8 @@ class Connections:
         self._retired.add(connection)
         task = asyncio.create_task(connection.wait_closed())
         self._closing.add(task)
-        task.add_done_callback(lambda done: self._closed(connection, done))
+        task.add_done_callback(lambda done: self._discard(connection, done))
 
-    def _closed(self, connection: Connection, task: asyncio.Task[None]) -> None:
+    def _discard(self, connection: Connection, task: asyncio.Task[None]) -> None:
         self._retired.discard(connection)
         self._closing.discard(task)

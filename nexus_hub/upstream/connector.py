@@ -61,7 +61,7 @@ class Connector:
         streams = _Streams(self._streams(assumed=known is not None), on_disconnect)
         async with Client(
             streams,
-            mode="auto" if known is None else _newest(known),
+            mode="auto" if known is None else _newest_version(known),
             prior_discover=known,
             client_info=Implementation(name="nexus-hub", version=__version__),
             cache=None,
@@ -96,7 +96,7 @@ class Connector:
         return http_streams(self._config, self._http, self._max_bytes)
 
 
-def _newest(known: DiscoverResult) -> str:
+def _newest_version(known: DiscoverResult) -> str:
     return [each for each in MODERN_PROTOCOL_VERSIONS if each in known.supported_versions][-1]
 
 

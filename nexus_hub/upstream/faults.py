@@ -130,12 +130,8 @@ def to_connect_error(
     """Make the hub's error for a connection that did not come about."""
     if isinstance(error, TimeoutError):
         return UpstreamUnavailable(server, f"The server {server!r} did not answer within {seconds:g} s of connecting.")
-    if failure is not None:
-        return _to_transport_error(server, failure)
-    return UpstreamUnavailable(server, _explain_causes(server, list(_causes(error))))
-
-
-def _to_transport_error(server: str, failure: TransportFailure) -> HubError:
+    if failure is None:
+        return UpstreamUnavailable(server, _explain_causes(server, list(_causes(error))))
     if failure.kind == "forbidden":
         return ForbiddenAddress(failure.detail)
     return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)

@@ -20,10 +20,10 @@ from nexus_hub.upstream.faults import TransportFailure, to_rpc_error
 
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
-"""How long a notification's POST may take: the SDK sends no further request before it ends."""
+"""The longest that a notification's POST may take: the SDK sends no further request before it ends."""
 REUSE_SECONDS = 1.5
-"""How long an idle connection is used again. Servers close theirs after 5 s (uvicorn, Node.js) or 2 s (gunicorn) unless
-told otherwise, and of a call that is sent at that very moment nobody knows the outcome."""
+"""The age up to which an idle connection is used again. Servers close theirs after 5 s (uvicorn, Node.js) or 2 s
+(gunicorn) unless told otherwise, and of a call that is sent at that very moment nobody knows the outcome."""
 _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -46,7 +46,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request to one address of its host after the other until one accepts the connection."""
         host = request.url.raw_host.decode("ascii").strip("[]")
-        *others, last = await self._addresses(host, request.url.port or _default_port(request.url))
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        *others, last = await self._addresses(host, port)
         for address in others:
             try:
                 return await self._inner.handle_async_request(_pin(request, host, address))
@@ -67,10 +68,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
-
-
-def _default_port(url: httpx2.URL) -> int:
-    return 443 if url.scheme == "https" else 80
 
 
 def _pin(request: httpx2.Request, host: str, address: str) -> httpx2.Request:

@@ -101,32 +101,25 @@ class Session:
                     client = await stack.enter_async_context(self._open_client(self.disconnect))
                 self._used_at = self._clock()
                 self._opened.set_result(client)
-                await self._until_over()
+                await self._wait_over()
         except Exception as error:
-            self._note_failure(error)
+            if self._opened.done():
+                _log.debug("An upstream connection ended with %s.", type(error).__name__)
+            else:
+                self._opened.set_result(error)
         finally:
             self._over = True
             if not self._opened.done():
                 self._opened.set_result(ConnectionAbortedError("closed before it was open"))
 
-    def _note_failure(self, error: Exception) -> None:
-        if self._opened.done():
-            _log.debug("An upstream connection ended with %s.", type(error).__name__)
-        else:
-            self._opened.set_result(error)
-
-    async def _until_over(self) -> None:
-        while not self._done():
+    async def _wait_over(self) -> None:
+        """Wait until it is disconnected, or until nobody uses it and it is retired or has been idle for long."""
+        while not self._over:
+            idle_left = self._used_at + self._idle_seconds - self._clock()
+            if not self._users and (self._retired or idle_left <= 0):
+                break
             self._change.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._idle_left()):
+                async with asyncio.timeout(None if self._users else idle_left):
                     await self._change.wait()
         self._over = True
-
-    def _done(self) -> bool:
-        if self._over:
-            return True
-        return not self._users and (self._retired or self._clock() - self._used_at >= self._idle_seconds)
-
-    def _idle_left(self) -> float | None:
-        return None if self._users else max(0.0, self._used_at + self._idle_seconds - self._clock())

@@ -189,7 +189,7 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
     for table in ("tool_cache", "resource_cache", "prompt_cache"):
         ours.execute(f"UPDATE {table} SET expires_at = now() - interval '1 s'".encode())
     refresher, dead_id = library.refresher, str(dead.ref.server_ref_id)
-    due = await refresher.due()
+    due = await refresher.find_due()
     assert {server.name for server in due} == {"one", "dead", "two"}
 
     claim = await catalog.claim_refresh(library.database, one_ref)
@@ -204,4 +204,4 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
         stale = await entries(library, kind)
         assert len(stale) == 3, f"no {kind} have vanished"
         assert [server for server, is_stale in stale.items() if is_stale] == [dead_id]
-    assert await refresher.due() == [], "the dead one rests before it is tried again"
+    assert await refresher.find_due() == [], "the dead one rests before it is tried again"

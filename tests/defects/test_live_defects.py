@@ -43,7 +43,7 @@ async def test_defect_32_no_change_is_lost_between_the_first_look_and_the_first_
 
     for ends_before in (True, False):
         job_id = await served.stored()
-        with served.runtime.changes.follow(OPERATOR, job_id) as follower:
+        with served.runtime.feed.follow(OPERATOR, job_id) as follower:
             attempt = await served.claimed(job_id)
             if ends_before:
                 await served.completed(attempt)

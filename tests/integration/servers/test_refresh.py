@@ -69,7 +69,7 @@ async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_oth
     os.kill(hanging.process.pid, signal.SIGSTOP)
     refresher = Refresher(library.database, servers, connections, read_seconds=12)
     try:
-        found = await refresher.due()
+        found = await refresher.find_due()
         assert {one.name for one in found} == {*names, *refs}
         outcomes = {one.name: one for one in await asyncio.gather(*map(refresher.refresh_due, found))}
     finally:
@@ -186,10 +186,10 @@ async def test_a_server_that_has_no_configuration_rests_after_it_was_looked_at(
 async def test_one_server_is_read_by_hand_whether_it_is_due_or_not(library: Library) -> None:
     ref = await registered(library.servers, "srv")
     refresher = library.refresher
-    assert await refresher.due("srv") == [Due(ref, "srv")]
-    assert await refresher.due() == []
+    assert await refresher.find_due("srv") == [Due(ref, "srv")]
+    assert await refresher.find_due() == []
     with pytest.raises(NotFound):
-        await refresher.due("nothing")
+        await refresher.find_due("nothing")
     await library.servers.remove(OPERATOR, ref)
     assert (await refresher.refresh_due(Due(ref, "srv"))).error_code == "not-found"
 

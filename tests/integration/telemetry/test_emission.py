@@ -53,7 +53,7 @@ async def test_a_job_is_told_once_it_is_stored_and_not_again_for_its_key(
     await submit(library.database, Principal(user), request)
     (event,) = seen
     assert isinstance(event, JobStored)
-    assert event.job == JobTags(job_id, server=str(server.id), tool="echo", user_id=user, flow_run_id=run)
+    assert event.job == JobTags(job_id, server_id=server.id, tool="echo", user_id=user, flow_run_id=run)
     assert event.ms > 0
 
 

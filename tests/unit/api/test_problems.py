@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from nexus_hub import errors
 from nexus_hub.api import middleware, problems
 from nexus_hub.telemetry.bus import subscribe
-from nexus_hub.telemetry.events import DefectFound, RequestAnswered, RequestRefused, TelemetryEvent
+from nexus_hub.telemetry.events import DefectFound, RequestAnswered, RequestRejected, TelemetryEvent
 
 CANARY = "canary-7f3a"
 
@@ -118,7 +118,7 @@ async def test_a_refused_request_is_told_by_its_code_and_route(
     seen: list[TelemetryEvent] = []
     with subscribe(seen.append):
         answer = await api.request(method, path, content=CANARY * 200 if method == "POST" and "?" in path else "{")
-    assert seen == [RequestRefused(route, answer.status_code, code)]
+    assert seen == [RequestRejected(route, answer.status_code, code)]
 
 
 async def test_an_answered_request_is_told_by_its_route_and_time(api: httpx.AsyncClient) -> None:

@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 
 from nexus_hub.telemetry.bus import emit, report_defect, subscribe
-from nexus_hub.telemetry.events import AttemptEnded, CallReturned, JobTags, RequestRefused, TelemetryEvent
+from nexus_hub.telemetry.events import AttemptEnded, CallReturned, JobTags, RequestRejected, TelemetryEvent
 from nexus_hub.telemetry.text import printable
 
 JOB = UUID(int=1)
 RUN = UUID(int=2)
-FIRST, SECOND = (RequestRefused("GET /v1/jobs", 400, code) for code in ("invalid-request", "too-large"))
+FIRST, SECOND = (RequestRejected("GET /v1/jobs", 400, code) for code in ("invalid-request", "too-large"))
 
 
 def test_an_event_shows_the_ids_of_its_job_and_what_is_known_of_it() -> None:
