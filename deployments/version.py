@@ -11,7 +11,7 @@ import tasks
 
 PACKAGES = (deployments, flows, nexus_hub, tasks)
 FORM_MAKERS = ("prefect", "pydantic")
-"""What makes the form's schema out of a flow's parameters."""
+"""The library that makes the form's schema of a flow's parameters."""
 
 
 def code_version() -> str:

@@ -64,7 +64,7 @@ class HubError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, in one sentence that holds no secret."""
+        """The error in one sentence that holds no secret."""
         return str(self.args[0]) if self.args else self.code
 
 

@@ -104,7 +104,7 @@ async def _show(settings: Settings, output: Output, command: list[str]) -> int:
 
 
 async def _flow_run(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
-    """What Prefect says of the job's flow run, once it has ended there too."""
+    """Read the job's flow run from Prefect, once it has ended there too."""
     from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
 
     async with PrefectClient(settings.prefect_url, prefect_auth(settings)) as prefect:

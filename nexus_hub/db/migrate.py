@@ -148,7 +148,7 @@ async def _apply(connection: AsyncConnection[DictRow], migration: Migration) -> 
 
 
 def _explained(migration: Migration, error: psycopg.Error) -> str:
-    """What the server said, without its detail: that may quote a row."""
+    """Give the server's message without its detail, which may quote a row."""
     said = (error.diag.message_primary or type(error).__name__).rstrip(".")
     what_to_do = error.diag.message_hint if error.sqlstate == _SQLSTATE_NO_GROUP_ROLE else None
     if isinstance(error, psycopg.errors.InsufficientPrivilege):

@@ -28,7 +28,7 @@ UNREACHABLE = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     PoolTimeout,
 )
-"""What psycopg raises when the database can't be reached; a `Database` raises DatabaseUnavailable instead."""
+"""Errors of psycopg when the database can't be reached; a `Database` raises DatabaseUnavailable instead."""
 
 
 class Transaction:
@@ -144,7 +144,7 @@ class Database:
 
     @asynccontextmanager
     async def exclusive_lock(self, name: str) -> AsyncIterator[bool]:
-        """Whether the block runs alone among all processes; if so no other block of that name does until it ends.
+        """Try to be the only block of that name in all processes; yields False where another one is under way.
 
         The lock is its connection's: should that be lost on the way, another block may begin.
 

@@ -16,7 +16,7 @@ from nexus_hub.errors import NotConfigured, UnsafeHome
 from nexus_hub.stack.process import Account
 
 USERS = ("postgres", "nobody")
-"""Whose PostgreSQL is when the hub runs as root: its own user if the machine has one. initdb asks for a name, so that
+"""Users that PostgreSQL can run as when the hub runs as root, the first that exists. initdb asks for a name, so that
 a user id without an entry in the machine's list of users will not do."""
 
 

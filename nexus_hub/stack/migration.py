@@ -29,7 +29,7 @@ class _RowSealer:
 
 
 def owner_url(settings: Settings) -> str | None:
-    """Where the schema's owner connects; None for an outside database whose owner is not named."""
+    """Find the URL of the schema's owner; None for an outside database whose owner is not named."""
     if settings.migration_database_url:
         return settings.migration_database_url.get_secret_value()
     return Home(settings.home).migration_database_url() if settings.embeds_postgres else None

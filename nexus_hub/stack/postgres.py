@@ -51,7 +51,7 @@ class EmbeddedPostgres:
 
     @property
     def log(self) -> Path:
-        """What the server and initdb print."""
+        """The output of the server and of initdb."""
         return self.home.logs / "postgres.log"
 
     def service(self) -> Service:
@@ -217,7 +217,7 @@ def embedded_postgres(settings: Settings, home: Home) -> EmbeddedPostgres:
 
 
 def _is_postmaster(process: psutil.Process) -> bool:
-    """Whether it is the server itself: the processes that it starts name what they do instead of options."""
+    """Tell the server itself from the processes that it starts: these name their task instead of options."""
     try:
         return "-D" in process.cmdline()
     except psutil.Error:

@@ -55,7 +55,7 @@ def service(settings: Settings, home: Home, base: Mapping[str, str]) -> Service:
 
 
 def server_environment(settings: Settings, home: Home) -> dict[str, str]:
-    """What Prefect's server is told; the database's password and the API's are in it.
+    """Make the environment of Prefect's server; it holds the passwords of the database and the API.
 
     Raises:
         NotConfigured: PostgreSQL is an outside one, and Prefect's database is not named.
@@ -81,7 +81,7 @@ def server_environment(settings: Settings, home: Home) -> dict[str, str]:
 
 
 def client_environment(settings: Settings, home: Home) -> dict[str, str]:
-    """What a process needs to reach the embedded Prefect, apart from any profile of the person who starts it."""
+    """Make the environment of a process that uses the embedded Prefect, whatever profile its user has."""
     return {
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_API_URL": settings.prefect_url,

@@ -137,7 +137,7 @@ async def gone(processes: Sequence[psutil.Process], *, within: float) -> list[ps
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process still runs: a zombie does not."""
+    """Tell if the process still runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

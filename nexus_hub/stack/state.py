@@ -19,13 +19,13 @@ class PartState(BaseModel):
     phase: Phase = "waiting"
     pid: int | None = None
     created: float | None = None
-    """When the process began, to know it from a later one with the same id."""
+    """Start of the process, which tells it from a later one with the same id."""
     port: int | None = None
     healthy: bool = False
     restarts: int = 0
     started_at: datetime | None = None
     seconds: float | None = None
-    """How long it took to come up."""
+    """Seconds that it took to come up."""
     log: str | None = None
 
 

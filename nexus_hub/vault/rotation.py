@@ -67,7 +67,7 @@ class LastRotation:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it can be gone on with."""
+        """True if it was interrupted and can be resumed."""
         return self.finished_at is None and self.restored_at is None
 
 
