@@ -53,17 +53,17 @@ async def cleanup_jobs(
 
 @dataclass(frozen=True, slots=True)
 class CleanupPage:
-    """What the clean-up has done."""
+    """Page on a clean-up that has come to its end."""
 
     report: CleanupReport
     backups: int
 
     def as_result(self) -> dict[str, Any]:
-        """The row's result."""
+        """Give the row's result."""
         return {**self.report.as_counts(), "orphans_failed": self.report.orphans_failed}
 
     def as_markdown(self) -> str:
-        """The artifact."""
+        """Write the artifact."""
         facts = {
             "orphans failed": self.report.orphans_failed,
             "ended jobs deleted": self.report.deleted_completed,
@@ -75,9 +75,9 @@ class CleanupPage:
         return f"# Clean-up\n\n{facts_table(facts)}\n"
 
     def summary(self) -> str:
-        """The message of the run's state."""
+        """Write the message of the run's state."""
         return f"{self.report.total_deleted} jobs deleted, {self.report.orphans_failed} orphans failed"
 
     def problem(self) -> RunProblem | None:
-        """None: what could not be done ends the run."""
+        """Name none: what could not be done ends the run."""
         return None

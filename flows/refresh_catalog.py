@@ -71,25 +71,25 @@ async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[RefreshRepor
 
 @dataclass(frozen=True, slots=True)
 class CatalogReport:
-    """Which servers were read, and how that went."""
+    """Report on the servers that were read."""
 
     servers: list[RefreshReport]
     seconds: float
 
     def as_result(self) -> dict[str, Any]:
-        """The row's result."""
+        """Give the row's result."""
         return {"servers": [one.as_row() for one in self.servers]}
 
     def as_markdown(self) -> str:
-        """The artifact."""
+        """Write the artifact."""
         rows = table([one.as_row() for one in self.servers], COLUMNS)
         return f"# Catalog\n\n{self.summary()}, in {self.seconds:.1f} s.\n\n{rows}\n"
 
     def summary(self) -> str:
-        """The message of the run's state."""
+        """Write the message of the run's state."""
         failing = sum(one.error_code is not None for one in self.servers)
         return f"{len(self.servers) - failing} of {len(self.servers)} servers refreshed, {failing} failing"
 
     def problem(self) -> RunProblem | None:
-        """None: a server that can't be read rests, and is tried again."""
+        """Name none: a server that can't be read rests, and is tried again."""
         return None

@@ -57,12 +57,12 @@ class RotationPage:
     report: RotationReport
 
     def as_result(self) -> dict[str, Any]:
-        """The row's result."""
+        """Give the row's result."""
         report = self.report
         return asdict(report) | {"rotation_id": str(report.rotation_id), "advice": report.advice}
 
     def as_markdown(self) -> str:
-        """The artifact."""
+        """Write the artifact."""
         report = self.report
         facts = {
             "from": report.old_key_id or "all other keys",
@@ -76,9 +76,9 @@ class RotationPage:
         return f"# Key rotation\n\n{facts_table(facts)}\n{lines}\n\n{advice}\n"
 
     def summary(self) -> str:
-        """The message of the run's state."""
+        """Write the message of the run's state."""
         return f"{self.report.updated} values under key {self.report.new_key_id}, {len(self.report.errors)} left"
 
     def problem(self) -> RunProblem | None:
-        """Values that could not be sealed anew."""
+        """Name the values that could not be sealed anew."""
         return RunProblem("rotation-incomplete", f"{self.summary()}.") if self.report.errors else None

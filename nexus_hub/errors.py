@@ -35,6 +35,7 @@ HubError
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
 ├── CheckFailed               500  the doctor found something wrong
+├── RunCancelled              500  its flow run stops; no request meets it
 ├── MaintenanceFailed         500  a maintenance flow failed; `reason` is its code
 ├── InternalError             500  something that should not happen
 │   └── NotOneRow             500  a query that always gives one row gave none, or several
@@ -414,6 +415,12 @@ class MaintenanceFailed(HubError):
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class RunCancelled(HubError):
+    """A maintenance run was cancelled, or its row ended elsewhere: the flow run stops."""
+
+    code = "cancelled"
 
 
 class InternalError(HubError):

@@ -7,7 +7,7 @@ from tasks.options import DATABASE, hub_task
 
 @hub_task("find-due-servers", retry=DATABASE)
 async def find_due_servers(server: str) -> list[Due]:
-    """The server of that name or id, or all that are due."""
+    """Find the server of that name or id, or all that are due."""
     return await current().refresher.find_due(server or None)
 
 

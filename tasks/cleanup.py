@@ -1,7 +1,7 @@
 """Tasks that clean up, and look at how large things are."""
 
 from nexus_hub.jobs import monitoring
-from nexus_hub.orchestration.cleanup import CleanupReport, checked_days
+from nexus_hub.orchestration.cleanup import CleanupReport, parse_days
 from nexus_hub.steps import OnProgress
 from tasks.context import current
 from tasks.failures import codes_only
@@ -12,8 +12,8 @@ from tasks.steps import run_step_as_task
 @codes_only
 async def check_days(days_completed: object, days_orphaned: object) -> None:
     """Refuse days outside the range; too small for a task run of its own."""
-    checked_days("days_completed", days_completed)
-    checked_days("days_orphaned", days_orphaned)
+    parse_days("days_completed", days_completed)
+    parse_days("days_orphaned", days_orphaned)
 
 
 @codes_only
@@ -30,11 +30,11 @@ async def purge_rate_limits() -> int:
 
 @hub_task("read-alert", retry=DATABASE)
 async def read_alert() -> monitoring.TableAlert:
-    """Whether `job_results` has grown too large."""
+    """Check if `job_results` has grown too large."""
     return await monitoring.table_alert(current().database)
 
 
 @hub_task("read-stats", retry=DATABASE)
 async def read_stats() -> monitoring.JobStats:
-    """How many jobs there are of each state."""
+    """Count the jobs of each state."""
     return await monitoring.stats(current().database)

@@ -13,7 +13,7 @@ _RUNTIME: ContextVar[Runtime | None] = ContextVar("nexus_hub_runtime", default=N
 
 
 def current() -> Runtime:
-    """The runtime of this process.
+    """Give the runtime of this process.
 
     Raises:
         LookupError: called outside `use` and `available`.
@@ -31,7 +31,7 @@ def use(runtime: Runtime) -> None:
 
 @asynccontextmanager
 async def available() -> AsyncIterator[Runtime]:
-    """The worker's runtime, or one of its own for a flow that runs outside our worker."""
+    """Give the worker's runtime, or open one for a flow that runs outside our worker."""
     runtime = _RUNTIME.get()
     if runtime is not None:
         yield runtime

@@ -21,7 +21,7 @@ HEARTBEAT_SECONDS = 20
 async def begin_mirror(
     kind: Kind, flow_run_id: UUID, params: dict[str, Any], job_id: UUID | None, ref: ServerRef | None
 ) -> UUID:
-    """Show the run in `job_results`; its row's id."""
+    """Show the run in `job_results`; the id of its row."""
     return await current().mirror.begin(kind, flow_run_id, params, job_id=job_id, ref=ref)
 
 
@@ -39,21 +39,21 @@ async def fail_mirror(job_id: UUID, code: str, error: str) -> None:
 
 @codes_only
 async def note_mirror(job_id: UUID, progress: dict[str, Any]) -> None:
-    """A sign of life; too small for a task run of its own."""
+    """Note a sign of life; too small for a task run of its own."""
     await current().mirror.note(job_id, progress)
 
 
 @asynccontextmanager
-async def beating(job_id: UUID) -> AsyncIterator[None]:
-    """Signs of life as long as the block runs, however long one of its steps takes."""
-    beats = asyncio.create_task(_beat(current().mirror, job_id))
+async def keep_alive(job_id: UUID) -> AsyncIterator[None]:
+    """Give signs of life as long as the block runs, however long a step of it takes."""
+    beats = asyncio.create_task(_send_heartbeats(current().mirror, job_id))
     try:
         yield
     finally:
         await cancel_and_wait(beats)
 
 
-async def _beat(mirror: Mirror, job_id: UUID) -> None:
+async def _send_heartbeats(mirror: Mirror, job_id: UUID) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
         with suppress(DatabaseUnavailable):

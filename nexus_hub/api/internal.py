@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from nexus_hub.api.access import Operating, RuntimeOf
 from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed, RotationRunning
 from nexus_hub.jobs import store
-from nexus_hub.orchestration.cleanup import checked_days
+from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED
+from nexus_hub.orchestration.cleanup import parse_days
 from nexus_hub.orchestration.dispatcher import dispatch_now
 from nexus_hub.orchestration.mirror import Kind
 from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
@@ -128,8 +129,8 @@ async def clean_up_jobs(
     """Delete jobs that ended long ago, and those that failed as orphans; the three counts."""
     asked = body or CleanupBody()
     days = {
-        name: default if (value := getattr(asked, name)) is None else checked_days(name, value)
-        for name, default in (("days_completed", 7), ("days_orphaned", 1))
+        name: default if (value := getattr(asked, name)) is None else parse_days(name, value)
+        for name, default in (("days_completed", DAYS_COMPLETED), ("days_orphaned", DAYS_ORPHANED))
     }
     if asked.dry_run:
         return (await runtime.cleanup.count(**days)).as_counts()

@@ -19,7 +19,7 @@ from nexus_hub.settings import Settings
 from nexus_hub.stack import ports
 from nexus_hub.stack.state import StackState
 from nexus_hub.vault.keyring import keyring_source
-from nexus_hub.vault.sealing import Place, Vault
+from nexus_hub.vault.sealing import SealContext, Vault
 
 OLDEST_PYTHON = (3, 11)
 PINNED = ("prefect", "fastapi", "sqlalchemy")
@@ -131,10 +131,10 @@ async def service_key(settings: Settings) -> str:
 async def keyring_opens(settings: Settings) -> str:
     """Say which key is the primary one, if what the keyring seals can be opened again."""
     source = keyring_source(settings)
-    vault, place = Vault(source), Place("doctor", "canary", uuid4())
+    vault, context = Vault(source), SealContext("doctor", "canary", uuid4())
     canary = {"canary": secrets.token_hex(8)}
-    sealed = vault.seal_config(place, canary)
-    if vault.open_config(place, sealed.data, sealed.key_id) != canary:
+    sealed = vault.seal_config(context, canary)
+    if vault.open_config(context, sealed.data, sealed.key_id) != canary:
         raise CheckFailed(f"What was sealed with key {sealed.key_id} was another value when opened.")
     return f"seals with key {sealed.key_id}, opens with {len(source.current().keys())} in all"
 

@@ -9,7 +9,7 @@ import typer
 
 from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
 from nexus_hub.errors import Conflict, NotAllowed
-from nexus_hub.vault.keys import VaultKey, checked_key_id
+from nexus_hub.vault.keys import VaultKey, parse_key_id
 
 if TYPE_CHECKING:
     from nexus_hub.cli.output import Output
@@ -64,7 +64,7 @@ def rotate(
 
     async def command(client: HubClient, output: Output) -> int:
         body: dict[str, Any] = {
-            name: checked_key_id(key_id, what=option)
+            name: parse_key_id(key_id, what=option)
             for name, option, key_id in (("new_key_id", "--to", to), ("old_key_id", "--from", old))
             if key_id is not None
         }
@@ -107,7 +107,7 @@ def restore(key_id: KeyId, as_json: Json = False) -> None:
     """Put back what the rotation to this key replaced, where it was not changed since."""
 
     async def command(client: HubClient, output: Output) -> int:
-        body = {"key_id": checked_key_id(key_id, what="KEY_ID")}
+        body = {"key_id": parse_key_id(key_id, what="KEY_ID")}
         done = await client.request("POST", "/internal/vault-restore", body)
         output.data(done) if as_json else output.line(f"{values(done['restored'])} put back.")
         for line in done["left"]:
@@ -122,7 +122,7 @@ def forget(key_id: KeyId, as_json: Json = False) -> None:
     """Take a key that nothing is sealed under out of the home's keyring.json."""
 
     async def command(client: HubClient, output: Output) -> None:
-        checked, file = checked_key_id(key_id, what="KEY_ID"), home_keyring()
+        checked, file = parse_key_id(key_id, what="KEY_ID"), home_keyring()
         found = await client.request("GET", "/v1/vault")
         refuse_used(checked, found)
         refuse_other_ring(file.current(), found)

@@ -90,7 +90,7 @@ class Home:
         return str(passwords[role])
 
     def socket_directory(self) -> Path:
-        """Where the embedded PostgreSQL has its socket: in the home, or elsewhere when that path is too long."""
+        """The directory of the embedded PostgreSQL's socket: in the home, or elsewhere when that path is too long."""
         try:
             return Path(self.socket_record.read_text(encoding="utf-8"))
         except FileNotFoundError:

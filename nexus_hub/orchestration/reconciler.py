@@ -172,7 +172,7 @@ class Reconciler:
 
     async def _close_mirrors(self) -> None:
         """Rows of other flows' runs whose process died."""
-        silent = await self._mirror.silent(self._patience.abandoned, BATCH)
+        silent = await self._mirror.find_silent(self._patience.abandoned, BATCH)
         states = await self._prefect_client.states(run for _, run in silent)
         for row, run in silent:
             await self._close_mirror(row, run, states.get(run))

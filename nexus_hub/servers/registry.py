@@ -28,7 +28,7 @@ from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, expose_se
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.display import describe_endpoint
 from nexus_hub.upstream.snapshot import Snapshot
-from nexus_hub.vault.sealing import Place, Vault
+from nexus_hub.vault.sealing import SealContext, Vault
 
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
@@ -177,7 +177,7 @@ class Servers:
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
-        sealed = self._vault.seal_config(Place.of_server(ref), expose_secrets(target.config))
+        sealed = self._vault.seal_config(SealContext.for_server(ref), expose_secrets(target.config))
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
@@ -211,7 +211,7 @@ class Servers:
         if row is None or not row.enabled or row.config_encrypted is None:
             raise NotFound("server", ref)
         opened = self._vault.open_config(
-            Place.of_server(ref), row.config_encrypted, row.key_id, unbound=row.opens_unbound
+            SealContext.for_server(ref), row.config_encrypted, row.key_id, unbound=row.opens_unbound
         )
         try:
             config = CONFIG.validate_python({"transport": "http"} | opened)

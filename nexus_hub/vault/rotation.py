@@ -19,17 +19,17 @@ from nexus_hub.telemetry.bus import emit
 from nexus_hub.telemetry.events import KeysRotated
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
-from nexus_hub.vault.keys import checked_key_id
-from nexus_hub.vault.resealing import VAULT, Resealing, RotationPlan, cannot_open, opened, sealed_values
+from nexus_hub.vault.keys import parse_key_id
+from nexus_hub.vault.resealing import VAULT, Resealer, RotationPlan, describe_failure, open_row, read_sealed_values
 
-__all__ = ["LOCK", "Rotation", "RotationPlan", "RotationReport"]
+__all__ = ["Rotation", "RotationPlan", "RotationReport"]
 LOCK = "vault-rotation"
 """The name of the lock that whoever changes sealed values in bulk holds: see `Database.exclusive_lock`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotationReport:
-    """How a rotation ended: `updated` values were sealed anew by it and opened afterwards, `errors` has a line for
+    """Report of a rotation: `updated` values were sealed anew by it and opened afterwards, `errors` has a line for
     each that was not; `seconds` since it was first started."""
 
     rotation_id: UUID
@@ -42,7 +42,7 @@ class RotationReport:
 
     @property
     def advice(self) -> str | None:
-        """What is left to the operator to do."""
+        """Advice on what is left to the operator to do."""
         if self.promoted:
             return None
         return (
@@ -89,7 +89,7 @@ class Rotation:
         self._patience = patience
 
     async def plan(self, old_key_id: str | None = None, new_key_id: str | None = None) -> RotationPlan:
-        """What a rotation would do. Without `new_key_id`: go on with the last one if it was interrupted, else go to
+        """Plan a rotation. Without `new_key_id`: go on with the last one if it was interrupted, else go to
         the one key of the ring that is new.
 
         Raises:
@@ -98,19 +98,19 @@ class Rotation:
             NoSecondKey: it has no new one.
         """
         ring = self._source.current()
-        old = None if old_key_id is None else _known(ring, old_key_id, "old_key_id")
-        new = await self._next_key_id() if new_key_id is None else _known(ring, new_key_id, "new_key_id")
+        old = None if old_key_id is None else _require_key(ring, old_key_id, "old_key_id")
+        new = await self._choose_key_id() if new_key_id is None else _require_key(ring, new_key_id, "new_key_id")
         if old == new:
             raise InvalidRequest(f"old_key_id and new_key_id are both {new}; name two keys, or only the new one.")
         return RotationPlan(new, old)
 
-    async def _next_key_id(self) -> str:
+    async def _choose_key_id(self) -> str:
         async with self._database.transaction() as transaction:
             last = await transaction.one(VAULT["last_rotation"], LastRotation)
             used = set(await transaction.all(VAULT["used_key_ids"], str))
         if last and last.interrupted and self._source.current().get(last.new_key_id):
             return last.new_key_id
-        waiting = self._source.waiting(used)
+        waiting = self._source.list_targets(used)
         if not waiting:
             raise NoSecondKey(self._source.remedy())
         if len(waiting) > 1:
@@ -118,12 +118,12 @@ class Rotation:
         return waiting[0]
 
     async def dry_run(self, plan: RotationPlan) -> dict[str, Any]:
-        """What would be sealed anew, `{"would_update", "errors"}`; every value is opened and none is changed."""
+        """Count what would be sealed anew, `{"would_update", "errors"}`: every value is opened, none is changed."""
         would_update, errors = 0, []
-        async for ref, row in sealed_values(self._database):
+        async for ref, row in read_sealed_values(self._database):
             if plan.takes(row.key_id):
-                if opened(self._source.current(), ref, row) is None:
-                    errors.append(cannot_open(ref, row.key_id))
+                if open_row(self._source.current(), ref, row) is None:
+                    errors.append(describe_failure(ref, row.key_id))
                 else:
                     would_update += 1
         return {"would_update": would_update, "errors": errors}
@@ -135,7 +135,7 @@ class Rotation:
         flow_run_id: UUID | None = None,
         step: StepRunner = run_step,
     ) -> RotationReport:
-        """All steps of a rotation, or of what is left of one.
+        """Take all steps of a rotation, or of what is left of one; a flow gives a `step` that makes each a task.
 
         Raises:
             RotationRunning: another one is under way.
@@ -156,8 +156,8 @@ class Rotation:
         Raises:
             RotationRunning: another one is under way.
         """
-        async with self._database.exclusive_lock(LOCK) as exclusive_lock:
-            if not exclusive_lock:
+        async with self._database.exclusive_lock(LOCK) as free:
+            if not free:
                 raise RotationRunning
             yield
 
@@ -192,22 +192,22 @@ class Rotation:
         Raises:
             NotFound: the new key has left the ring.
         """
-        work = Resealing(self._database, self._source, plan, rotation_id, self._batch, self._patience)
+        work = Resealer(self._database, self._source, plan, rotation_id, self._batch, self._patience)
         return await work.run(on_progress)
 
     async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str]]:
-        """Open every value under the new key: how many of the rotation's do, and a line for each that does not.
+        """Open every value under the new key: the number of the rotation's that do, and a line for each that does not.
 
         A value that somebody has sealed under an old key since is a line too.
         """
         updated, errors = 0, []
-        async for ref, row in sealed_values(self._database, rotation_id):
+        async for ref, row in read_sealed_values(self._database, rotation_id):
             if row.key_id == plan.new_key_id:
-                if opened(self._source.current(), ref, row) is None:
-                    errors.append(cannot_open(ref, row.key_id))
+                if open_row(self._source.current(), ref, row) is None:
+                    errors.append(describe_failure(ref, row.key_id))
                 else:
                     updated += row.rotated
-            elif plan.takes(row.key_id) and opened(self._source.current(), ref, row) is not None:
+            elif plan.takes(row.key_id) and open_row(self._source.current(), ref, row) is not None:
                 errors.append(f"Server {ref}: was sealed under key {row.key_id} meanwhile; rotate once more")
         return updated, errors
 
@@ -222,7 +222,7 @@ class Rotation:
         return report
 
     async def status(self) -> dict[str, Any]:
-        """The ring's keys by their ids with the rows under each, the rows under other keys or none, the last rotation
+        """List the keys by their ids with the rows under each, the rows under other keys or none, the last rotation
         and the number of backups."""
         held = self._source.current().keys()
         async with self._database.transaction() as transaction:
@@ -249,12 +249,12 @@ class Rotation:
             NotFound: no rotation went to that key.
             RotationRunning: a rotation is under way.
         """
-        key_id = checked_key_id(new_key_id, what="key_id")
+        key_id = parse_key_id(new_key_id, what="key_id")
         async with self.exclusive_lock():
             return await backups.restore(self._database, self._source.current(), key_id, batch=self._batch)
 
     async def purge_backups(self, days: int = 30) -> int:
-        """Throw away backups that are older than so many days; how many there were.
+        """Throw away backups that are older than so many days; their number.
 
         Raises:
             InvalidRequest: days outside 0..3650.
@@ -262,8 +262,8 @@ class Rotation:
         return await backups.purge(self._database, days)
 
 
-def _known(ring: Keyring, key_id: str, what: str) -> str:
-    checked = checked_key_id(key_id, what=what)
+def _require_key(ring: Keyring, key_id: str, what: str) -> str:
+    checked = parse_key_id(key_id, what=what)
     if ring.get(checked) is None:
         raise NotFound("vault key", checked)
     return checked

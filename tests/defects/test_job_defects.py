@@ -15,7 +15,7 @@ from nexus_hub.execution.attempt import Attempt, NotClaimed
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.cleanup import Cleanup, checked_days
+from nexus_hub.orchestration.cleanup import Cleanup, parse_days
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.rescuer import Rescuer, RescueReport
 from nexus_hub.upstream.config import StdioConfig
@@ -203,7 +203,7 @@ async def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(
     seed: Connection, ours: Connection, served: Served
 ) -> None:
     assert seed_code.days_completed({"days_completed": 0}) == 7, "in the seed 0 is 7"
-    assert checked_days("days_completed", 0) == 0
+    assert parse_days("days_completed", 0) == 0
     for connection in (seed, ours):
         connection.execute(STORE.encode())
         connection.execute(b"UPDATE job_results SET status = 'completed', completed_at = now()")
@@ -215,7 +215,7 @@ async def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(
             ours.execute(manual.format(days).encode())
     for value in (3651, -1, 10**30, "7", 1.5, None, True):
         with pytest.raises(InvalidRequest, match="days_completed"):
-            checked_days("days_completed", value)
+            parse_days("days_completed", value)
     async with served.client() as client:
         for body, deleted in (({"days_completed": 0}, 1), ({}, 0)):
             counts = await client.request("POST", "/internal/cleanup-jobs", body | {"dry_run": True})

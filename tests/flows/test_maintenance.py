@@ -1,4 +1,4 @@
-"""How a flow that looks after the hub ends, on a real Prefect server and a real database."""
+"""Ends of maintenance flows, on a real Prefect server and a real database."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

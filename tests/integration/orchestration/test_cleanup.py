@@ -48,7 +48,7 @@ class Table(jobs.Table):
 
 
 class News(list[dict[str, Any]]):
-    """What was told."""
+    """Progress that was told."""
 
     async def on_progress(self, counts: dict[str, Any]) -> None:
         self.append(counts)

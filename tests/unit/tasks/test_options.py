@@ -16,6 +16,7 @@ from nexus_hub.calls.retries import UPSTREAM_PAUSES
 from nexus_hub.errors import DatabaseUnavailable, HubError, NotFound, UpstreamUnavailable
 from tasks.failures import TaskFailed, to_task_failure
 from tasks.options import DATABASE, NEVER, UPSTREAM, RetryPolicy, hub_task
+from tasks.steps import run_step_as_task
 
 SECRET = "s3cret-in-a-message"
 MODULES = [
@@ -62,6 +63,25 @@ async def test_a_task_that_works_gives_its_result() -> None:
         return 2 * number
 
     assert await double.fn(4) == 8
+
+
+async def test_a_code_that_a_step_within_raised_passes_as_it_is() -> None:
+    stopped = TaskFailed("cancelled", "The run was cancelled")
+
+    @hub_task("outer")
+    async def outer() -> None:
+        raise stopped
+
+    with pytest.raises(TaskFailed) as caught:
+        await outer.fn()
+    assert caught.value is stopped
+
+
+async def test_a_step_without_a_policy_is_refused() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(KeyError, match="no-such-step"):
+        await run_step_as_task("no-such-step", work)
 
 
 @pytest.mark.parametrize(
