@@ -22,6 +22,7 @@ from deployments.worker.engine import execute
 from deployments.worker.policy import Refused, RunPermit, RunPolicy
 from deployments.worker.wakeup import Wakeup
 from nexus_hub.jobs.store import Ownership
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 TAKING_SECONDS = 2.0
@@ -144,7 +145,7 @@ class Poller:
         except (Abort, Pause):  # signals, which must not reach the other runs
             logger.info("Prefect took back the run %s", flow_run.id)
         except Exception as error:  # its message may hold anything
-            logger.warning("the run %s ended by %s", flow_run.id, type(error).__name__)
+            logger.warning("the run %s ended by %s", flow_run.id, describe_error(error))
             await self._crash(flow_run, f"the worker met a {type(error).__name__}")
         finally:
             decided.set()

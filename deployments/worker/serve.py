@@ -18,7 +18,7 @@ from pathlib import Path
 from deployments.registry import POOL
 from nexus_hub.errors import HubError
 from nexus_hub.settings import Settings, load
-from nexus_hub.telemetry.defects import place_of
+from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.logs import configure_logging
 
 logger = logging.getLogger("nexus_hub.worker")
@@ -75,7 +75,7 @@ def main() -> int:
         except HubError as error:
             failed.append(error.message)
         except BaseException as error:
-            failed.append(f"the worker ended by {type(error).__name__} at {place_of(error)}")
+            failed.append(f"the worker ended by {describe_error(error)}")
         finally:
             os.kill(os.getpid(), signal.SIGUSR1)
 

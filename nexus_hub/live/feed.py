@@ -16,10 +16,10 @@ from typing import Any
 from uuid import UUID
 
 from nexus_hub.db.pool import Database, Transaction
-from nexus_hub.errors import HubError
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.live.listener import JobChange
 from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -184,8 +184,7 @@ class Feed:
                 if self._followers:
                     await self._catch_up(cut=cut)
             except Exception as error:  # its message may hold anything
-                code = error.code if isinstance(error, HubError) else type(error).__name__
-                logger.warning("changes of jobs that were missed could not be read: %s", code)
+                logger.warning("changes of jobs that were missed could not be read: %s", describe_error(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 if cut:
                     self._missed.set()

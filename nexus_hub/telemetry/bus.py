@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nexus_hub.telemetry.defects import place_of
+from nexus_hub.telemetry.defects import describe_error, place_of
 from nexus_hub.telemetry.events import DefectFound, JobTags, TelemetryEvent
 from nexus_hub.telemetry.logs import log_event
 
@@ -22,7 +22,7 @@ def emit(event: TelemetryEvent) -> None:
         try:
             subscriber(event)
         except Exception as error:  # its message may hold anything
-            logger.warning("a subscriber failed: %s at %s", type(error).__name__, place_of(error))
+            logger.warning("a subscriber failed: %s", describe_error(error))
 
 
 def report_defect(error: BaseException, job: JobTags | None = None) -> None:

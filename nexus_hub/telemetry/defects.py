@@ -4,6 +4,8 @@ import re
 import traceback
 from collections.abc import Iterable
 
+from nexus_hub.errors import HubError
+
 FRAMES = 6
 """The number of frames that are shown, from the innermost outwards."""
 _FRAME = re.compile(r'^[ |]*File "(?P<file>[^"]+)\.py", line (?P<line>\d+), in (?P<function>[\w<>.]+)', re.MULTILINE)
@@ -19,6 +21,11 @@ def place_of(error: BaseException) -> str:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     return _join((frame.filename.removesuffix(".py"), str(frame.lineno), frame.name) for frame in frames[-FRAMES:])
+
+
+def describe_error(error: BaseException) -> str:
+    """Name an error of the hub's by its code, and a defect by its class and place."""
+    return error.code if isinstance(error, HubError) else f"{type(error).__name__} at {place_of(error)}"
 
 
 def read_traceback(text: str) -> tuple[str, str]:

@@ -5,7 +5,8 @@ import traceback
 
 import pytest
 
-from nexus_hub.telemetry.defects import FRAMES, place_of, read_traceback
+from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.telemetry.defects import FRAMES, describe_error, place_of, read_traceback
 
 CANARY = "canary-7f3a"
 
@@ -29,6 +30,11 @@ def test_a_place_is_files_lines_and_functions_without_values() -> None:
     assert outer.endswith(" caught")
     assert inner.endswith(" fail")
     assert CANARY not in place
+
+
+def test_an_error_of_the_hubs_is_named_by_its_code_and_a_defect_by_class_and_place() -> None:
+    assert describe_error(DatabaseUnavailable()) == "database-unavailable"
+    assert describe_error(caught()) == f"ValueError at {place_of(caught())}"
 
 
 def test_only_the_innermost_frames_are_shown() -> None:
