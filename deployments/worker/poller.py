@@ -21,6 +21,7 @@ from deployments.worker.policy import Refused, RunPermit, RunPolicy
 from deployments.worker.prefect_internals import propose_state, read_scheduled_runs
 from deployments.worker.wakeup import Wakeup
 from nexus_hub.orchestration.ownership import Ownership
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 TAKING_SECONDS = 2.0
@@ -139,7 +140,7 @@ class Poller:
         except (Abort, Pause):  # signals, which must not reach the other runs
             logger.info("Prefect refused to go on with the run %s", flow_run.id)
         except Exception as error:  # its message may hold anything
-            logger.warning("the run %s ended by %s", flow_run.id, type(error).__name__)
+            logger.warning("the run %s ended by %s", flow_run.id, describe_error(error))
             await self._crash(flow_run, f"the worker met a {type(error).__name__}")
         finally:
             decided.set()

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from nexus_hub.calls.lookup import ServerCache
+from nexus_hub.calls.retries import UPSTREAM_PAUSES
 from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Transaction
 from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, UpstreamUnavailable
@@ -26,8 +27,6 @@ CONCURRENCY_PER_SERVER = 32
 """Half of what a connection takes, so that other calls to the server find a place."""
 KNOWN_SECONDS = 2.0
 """How long a removed server, or a key that was changed, may still be used."""
-CALL_PAUSES = (0.5, 1.5)
-"""Seconds before a call that did not reach its server is sent again, as `call-upstream` does it."""
 DATABASE_PAUSE_SECONDS = 1.0
 EMPTY_POLL_PAUSE_SECONDS = 0.25
 EMPTY_POLL_LIMIT = 20
@@ -262,7 +261,7 @@ class BatchRunner:
         return await self._execution.record(attempt)
 
     async def _call(self, attempt: Attempt) -> None:
-        for pause in CALL_PAUSES:
+        for pause in UPSTREAM_PAUSES:
             try:
                 await self._execution.call(attempt)
             except UpstreamUnavailable as error:

@@ -184,9 +184,9 @@ class Execution:
         """
         known = known or ServerCache(self.database, self.servers)
         attempt.target, row = await known.server(attempt.ref)
-        if attempt.job["user_id"] is not None and row["user_id"] not in (None, attempt.job["user_id"]):
+        if attempt.job["user_id"] is not None and row.user_id not in (None, attempt.job["user_id"]):
             raise NotFound("server", attempt.ref)  # plain SQL can store a job for a server of somebody else
-        attempt.limits = Limits(row["limit_per_minute"], row["user_limit_per_minute"])
+        attempt.limits = Limits(row.limit_per_minute, row.user_limit_per_minute)
         if attempt.job["job_type"] == "tool_invoke":
             tool = await known.tool(attempt.ref, attempt.job["tool_name"])
             attempt.repeatable |= tool.repeatable

@@ -9,7 +9,8 @@ from uuid import UUID
 from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import HubError
-from nexus_hub.orchestration.prefect_client import ENDED, MAINTENANCE_FLOWS, PrefectClient
+from nexus_hub.orchestration.prefect_client import ENDED, MAINTENANCE_FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 
 logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 15.0
@@ -22,7 +23,7 @@ class RefreshTrigger:
     def __init__(
         self,
         database: Database,
-        prefect_client: PrefectClient,
+        prefect_client: PrefectRuns,
         *,
         interval: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.time,

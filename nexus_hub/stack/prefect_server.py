@@ -1,4 +1,4 @@
-"""Prefect's server as a part of the stack, and the environment of whoever talks to it.
+"""Prefect's server as a service of the stack, and the environment of whoever talks to it.
 
 Prefect's API is open to everybody, foreign web pages included, unless it is told otherwise: authentication and
 the allowed origins are always set here.
@@ -13,8 +13,8 @@ from nexus_hub.errors import NotConfigured
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
-from nexus_hub.stack.keeper import Part
 from nexus_hub.stack.process import Command
+from nexus_hub.stack.services import Service
 
 HOST = "127.0.0.1"
 
@@ -35,7 +35,7 @@ TUNING = {
 one, and flow runs go some time after their end, which none ever does by Prefect's defaults."""
 
 
-def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
+def service(settings: Settings, home: Home, base: Mapping[str, str]) -> Service:
     """The server with its UI, in one process, so that a kill leaves nothing of it.
 
     Raises:
@@ -51,11 +51,11 @@ def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
         directory=home.path,
     )  # fmt: skip
     probe = probes.http(f"{settings.prefect_url}/health", auth=auth_string(settings, home))
-    return Part(name="prefect", command=command, probe=probe, port=settings.prefect_port)
+    return Service(name="prefect", command=command, probe=probe, after=("databases",), port=settings.prefect_port)
 
 
 def server_environment(settings: Settings, home: Home) -> dict[str, str]:
-    """What Prefect's server is told; the database's password and the API's are in it.
+    """Make the environment of Prefect's server; it holds the passwords of the database and the API.
 
     Raises:
         NotConfigured: PostgreSQL is an outside one, and Prefect's database is not named.
@@ -81,7 +81,7 @@ def server_environment(settings: Settings, home: Home) -> dict[str, str]:
 
 
 def client_environment(settings: Settings, home: Home) -> dict[str, str]:
-    """What a process needs to reach the embedded Prefect, apart from any profile of the person who starts it."""
+    """Make the environment of a process that uses the embedded Prefect, whatever profile its user has."""
     return {
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_API_URL": settings.prefect_url,

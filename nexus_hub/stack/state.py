@@ -1,4 +1,4 @@
-"""What the supervisor tells others about itself: `run/state.json`."""
+"""The state of the stack, which the supervisor writes to `run/state.json`."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,25 +12,25 @@ Phase = Literal["waiting", "starting", "up", "down", "done", "failed", "stopped"
 
 
 class PartState(BaseModel):
-    """One part, or one step between two parts."""
+    """State of one service or one step."""
 
     name: str
     kind: Literal["part", "step"] = "part"
     phase: Phase = "waiting"
     pid: int | None = None
     created: float | None = None
-    """When the process began, to know it from a later one with the same id."""
+    """Start of the process, which tells it from a later one with the same id."""
     port: int | None = None
     healthy: bool = False
     restarts: int = 0
     started_at: datetime | None = None
     seconds: float | None = None
-    """How long it took to come up."""
+    """Seconds that it took to come up."""
     log: str | None = None
 
 
 class StackState(BaseModel):
-    """The whole stack."""
+    """State of the whole stack."""
 
     phase: Literal["starting", "ready", "stopping", "stopped"] = "starting"
     pid: int | None = None
