@@ -38,8 +38,9 @@ class KeptDeployment:
 
 async def add_tool(table: Table, name: str, *, kind: str = "system", enabled: bool = True) -> None:
     await table.connection.execute(
-        "INSERT INTO tool_cache (server_type, server_ref_id, user_id, tool_name, namespaced_name, enabled)"
-        " VALUES (%(kind)s, %(ref)s, CASE WHEN %(kind)s = 'user' THEN %(user)s::uuid END, 't', %(name)s, %(enabled)s)",
+        "INSERT INTO tool_cache (server_type, server_ref_id, user_id, tool_name, namespaced_name, enabled, definition)"
+        " VALUES (%(kind)s, %(ref)s,"
+        " CASE WHEN %(kind)s = 'user' THEN %(user)s::uuid END, 't', %(name)s, %(enabled)s, '{}')",
         {"kind": kind, "ref": uuid4(), "user": uuid4(), "name": name, "enabled": enabled},
     )
 
