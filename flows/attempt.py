@@ -38,6 +38,7 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
             async with runtime.execution.hold(claimed):
                 return await _work(claimed)
         except TaskFailed as failure:
+            write_line("ended: %s", failure)
             return Failed(message=str(failure))
 
 
