@@ -36,6 +36,7 @@ HubError
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
 ├── UpkeepFailed              500  a flow that looks after the hub failed; `reason` is its code
 ├── InternalError             500  something that should not happen
+│   └── NotOneRow             500  a query that always gives one row gave none, or several
 ├── PrefectUnavailable        503  Prefect's API does not answer, or not with what was asked for
 │   ├── NoDeployment          503  it does not know the flow's deployment
 │   └── PrefectRefused        503  it refuses this one request
@@ -408,6 +409,16 @@ class InternalError(HubError):
 
     def __init__(self) -> None:
         super().__init__("An unexpected error ended this; it is a defect of the hub.")
+
+
+class NotOneRow(InternalError):
+    """A query that always gives exactly one row gave none, or several; `rows` is how many."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        super(InternalError, self).__init__(
+            f"A query gave {rows} rows where it always gives one; it is a defect of the hub."
+        )
 
 
 class PrefectUnavailable(HubError):

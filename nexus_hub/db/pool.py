@@ -2,19 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import is_dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import AsyncRowFactory, DictRow, class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from nexus_hub.db.queries import load
-from nexus_hub.errors import DatabaseUnavailable
+from nexus_hub.errors import DatabaseUnavailable, NotOneRow
 from nexus_hub.models import OPERATOR, Principal
 
+Row = TypeVar("Row")
 TOO_LARGE = (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
 """A value over a limit of PostgreSQL; psycopg counts these to the operational errors too."""
 SESSION = load("session")
@@ -30,25 +32,59 @@ UNREACHABLE = (
 
 
 class Transaction:
-    """One open transaction; commits when its block ends, rolls back when it raises."""
+    """One open transaction; commits when its block ends, rolls back when it raises.
+
+    A query may be given the type of its rows: a dataclass, whose fields are the query's columns by name, or the type
+    of its one column, such as `UUID`. Without one a row is a dict.
+    """
 
     def __init__(self, connection: AsyncConnection[DictRow]) -> None:
         self.connection = connection
 
-    async def one(self, query: bytes, /, **params: object) -> DictRow | None:
+    @overload
+    async def one(self, query: bytes, /, **params: object) -> DictRow | None: ...
+    @overload
+    async def one(self, query: bytes, row: type[Row], /, **params: object) -> Row | None: ...
+    async def one(self, query: bytes, row: type[Any] | None = None, /, **params: object) -> Any:
         """The first row of the query's result, or None."""
-        cursor = await self.connection.execute(query, params)
+        return await (await self._execute(query, row, params)).fetchone()
+
+    @overload
+    async def only(self, query: bytes, /, **params: object) -> DictRow: ...
+    @overload
+    async def only(self, query: bytes, row: type[Row], /, **params: object) -> Row: ...
+    async def only(self, query: bytes, row: type[Any] | None = None, /, **params: object) -> Any:
+        """The one row of a query that always gives exactly one.
+
+        Raises:
+            NotOneRow: it gave none, or several.
+        """
+        cursor = await self._execute(query, row, params)
+        if cursor.rowcount != 1:
+            raise NotOneRow(cursor.rowcount)
         return await cursor.fetchone()
 
-    async def all(self, query: bytes, /, **params: object) -> list[DictRow]:
+    @overload
+    async def all(self, query: bytes, /, **params: object) -> list[DictRow]: ...
+    @overload
+    async def all(self, query: bytes, row: type[Row], /, **params: object) -> list[Row]: ...
+    async def all(self, query: bytes, row: type[Any] | None = None, /, **params: object) -> list[Any]:
         """All rows of the query's result."""
-        cursor = await self.connection.execute(query, params)
-        return await cursor.fetchall()
+        return await (await self._execute(query, row, params)).fetchall()
 
     async def run(self, query: bytes, /, **params: object) -> int:
         """Run a statement; how many rows it touched."""
         cursor = await self.connection.execute(query, params)
         return cursor.rowcount
+
+    async def _execute(self, query: bytes, row: type[Any] | None, params: dict[str, object]) -> AsyncCursor[Any]:
+        return await self.connection.cursor(row_factory=_row_factory(row)).execute(query, params)
+
+
+def _row_factory(row: type[Any] | None) -> AsyncRowFactory[Any]:
+    if row is None:
+        return dict_row
+    return class_row(row) if is_dataclass(row) else scalar_row
 
 
 class Database:

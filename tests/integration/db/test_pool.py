@@ -1,16 +1,66 @@
-"""Transactions of the pool when whoever runs them is cancelled."""
+"""Transactions of the pool: the types of their rows, and what is left when whoever runs them is cancelled."""
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
 
 import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
+from nexus_hub.errors import NotOneRow
 from tests.fixtures.postgres import HubDatabase
 
 PING = load("session")["ping"]
 SCOPE = b"SELECT current_setting('nexus.scope', true) AS scope"
+NUMBERS = b"SELECT number, number * number AS square FROM generate_series(1, %(count)s) AS number"
+IDS = b"SELECT %(id)s::uuid AS id WHERE %(found)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A row of NUMBERS."""
+
+    number: int
+    square: int
+
+
+async def test_a_row_is_of_the_dataclass_that_is_asked_for(hub_database: Database) -> None:
+    async with hub_database.transaction() as transaction:
+        assert await transaction.one(NUMBERS, Number, count=2) == Number(1, 1)
+        assert await transaction.one(NUMBERS, Number, count=0) is None
+        assert await transaction.only(NUMBERS, Number, count=1) == Number(1, 1)
+        assert await transaction.all(NUMBERS, Number, count=2) == [Number(1, 1), Number(2, 4)]
+
+
+async def test_a_row_of_one_column_is_its_value(hub_database: Database) -> None:
+    async with hub_database.transaction() as transaction:
+        assert await transaction.one(IDS, UUID, id=UUID(int=7), found=True) == UUID(int=7)
+        assert await transaction.one(IDS, UUID, id=UUID(int=7), found=False) is None
+        assert await transaction.only(IDS, UUID, id=UUID(int=7), found=True) == UUID(int=7)
+        assert await transaction.all(IDS, UUID, id=UUID(int=7), found=True) == [UUID(int=7)]
+
+
+async def test_a_row_is_a_dict_where_no_type_is_asked_for(hub_database: Database) -> None:
+    async with hub_database.transaction() as transaction:
+        assert await transaction.one(NUMBERS, count=1) == {"number": 1, "square": 1}
+        assert await transaction.only(NUMBERS, count=1) == {"number": 1, "square": 1}
+        assert await transaction.all(NUMBERS, count=1) == [{"number": 1, "square": 1}]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_only_refuses_no_row_and_several(hub_database: Database, count: int) -> None:
+    async with hub_database.transaction() as transaction:
+        with pytest.raises(NotOneRow, match=f"gave {count} rows") as refusal:
+            await transaction.only(NUMBERS, Number, count=count)
+    assert refusal.value.rows == count
+
+
+async def test_a_query_whose_columns_are_not_the_fields_of_the_dataclass_is_a_defect(hub_database: Database) -> None:
+    async with hub_database.transaction() as transaction:
+        with pytest.raises(TypeError):
+            await transaction.one(PING, Number)
 
 
 @pytest.mark.parametrize("steps", range(12))
