@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from nexus_hub.calls.retries import UPSTREAM_PAUSES
 from nexus_hub.errors import UpstreamUnavailable
 from nexus_hub.execution.attempt import Attempt
 from tasks.context import current
@@ -13,8 +14,8 @@ from tasks.failures import codes_only, noted, retried_for
     name="call-upstream",
     cache_policy=NO_CACHE,
     persist_result=False,
-    retries=2,
-    retry_delay_seconds=[0.5, 1.5],
+    retries=len(UPSTREAM_PAUSES),
+    retry_delay_seconds=list(UPSTREAM_PAUSES),
     retry_condition_fn=retried_for(UpstreamUnavailable),
 )
 @codes_only

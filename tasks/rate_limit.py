@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from nexus_hub.calls.retries import DATABASE_PAUSES
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.execution.attempt import Attempt
 from tasks.context import current
@@ -13,8 +14,8 @@ from tasks.failures import codes_only, noted, retried_for
     name="take-rate-limit",
     cache_policy=NO_CACHE,
     persist_result=False,
-    retries=2,
-    retry_delay_seconds=[0.5, 2],
+    retries=len(DATABASE_PAUSES),
+    retry_delay_seconds=list(DATABASE_PAUSES),
     retry_condition_fn=retried_for(DatabaseUnavailable),
 )
 @codes_only

@@ -9,7 +9,7 @@ MONITORING = load("monitoring")
 
 
 async def stats(database: Database) -> dict[str, Any]:
-    """How many jobs there are in all and in each state, how many are older than 7 days, and how large the table is.
+    """Count all jobs and those in each state; give how many are older than 7 days, and how large the table is.
 
     Exact for small tables; else estimates, but for `pending` and `running`. `table_size` is text, such as `12 MB`.
     """
