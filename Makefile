@@ -1,11 +1,16 @@
 # Two commands do everything: `make demo` and `make test`. Both build .venv from requirements.lock.
 
-PYTHON ?= python3.11
+# The first of these that runs, is new enough and can make environments; PYTHON= names another one.
+PYTHONS = python3.11 python3.12 python3.13 python3.14 python3
+IS_NEW = import sys; sys.exit(sys.version_info < (3, 11))
+HAS_VENV = import ensurepip, venv
+PYTHON ?= $(shell for python in $(PYTHONS); do \
+	$$python -c '$(IS_NEW)' 2>/dev/null && $$python -c '$(HAS_VENV)' 2>/dev/null && echo $$python && break; done)
 NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo up test slow chaos check lint types bench lock node schema clean
+.PHONY: demo up test test-fast slow chaos check lint types bench lock node schema clean
 
 demo: $(READY)  ## run the main job on a hub of its own and show its result
 	$(BIN)/nexus-hub demo
@@ -13,8 +18,13 @@ demo: $(READY)  ## run the main job on a hub of its own and show its result
 up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
 
+SPREAD = -n 4 --no-loadscope-reorder
+
 test: $(READY) node  ## run all tests but the slow ones
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest $(SPREAD)
+
+test-fast: $(READY)  ## run the tests that need no hub
+	$(BIN)/pytest $(SPREAD) -m "not stack and not slow"
 
 slow: $(READY) node  ## run the tests that take minutes each and that `make test` leaves out
 	$(BIN)/pytest -m slow --timeout 1800
@@ -22,9 +32,11 @@ slow: $(READY) node  ## run the tests that take minutes each and that `make test
 SEED ?= $(shell date +%s)
 JOBS ?= 1500
 KILLS ?= 100
+LEASE ?= 30
 
-chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=
-	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
+chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=, LEASE=
+	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) NEXUS_CHAOS_LEASE=$(LEASE) \
+		$(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
 
 check: lint types  ## lint, types and import rules
 
@@ -61,6 +73,11 @@ clean:
 	rm -rf .venv .node dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
+	@for python in $(or $(PYTHON),$(PYTHONS)); do \
+		$$python -c '$(IS_NEW)' 2>/dev/null || continue; \
+		$$python -c '$(HAS_VENV)' 2>/dev/null && exit 0; \
+		echo "$$python has no venv module (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; \
+	done; echo "Python 3.11 or later is missing; PYTHON=/path/to/python3 names one" >&2; exit 1
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -108,7 +108,7 @@ def by_hub(database: Database, user: Principal) -> Ask:
     """As `GET /v1/tools?query=...&limit=20` answers."""
 
     async def ask(query: str) -> list[int]:
-        found = await read.list_entries(database, user, "tools", query=query, limit=max(KS))
+        found = asdict(await read.list_entries(database, user, "tools", query=query, limit=max(KS)))
         return [item["definition"]["x-id"] for item in found["items"]]
 
     return ask
@@ -130,15 +130,15 @@ async def saved(database: Database, user: Principal, queries: list[dict[str, Any
     for limit in KS:
         for compact in (False, True):
             counts = [
-                (await read.list_entries(database, user, "tools", query=one["query"], limit=limit, compact=compact))[
-                    "tokens"
-                ]
+                asdict(
+                    await read.list_entries(database, user, "tools", query=one["query"], limit=limit, compact=compact)
+                )["tokens"]
                 for one in queries
             ]
             shown, everything = statistics.mean(count["shown"] for count in counts), counts[0]["all"]
             form = "compact" if compact else "full"
             rows.append([f"limit={limit}, {form}", f"{shown:,.0f}", f"{everything:,}", f"{1 - shown / everything:.1%}"])
-    everything_brief = (await read.list_entries(database, user, "tools", limit=1000, compact=True))["tokens"]
+    everything_brief = asdict(await read.list_entries(database, user, "tools", limit=1000, compact=True))["tokens"]
     share = f"{everything_brief['saved'] / everything_brief['all']:.1%}"
     return [*rows, ["no query, compact", f"{everything_brief['shown']:,}", f"{everything_brief['all']:,}", share]]
 

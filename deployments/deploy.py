@@ -11,7 +11,10 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from deployments.registry import DEPLOYED, DEPLOYMENT, POOL, WORKER_TYPE, Deployed
+from deployments.version import code_version
 from deployments.worker.worker import NexusWorker
+from nexus_hub.settings import load
+from nexus_hub.telemetry.logs import configure_logging
 
 logger = logging.getLogger("nexus_hub.deploy")
 
@@ -45,6 +48,7 @@ async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
     flow = deployed.flow()
     code: dict[str, Any] = {
         "description": flow.description,
+        "version": code_version(),
         "entrypoint": deployed.entrypoint,
         "work_pool_name": POOL,
         "pull_steps": [],
@@ -76,6 +80,8 @@ def _schedules(deployed: Deployed) -> list[DeploymentScheduleCreate]:
 
 def main() -> None:
     """Run `deploy`."""
+    settings = load()
+    configure_logging(settings.log_format, settings.log_level)
     asyncio.run(deploy())
 
 

@@ -1,5 +1,7 @@
 """Flow `check-jobs`: say so when `job_results` grows too large."""
 
+from dataclasses import asdict
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -31,9 +33,9 @@ async def check_jobs() -> "State[None]":
             stats = await cleanup.read_stats()
         except TaskFailed as failure:
             return Failed(message=str(failure))
-    message = f"{alert['status']} ({alert['row_count']:,} rows)"
-    await attach(f"# job_results\n\n{message}\n\n{facts_table(stats)}\n", message, key="check-jobs")
-    if alert["status"] == "OK":
+    message = f"{alert.status} ({alert.row_count:,} rows)"
+    await attach(f"# job_results\n\n{message}\n\n{facts_table(asdict(stats))}\n", message, key="check-jobs")
+    if alert.status == "OK":
         return Completed(message=message)
     await give_up_retries()
     return Failed(message=message)

@@ -1,6 +1,5 @@
 """Flow `cleanup-jobs`: fail orphans, then delete what ended long ago."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -42,32 +41,29 @@ async def cleanup_jobs(
     """
 
     async def steps(run: MaintenanceRun) -> CleanupPage:
-        began = time.monotonic()
         await cleanup.check_days(days_completed, days_orphaned)
         await run.begin({"days_completed": days_completed, "days_orphaned": days_orphaned})
-        failed = await cleanup.fail_orphans(days_orphaned)
-        completed = await cleanup.delete_ended(days_completed, run.on_progress)
-        orphaned = await cleanup.delete_orphaned(days_orphaned, run.on_progress)
+        report = await cleanup.clean_up(days_completed, days_orphaned, run.on_progress)
         backups = await vault.purge_backups()
         await cleanup.purge_rate_limits()
-        return CleanupPage(CleanupReport(failed, completed, orphaned, time.monotonic() - began), backups)
+        return CleanupPage(report, backups)
 
     return await run_maintenance("job_cleanup", job_id, steps)
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupPage:
-    """What the clean-up has done."""
+    """Page on a clean-up that has come to its end."""
 
     report: CleanupReport
     backups: int
 
     def as_result(self) -> dict[str, Any]:
-        """The row's result."""
+        """Give the row's result."""
         return {**self.report.as_counts(), "orphans_failed": self.report.orphans_failed}
 
     def as_markdown(self) -> str:
-        """The artifact."""
+        """Write the artifact."""
         facts = {
             "orphans failed": self.report.orphans_failed,
             "ended jobs deleted": self.report.deleted_completed,
@@ -79,9 +75,9 @@ class CleanupPage:
         return f"# Clean-up\n\n{facts_table(facts)}\n"
 
     def summary(self) -> str:
-        """The message of the run's state."""
+        """Write the message of the run's state."""
         return f"{self.report.total_deleted} jobs deleted, {self.report.orphans_failed} orphans failed"
 
     def problem(self) -> RunProblem | None:
-        """None: what could not be done ends the run."""
+        """Name none: what could not be done ends the run."""
         return None

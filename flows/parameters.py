@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-from nexus_hub.orchestration.cleanup import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
+from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
 
 JsonSchema = dict[str, Any]
 

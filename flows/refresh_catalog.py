@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from flows.artifacts import table
 from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.this_run import run_name
-from nexus_hub.servers.refresh import Due, Refreshed
+from nexus_hub.servers.refresh import Due, RefreshReport
 from tasks import catalog
 
 COLUMNS = {
@@ -56,9 +56,9 @@ async def refresh_catalog(server: str = "", job_id: UUID | None = None) -> "Stat
     return await run_maintenance("cache_refresh", job_id, steps)
 
 
-async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[Refreshed]:
+async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[RefreshReport]:
     tasks = [asyncio.ensure_future(catalog.refresh_server(one)) for one in due]
-    refreshed: list[Refreshed] = []
+    refreshed: list[RefreshReport] = []
     try:
         for task in asyncio.as_completed(tasks):
             refreshed.append(await task)
@@ -71,25 +71,25 @@ async def _refresh_all(run: MaintenanceRun, due: list[Due]) -> list[Refreshed]:
 
 @dataclass(frozen=True, slots=True)
 class CatalogReport:
-    """Which servers were read, and how that went."""
+    """Report on the servers that were read."""
 
-    servers: list[Refreshed]
+    servers: list[RefreshReport]
     seconds: float
 
     def as_result(self) -> dict[str, Any]:
-        """The row's result."""
+        """Give the row's result."""
         return {"servers": [one.as_row() for one in self.servers]}
 
     def as_markdown(self) -> str:
-        """The artifact."""
+        """Write the artifact."""
         rows = table([one.as_row() for one in self.servers], COLUMNS)
         return f"# Catalog\n\n{self.summary()}, in {self.seconds:.1f} s.\n\n{rows}\n"
 
     def summary(self) -> str:
-        """The message of the run's state."""
+        """Write the message of the run's state."""
         failing = sum(one.error_code is not None for one in self.servers)
         return f"{len(self.servers) - failing} of {len(self.servers)} servers refreshed, {failing} failing"
 
     def problem(self) -> RunProblem | None:
-        """None: a server that can't be read rests, and is tried again."""
+        """Name none: a server that can't be read rests, and is tried again."""
         return None

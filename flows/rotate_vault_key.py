@@ -13,6 +13,7 @@ from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.parameters import ANY_KEY, KeyId
 from flows.this_run import run_name
 from tasks import vault
+from tasks.vault import RotationReport
 
 
 @flow(
@@ -44,50 +45,40 @@ async def rotate_vault_key(
     async def steps(run: MaintenanceRun) -> RotationPage:
         plan = await vault.plan_rotation(old_key_id, new_key_id)
         await run.begin({"old_key_id": plan.old_key_id, "new_key_id": plan.new_key_id})
-        rotation = await vault.begin_rotation(plan, UUID(flow_run.id))
-        promoted = await vault.promote_key(plan)
-        left = await vault.reseal_values(rotation, plan, run.on_progress)
-        updated, unverified = await vault.verify_values(rotation, plan)
-        report = await vault.finish_rotation(rotation, updated, left + unverified, promoted)
-        return RotationPage(**asdict(report), advice=report.advice)
+        return RotationPage(await vault.rotate(plan, run.on_progress, UUID(flow_run.id)))
 
-    return await run_maintenance("key_rotation", job_id, steps, lock=vault.ROTATION_LOCK)
+    return await run_maintenance("key_rotation", job_id, steps)
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPage:
-    """How the rotation ended: a report of the library's, and what it advises."""
+    """Page on a rotation that has come to its end."""
 
-    rotation_id: UUID
-    old_key_id: str | None
-    new_key_id: str
-    updated: int
-    errors: list[str]
-    seconds: float
-    promoted: bool
-    advice: str | None
+    report: RotationReport
 
     def as_result(self) -> dict[str, Any]:
-        """The row's result."""
-        return asdict(self) | {"rotation_id": str(self.rotation_id)}
+        """Give the row's result."""
+        report = self.report
+        return asdict(report) | {"rotation_id": str(report.rotation_id), "advice": report.advice}
 
     def as_markdown(self) -> str:
-        """The artifact."""
+        """Write the artifact."""
+        report = self.report
         facts = {
-            "from": self.old_key_id or "all other keys",
-            "to": self.new_key_id,
-            "sealed anew and verified": self.updated,
-            "left": len(self.errors),
-            "seconds": f"{self.seconds:.1f}",
+            "from": report.old_key_id or "all other keys",
+            "to": report.new_key_id,
+            "sealed anew and verified": report.updated,
+            "left": len(report.errors),
+            "seconds": f"{report.seconds:.1f}",
         }
-        lines = "".join(f"\n- {line}" for line in self.errors[:100])
-        advice = self.advice or "New values are sealed under it too."
+        lines = "".join(f"\n- {line}" for line in report.errors[:100])
+        advice = report.advice or "New values are sealed under it too."
         return f"# Key rotation\n\n{facts_table(facts)}\n{lines}\n\n{advice}\n"
 
     def summary(self) -> str:
-        """The message of the run's state."""
-        return f"{self.updated} values under key {self.new_key_id}, {len(self.errors)} left"
+        """Write the message of the run's state."""
+        return f"{self.report.updated} values under key {self.report.new_key_id}, {len(self.report.errors)} left"
 
     def problem(self) -> RunProblem | None:
-        """Values that could not be sealed anew."""
-        return RunProblem("rotation-incomplete", f"{self.summary()}.") if self.errors else None
+        """Name the values that could not be sealed anew."""
+        return RunProblem("rotation-incomplete", f"{self.summary()}.") if self.report.errors else None

@@ -2,35 +2,35 @@
 
 import asyncio
 import json
+import os
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.request import getproxies
 
 import httpx
+from httpx_sse import EventSource, SSEError
 
-from nexus_hub.settings import Settings
+from nexus_hub import address
+from nexus_hub.errors import ApiProblem, HubUnavailable, RequestRefused
+from nexus_hub.models import TERMINAL
+from nexus_hub.paging import LARGEST
 
-TERMINAL = {"completed", "failed", "cancelled"}
+if TYPE_CHECKING:
+    from nexus_hub.settings import Settings
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _PATIENCE_SECONDS = 60
-_AWAY = {0, 502, 503, 504}
-"""What is answered while the hub is being started again; 0 is no answer."""
 _SILENCE_SECONDS = 45
 """A stream without a word for so long is dead: the hub writes a comment every 10 s."""
-
-
-class ApiProblem(Exception):  # noqa: RUF100, N818
-    """The API answered with a problem, or not at all (`status` 0)."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        self.message = message
-        super().__init__(message)
+_REFUSED = {400, 413, 422}
+_UNAVAILABLE = {502, 503, 504}
+"""HTTP statuses given while the hub is being started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Event:
 
 
 class HubClient:
-    """Talks to one hub.
+    """A connection to one hub.
 
     Raises:
         ApiProblem: from every method.
@@ -54,12 +54,35 @@ class HubClient:
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {_header(token)}"
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, verify=_trust(url))
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The client for the hub that the settings name, with the token or the home's service key."""
-        return cls(settings.api_url, _token(settings))
+    def from_settings(cls, settings: "Settings") -> Self:
+        """Make the client for the hub that the settings name, with the token or the home's service key."""
+        for secret in (settings.token, settings.service_key):
+            if secret is not None:
+                return cls(settings.api_url, secret.get_secret_value())
+        return cls(settings.api_url, address.read_service_key(settings.home))
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Make the client for the hub that the environment names, without the settings, which take long to import.
+
+        Raises:
+            InvalidSetting: NEXUS_PORT is no port.
+        """
+        given = {name.upper(): value for name, value in os.environ.items() if value}
+        port = given.get("NEXUS_PORT", str(address.PORT))
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            from nexus_hub.settings import load
+
+            return cls.from_settings(load())  # takes other ways to write a number, and says what is wrong
+        url = given.get("NEXUS_URL") or address.listen_url(given.get("NEXUS_HOST", address.HOST), int(port))
+        token = given.get("NEXUS_TOKEN") or given.get("NEXUS_SERVICE_KEY")
+        if token is None:
+            home = given.get("NEXUS_HOME")
+            token = address.read_service_key(Path(home) if home else address.default_home())
+        return cls(url.rstrip("/"), token)
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,29 +95,29 @@ class HubClient:
     async def request(
         self, method: str, path: str, body: dict[str, Any] | None = None, /, **query: object
     ) -> dict[str, Any]:
-        """One request; its answer's JSON object, empty where there is none."""
+        """Send one request; return its answer's JSON object, empty where there is none."""
         params = {key: str(value) for key, value in query.items() if value is not None}
         with _problems(self.url):
-            answer = await self._http.request(method, path, content=_encoded(body), params=params)
+            answer = await self._http.request(method, path, content=_encode(body), params=params)
         if answer.is_success:
             return _object(answer, self.url)
         raise _problem(answer)
 
     async def submit(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Submit a job, in the form of `POST /v1/jobs`; its row."""
+        """Submit a job, in the form of `POST /v1/jobs`; return its row."""
         return await self.request("POST", "/v1/jobs", job)
 
     async def submit_batch(self, jobs: Sequence[dict[str, Any]]) -> list[str]:
-        """Submit up to 1,000 jobs that share a flow run, all or none; their ids, in order."""
+        """Submit up to 1,000 jobs that share a flow run, all or none; return their ids, in order."""
         ids: list[str] = (await self.request("POST", "/v1/jobs:batch", {"jobs": list(jobs)}))["ids"]
         return ids
 
     async def job(self, job_id: str) -> dict[str, Any]:
-        """A job's row."""
+        """Read a job's row."""
         return await self.request("GET", f"/v1/jobs/{job_id}")
 
     async def events(self, job_id: str | None = None) -> AsyncGenerator[Event, None]:
-        """The events of a job until it has ended, or of all jobs; see docs/live_status.md.
+        """Yield the events of a job until it has ended, or of all jobs; see docs/live_status.md.
 
         It also ends when the hub stops; it is up to the caller to ask again.
         """
@@ -104,27 +127,26 @@ class HubClient:
                 if not answer.is_success:
                     await answer.aread()
                     raise _problem(answer)
-                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise _not_ours(answer.status_code, self.url)
                 try:
-                    async for event in _parsed(answer.aiter_lines()):
-                        yield event
-                except ValueError:
+                    async for sent in EventSource(answer).aiter_sse():
+                        if sent.data:
+                            yield Event(sent.event, json.loads(sent.data), sent.id or None)
+                except (ValueError, SSEError):
                     raise _not_ours(answer.status_code, self.url) from None
 
     async def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[dict[str, Any]]:
-        """A job's row now and after each change, until it has ended or the time-out (seconds) has passed.
+        """Yield a job's row now and after each change, until it has ended or the time-out (seconds) has passed.
 
-        A lost connection is made again for up to a minute. At least one row is given.
+        After a disconnection it asks again for up to a minute. It yields at least one row.
         """
         until = None if timeout is None else time.monotonic() + timeout
         job: dict[str, Any] = {}
-        lost = _Lost()
-        while not job or not _passed(until):
+        outage = _Outage()
+        while not job or until is None or time.monotonic() < until:
             try:
                 async with aclosing(self.events(job_id)) as events:
                     while (event := await _next(events, until if job else None)) is not None:
-                        lost.found()
+                        outage.end()
                         if event.data.get("version", 0) > job.get("version", 0):
                             job = job | event.data
                             yield job
@@ -133,94 +155,70 @@ class HubClient:
                 problem = None
             except ApiProblem as error:
                 problem = error
-            await lost.pause(problem, self.url, until)
+            await outage.pause(problem, self.url, until)
 
     async def items(self, path: str, **query: object) -> list[dict[str, Any]]:
-        """All items of a list, page after page."""
+        """Read all items of a list, page after page."""
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
-            page = await self.request("GET", path, None, cursor=cursor, **query)
+            page = await self.request("GET", path, None, limit=LARGEST, cursor=cursor, **query)
             found += page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
 
 
-class _Lost:
-    """How long the hub has been away, and when it is asked again."""
+class _Outage:
+    """A time without the hub: its length so far, and the pause before the next request."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._pause = _FIRST_PAUSE
 
-    def found(self) -> None:
-        """It is there again."""
+    def end(self) -> None:
+        """Begin anew with the next failure: the hub has answered."""
         self._since, self._pause = None, _FIRST_PAUSE
 
     async def pause(self, problem: ApiProblem | None, url: str, until: float | None) -> None:
-        """Wait before it is asked again.
+        """Wait before the hub is asked again.
 
         Raises:
             ApiProblem: it has been away for too long, or says something that will not change.
         """
-        problem = problem or ApiProblem(0, "hub-unavailable", f"The hub at {url} ended the stream of events.")
+        problem = problem or HubUnavailable(0, "hub-unavailable", f"The hub at {url} ended the stream of events.")
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        if problem.status not in _AWAY or now - self._since > _PATIENCE_SECONDS:
+        if not isinstance(problem, HubUnavailable) or now - self._since > _PATIENCE_SECONDS:
             raise problem
         await asyncio.sleep(self._pause if until is None else min(self._pause, max(until - now, 0)))
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 
-def _passed(until: float | None) -> bool:
-    return until is not None and time.monotonic() >= until
-
-
 async def _next(events: AsyncIterator[Event], until: float | None) -> Event | None:
-    """The next event; None at the end of the stream or of the time."""
+    """Wait for the next event; None at the end of the stream or of the time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(None if until is None else max(until - time.monotonic(), 0)):
             return await anext(events, None)
     return None
 
 
-async def _parsed(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
-    """The events in the lines of a stream; each event ends with an empty line."""
-    fields: dict[str, str] = {}
-    async for line in lines:
-        if line:
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            fields[name] = f"{fields['data']}\n{value}" if name == "data" and "data" in fields else value
-            continue
-        if "data" in fields:
-            yield Event(fields.get("event", "message"), json.loads(fields["data"]), fields.get("id"))
-        fields = {}
-
-
 @contextmanager
 def _problems(url: str) -> Iterator[None]:
-    """Let what goes wrong on the way leave as a problem."""
+    """Turn the errors of the HTTP client into problems."""
     try:
         yield
     except httpx.InvalidURL:
         message = "The hub's URL, or the name or id that was given, can't be part of a URL."
-        raise ApiProblem(400, "invalid-request", message) from None
+        raise RequestRefused(400, "invalid-request", message) from None
     except httpx.HTTPError as error:
         message = f"The hub at {url} does not answer ({type(error).__name__}). Is it running? nexus-hub up"
-        raise ApiProblem(0, "hub-unavailable", message) from None
+        raise HubUnavailable(0, "hub-unavailable", message) from None
 
 
-def _token(settings: Settings) -> str | None:
-    for secret in (settings.token, settings.service_key):
-        if secret is not None:
-            return secret.get_secret_value()
-    path: Path = settings.home / "service.key"
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
+def _trust(url: str) -> ssl.SSLContext | bool:
+    """Trust nobody where no TLS is spoken: reading the certificates of all authorities takes long."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") and not getproxies() else True
 
 
 def _header(token: str) -> str:
@@ -229,8 +227,8 @@ def _header(token: str) -> str:
     raise ApiProblem(0, "not-authenticated", "The token holds characters that no token has; see NEXUS_TOKEN.")
 
 
-def _encoded(body: dict[str, Any] | None) -> bytes | None:
-    """JSON in ASCII: an argument may hold a lone surrogate."""
+def _encode(body: dict[str, Any] | None) -> bytes | None:
+    """Write JSON in ASCII: an argument may hold a lone surrogate."""
     return None if body is None else json.dumps(body, allow_nan=False).encode()
 
 
@@ -249,8 +247,10 @@ def _not_ours(status: int, url: str) -> ApiProblem:
 
 
 def _problem(answer: httpx.Response) -> ApiProblem:
+    status = answer.status_code
+    kind = RequestRefused if status in _REFUSED else HubUnavailable if status in _UNAVAILABLE else ApiProblem
     try:
         body = answer.json()
-        return ApiProblem(answer.status_code, body["code"], body["detail"])
+        return kind(status, body["code"], body["detail"])
     except (ValueError, KeyError, TypeError):
-        return ApiProblem(answer.status_code, "http-error", f"The hub answered {answer.status_code}.")
+        return kind(status, "http-error", f"The hub answered {status}.")

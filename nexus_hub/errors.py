@@ -1,7 +1,7 @@
 """Every error the hub raises on purpose.
 
 HubError
-├── InvalidRequest            400  what the caller sent cannot be used
+├── InvalidRequest            400  a request that cannot be used
 │   ├── InvalidArguments      422  arguments that break a tool's input schema
 │   ├── InvalidName           400  a name that breaks the rules for names
 │   ├── InvalidConfig         400  a server's configuration that cannot be used
@@ -10,12 +10,12 @@ HubError
 ├── NotAllowed                403  a credential that may not do this
 ├── NotFound                  404  nothing of that kind is visible to the caller
 │   └── UnknownServer         404
-├── Conflict                  409  the state of things forbids it
+├── Conflict                  409  the present state forbids it
 │   ├── NameTaken             409
 │   ├── PortTaken             409  another program listens on a port that `up` needs
 │   ├── AlreadyRunning        409  another supervisor holds the home
-│   ├── RefreshRunning        409  somebody else reads the server's catalog just now
-│   ├── AtWork                409  another run of the same flow is at it
+│   ├── RefreshRunning        409  the server's catalog is being read already
+│   ├── AtWork                409  another run of the same flow is at work
 │   ├── RotationRunning       409  another rotation of the vault's keys is under way
 │   ├── NoSecondKey           409  there is no key to rotate to
 │   └── JobEnded              409
@@ -25,22 +25,27 @@ HubError
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
 │   └── UnboundValue          500  sealed bytes without a key id, after a rotation
 ├── NotConfigured             500  a setting is missing
-├── InvalidSetting            500  a setting holds what it can't
+├── InvalidSetting            500  a setting with a value that is not allowed
 ├── UnsafeHome                500  a data directory that others could change
-├── StartFailed               500  a part of the stack that did not come up
+├── StartFailed               500  a service of the stack that did not come up
 ├── CannotMigrate             500  the database's schema can't be brought up to date
 ├── UpstreamError             502  the upstream MCP server
 │   ├── UpstreamUnavailable   502  the call never reached it: safe to repeat
 │   ├── UpstreamRejected      502  it answered with a protocol error
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
-├── UpkeepFailed              500  a flow that looks after the hub failed; `reason` is its code
+├── CheckFailed               500  the doctor found something wrong
+├── RunCancelled              500  its flow run stops; no request meets it
+├── MaintenanceFailed         500  a maintenance flow failed; `reason` is its code
 ├── InternalError             500  something that should not happen
 │   └── NotOneRow             500  a query that always gives one row gave none, or several
 ├── PrefectUnavailable        503  Prefect's API does not answer, or not with what was asked for
 │   ├── NoDeployment          503  it does not know the flow's deployment
 │   └── PrefectRefused        503  it refuses this one request
-└── DatabaseUnavailable       503  PostgreSQL does not answer
+├── DatabaseUnavailable       503  PostgreSQL does not answer
+└── ApiProblem                     the hub's API answered a client with a problem, whose code and status it carries
+    ├── RequestRefused             the request itself can't be used
+    └── HubUnavailable             no hub answers just now
 
 A message says what, which one and what to do, and never holds a secret. `code` is for machines: it is what
 flows, tasks and the column `job_results.error_code` carry.
@@ -52,10 +57,10 @@ from typing import ClassVar
 class HubError(Exception):
     """Root of the tree; `code` is stable, `status` is the HTTP status that the API answers."""
 
-    code: ClassVar[str] = "hub-error"
-    status: ClassVar[int] = 500
+    code: str = "hub-error"
+    status: int = 500
     public: ClassVar[bool] = False
-    """Whether the message may be stored by Prefect: it is made of our own words, ids and numbers alone."""
+    """True if Prefect may store the message: it holds only our own words, ids and numbers."""
 
     @property
     def message(self) -> str:
@@ -64,7 +69,7 @@ class HubError(Exception):
 
 
 class InvalidRequest(HubError):
-    """What the caller sent cannot be used."""
+    """A request that cannot be used."""
 
     code = "invalid-request"
     status = 400
@@ -149,7 +154,7 @@ class UnknownServer(NotFound):
 
 
 class Conflict(HubError):
-    """The state of things forbids it."""
+    """The present state forbids it."""
 
     code = "conflict"
     status = 409
@@ -199,7 +204,7 @@ class AlreadyRunning(Conflict):
 
 
 class RefreshRunning(Conflict):
-    """Somebody else reads the server's catalog just now."""
+    """The server's catalog is being read already."""
 
     code = "refresh-running"
 
@@ -208,7 +213,7 @@ class RefreshRunning(Conflict):
 
 
 class AtWork(Conflict):
-    """Another run of the same flow is at it."""
+    """Another run of the same flow is at work."""
 
     code = "at-work"
     public = True
@@ -325,7 +330,7 @@ class StartFailed(HubError):
 
 
 class InvalidSetting(HubError):
-    """A setting that holds what it can't; `problems` names each variable, without its value."""
+    """A setting with a value that is not allowed; `problems` names each variable, without its value."""
 
     code = "invalid-setting"
 
@@ -392,14 +397,30 @@ class UpstreamTimedOut(UpstreamError):
         super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
 
 
-class MaintenanceFailed(HubError):
-    """A flow that looks after the hub failed or was cancelled; `reason` is its code."""
+class CheckFailed(HubError):
+    """Something that the doctor looks at is not as it should be; `advice` where the check's own does not fit."""
 
-    code = "upkeep-failed"
+    code = "check-failed"
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        self.advice = advice
+        super().__init__(message)
+
+
+class MaintenanceFailed(HubError):
+    """A maintenance flow failed or was cancelled; `reason` is its code."""
+
+    code = "maintenance-failed"
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class RunCancelled(HubError):
+    """A maintenance run was cancelled, or its row ended elsewhere: the flow run stops."""
+
+    code = "cancelled"
 
 
 class InternalError(HubError):
@@ -452,3 +473,20 @@ class DatabaseUnavailable(HubError):
 
     def __init__(self) -> None:
         super().__init__("The hub's database does not answer; try again in a moment.")
+
+
+class ApiProblem(HubError):
+    """The hub's API answered a client with a problem; `code` and `status` are the answer's."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+class RequestRefused(ApiProblem):
+    """The request itself can't be used: 400, 413 or 422."""
+
+
+class HubUnavailable(ApiProblem):
+    """No hub answers just now: 502, 503 or 504 from what stands before it, or no answer at all (`status` 0)."""

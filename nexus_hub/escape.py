@@ -1,4 +1,4 @@
-"""JSON that jsonb refuses, made storable and restored.
+"""Escape JSON that jsonb refuses, and undo it.
 
 PostgreSQL's jsonb refuses U+0000 and lone surrogates, and knows no NaN or infinity; a tool's result may hold all of
 them. Each such character becomes U+001A and its four hexadecimal digits, each such number a string of U+001A, `f` and
@@ -7,7 +7,13 @@ its name; a U+001A that was there before is written the same way, so that `unesc
 
 import math
 import re
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Row = TypeVar("Row", bound="DataclassInstance")
 
 _MARK = "\x1a"
 _REFUSED = re.compile("[\x00\x1a\ud800-\udfff]")
@@ -16,7 +22,7 @@ _NUMBERS = {f"{_MARK}f{name}": float(name) for name in ("nan", "inf", "-inf")}
 
 
 def escape(value: Any) -> Any:
-    """A copy of a JSON value that jsonb takes."""
+    """Return a copy of a JSON value that jsonb accepts."""
     match value:
         case str():
             return _REFUSED.sub(lambda match: f"{_MARK}{ord(match[0]):04x}", value)
@@ -31,7 +37,7 @@ def escape(value: Any) -> Any:
 
 
 def unescape(value: Any) -> Any:
-    """What `escape` was given."""
+    """Undo `escape`: return the value it was given."""
     match value:
         case str() if value in _NUMBERS:
             return _NUMBERS[value]
@@ -43,3 +49,8 @@ def unescape(value: Any) -> Any:
             return [unescape(item) for item in value]
         case _:
             return value
+
+
+def unescape_row(row: Row) -> Row:
+    """A row of the database, with what `escape` was given in each of its fields."""
+    return replace(row, **{field.name: unescape(getattr(row, field.name)) for field in fields(row)})

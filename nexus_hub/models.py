@@ -1,4 +1,4 @@
-"""The words that several parts of the library share: who asks, which server, what kind of job."""
+"""Values that several rooms share: the caller, a server's reference, the kinds and states of jobs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +8,9 @@ ServerType = Literal["system", "user"]
 JobType = Literal["tool_invoke", "resource_fetch", "prompt_execute"]
 JobStatus = Literal["pending", "running", "completed", "failed", "cancelled"]
 TERMINAL: frozenset[JobStatus] = frozenset({"completed", "failed", "cancelled"})
+DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
+"""Days for which a clean-up keeps jobs that ended and jobs that were orphaned, where nobody says otherwise."""
+MOST_DAYS = 3650
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,13 @@ class ServerRef:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the operator (`user_id` None) or one user."""
+    """The caller: the operator (`user_id` None) or one user."""
 
     user_id: UUID | None = None
 
     @property
     def is_operator(self) -> bool:
-        """Whether this is the holder of the service key."""
+        """True for the holder of the service key."""
         return self.user_id is None
 
 

@@ -1,18 +1,28 @@
-"""Lists in pages: a cursor names the last row that was given."""
+"""Pages of lists; a cursor names the last row of a page."""
 
 import base64
 import binascii
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from nexus_hub.errors import InvalidRequest
 
 LARGEST = 1000
+Row = TypeVar("Row")
 
 
-def checked_limit(limit: int) -> int:
-    """The size of a page.
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows of a list, and the cursor that the next page begins at; None on the last one."""
+
+    items: list[Row]
+    next_cursor: str | None
+
+
+def check_limit(limit: int) -> int:
+    """Return the size of a page if it is allowed.
 
     Raises:
         InvalidRequest: it is not within 1..1000.
@@ -23,15 +33,15 @@ def checked_limit(limit: int) -> int:
 
 
 def encode(*key: object) -> str:
-    """An opaque cursor for a row's sort key."""
+    """Make an opaque cursor of a row's sort key."""
     return base64.urlsafe_b64encode(json.dumps([str(part) for part in key]).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tuple[Any, ...]:
-    """A cursor's sort key, each part through its parser; as many Nones without a cursor.
+    """Read a cursor's sort key, each part through its parser; give as many Nones without a cursor.
 
     Raises:
-        InvalidRequest: it is none of ours.
+        InvalidRequest: the hub did not make it.
     """
     if cursor is None:
         return (None,) * len(parsers)
@@ -43,14 +53,14 @@ def decode(cursor: str | None, parsers: tuple[Callable[[str], Any], ...]) -> tup
 
 
 def _storable(part: object) -> str:
-    """The part as text that PostgreSQL takes; a lone surrogate raises UnicodeEncodeError, a ValueError."""
+    """Return the part as text that PostgreSQL accepts; a lone surrogate raises UnicodeEncodeError, a ValueError."""
     text = str(part)
     if b"\x00" in text.encode():
         raise ValueError
     return text
 
 
-def page(rows: list[dict[str, Any]], limit: int, key: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    """`{"items", "next_cursor"}` of rows that were read with `limit + 1`."""
-    items = rows[:limit]
-    return {"items": items, "next_cursor": key(items[-1]) if len(rows) > limit else None}
+def page(rows: Sequence[Row], limit: int, key: Callable[[Row], str]) -> Page[Row]:
+    """The page of rows that were read with `limit + 1`."""
+    items = list(rows[:limit])
+    return Page(items, key(items[-1]) if len(rows) > limit else None)

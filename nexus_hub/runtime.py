@@ -1,7 +1,6 @@
-"""What a process of the hub holds while it lives: database pool, vault, connections, dispatcher."""
+"""Runtime of a process: its database pool, vault, connections, dispatcher, and the loops beside them."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,18 +9,20 @@ from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
 from nexus_hub.execution.steps import Execution
 from nexus_hub.home.layout import Home
-from nexus_hub.live.feed import Changes
+from nexus_hub.live.feed import Feed
 from nexus_hub.live.listener import JobChange, listen
 from nexus_hub.orchestration.cleanup import Cleanup
 from nexus_hub.orchestration.dispatcher import Dispatcher
 from nexus_hub.orchestration.maintenance import Maintenance
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
+from nexus_hub.orchestration.reconciler import Patience
 from nexus_hub.orchestration.rescuer import Rescuer
 from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.refresh import Refresher
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
+from nexus_hub.telemetry.logs import quiet_libraries
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.rotation import Rotation
@@ -45,17 +46,17 @@ class Runtime:
     maintenance: Maintenance
     refresher: Refresher
     rotation: Rotation
-    changes: Changes
+    feed: Feed
     cleanup: Cleanup
     listeners: list[Callable[[JobChange | None], None]] = field(default_factory=list)
-    """Told of every change of a job; None: some may have been missed."""
+    """Called with every change of a job; None: some may have been missed."""
 
     def notice(self, change: JobChange | None) -> None:
         """Hand a change on, and stop the work on a job that ended elsewhere.
 
         A job whose notice was missed is found by its heartbeat.
         """
-        self.changes.notice(change)
+        self.feed.notice(change)
         if change is not None and change.status in {"cancelled", "failed"}:
             self.execution.mark_stale(change.job_id)
         for listener in self.listeners:
@@ -67,7 +68,7 @@ class Runtime:
 
 
 def database_url(settings: Settings) -> str:
-    """Where the app's role connects: of the environment, else the embedded PostgreSQL of the home."""
+    """Give the URL of the app's role: of the environment, else of the home's embedded PostgreSQL."""
     return settings.database_url.get_secret_value() if settings.database_url else Home(settings.home).database_url()
 
 
@@ -101,24 +102,32 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             servers=servers,
             connections=connections,
             prefect_client=prefect_client,
-            execution=Execution(database, servers, connections, limiter, settings.max_result_bytes),
+            execution=Execution(
+                database,
+                servers,
+                connections,
+                limiter,
+                settings.max_result_bytes,
+                lease_seconds=settings.lease_seconds,
+                heartbeat_seconds=settings.heartbeat_seconds,
+            ),
             limiter=limiter,
             dispatcher=Dispatcher(database, prefect_client),
-            rescuer=Rescuer(database, prefect_client, mirror),
+            rescuer=Rescuer(
+                database,
+                prefect_client,
+                mirror,
+                lease_seconds=settings.lease_seconds,
+                patience=Patience(unclaimed=settings.unclaimed_seconds, abandoned=settings.abandoned_seconds),
+            ),
             mirror=mirror,
             maintenance=Maintenance(database, mirror, prefect_client),
-            refresher=Refresher(database, servers),
+            refresher=Refresher(database, servers, connections, ttl_seconds=settings.catalog_ttl_seconds),
             rotation=Rotation(database, source),
-            changes=Changes(database),
+            feed=Feed(database),
             cleanup=Cleanup(database, prefect_client),
         )
-        for loop in (*runtime.execution.loops(), *runtime.rescuer.loops(), runtime.watch(), runtime.changes.run()):
+        for loop in (*runtime.execution.loops(), *runtime.rescuer.loops(), runtime.watch(), runtime.feed.run()):
             stack.push_async_callback(cancel_and_wait, asyncio.create_task(loop))
         stack.push_async_callback(runtime.dispatcher.drain)
         yield runtime
-
-
-def quiet_libraries() -> None:
-    """Keep the clients' own log lines out: they hold URLs, and messages of upstream servers."""
-    for name in ("httpx", "httpx2", "httpcore", "httpcore2", "mcp", "psycopg.pool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

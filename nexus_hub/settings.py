@@ -2,25 +2,26 @@
 
 from pathlib import Path
 
-import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nexus_hub import address
 from nexus_hub.errors import InvalidSetting
+from nexus_hub.telemetry.logs import LogFormat, LogLevel
 
 DAY_SECONDS = 86_400
 
 
 class Settings(BaseSettings):
-    """What the environment says; every field names its variable. Unset secrets are looked for in the home."""
+    """The environment's settings; every field names its variable. Unset secrets are looked for in the home."""
 
     model_config = SettingsConfigDict(env_prefix="NEXUS_", extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("nexus-hub")))
-    """NEXUS_HOME: data directory of the embedded default, made with mode 0700."""
-    host: str = "127.0.0.1"
+    home: Path = Field(default_factory=address.default_home)
+    """NEXUS_HOME: data directory of the embedded default, made with mode 0700 (0711 as root)."""
+    host: str = address.HOST
     """NEXUS_HOST: address the API listens on."""
-    port: int = Field(default=8080, ge=1, le=65535)
+    port: int = Field(default=address.PORT, ge=1, le=65535)
     """NEXUS_PORT: port of the API."""
     prefect_port: int = Field(default=4200, ge=1, le=65535)
     """NEXUS_PREFECT_PORT: port of the embedded Prefect server."""
@@ -56,14 +57,34 @@ class Settings(BaseSettings):
     """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
     worker_grace_seconds: float = Field(default=25, ge=0, le=24 * 3600)
     """NEXUS_WORKER_GRACE_SECONDS: how long a worker that is told to stop waits until it hands back what still runs."""
+    lease_seconds: float = Field(default=30, ge=3, le=3600)
+    """NEXUS_LEASE_SECONDS: how long a job stays with a worker that gives no sign of life."""
+    heartbeat_seconds: float = Field(default=10, ge=0.5)
+    """NEXUS_HEARTBEAT_SECONDS: how often a worker gives one; at most half of the lease."""
+    unclaimed_seconds: float = Field(default=30, ge=5, le=3600)
+    """NEXUS_UNCLAIMED_SECONDS: how long a job waits for its flow run to claim it until Prefect is asked after it."""
+    abandoned_seconds: float = Field(default=120, ge=60, le=DAY_SECONDS)
+    """NEXUS_ABANDONED_SECONDS: how long a flow run may show no progress until it counts as one without a process."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_RESULT_BYTES: size limit of a stored result."""
+    log_format: LogFormat = "plain"
+    """NEXUS_LOG_FORMAT: log lines as `plain` text or as `json`, an object per line."""
+    log_level: LogLevel = "info"
+    """NEXUS_LOG_LEVEL: the least that the hub's own log lines must be: `debug`, `info`, `warning` or `error`."""
     log_upstream_stderr: bool = False
     """NEXUS_LOG_UPSTREAM_STDERR: keep what stdio servers write to standard error, which may hold secrets."""
     postgres_bin: Path | None = None
     """NEXUS_POSTGRES_BIN: directory with `postgres` and `initdb` to use instead of the wheel's."""
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _leave_time_for_another(cls, value: float, others: ValidationInfo) -> float:
+        lease: float | None = others.data.get("lease_seconds")
+        if lease is not None and value * 2 > lease:
+            raise ValueError(f"must be at most half of NEXUS_LEASE_SECONDS, which is {lease:g}")
+        return value
 
     @property
     def api_url(self) -> str:
@@ -72,8 +93,8 @@ class Settings(BaseSettings):
 
     @property
     def listen_url(self) -> str:
-        """Where this machine reaches the API that it runs itself, whatever hub the command line talks to."""
-        return f"http://{_reachable(self.host)}:{self.port}"
+        """URL of the API that this machine runs itself, whatever hub the command line talks to."""
+        return address.listen_url(self.host, self.port)
 
     @property
     def prefect_url(self) -> str:
@@ -82,17 +103,17 @@ class Settings(BaseSettings):
 
     @property
     def embeds_postgres(self) -> bool:
-        """Whether `up` starts its own PostgreSQL."""
+        """True if `up` starts its own PostgreSQL."""
         return self.database_url is None
 
     @property
     def embeds_prefect(self) -> bool:
-        """Whether `up` starts its own Prefect server."""
+        """True if `up` starts its own Prefect server."""
         return self.prefect_api_url is None
 
 
 def load() -> Settings:
-    """The settings of the environment.
+    """Read the settings of the environment.
 
     Raises:
         InvalidSetting: a variable holds what it can't; its value is not repeated.
@@ -106,7 +127,3 @@ def load() -> Settings:
 
 def _variable(name: str) -> str:
     return name if name.isupper() else f"NEXUS_{name.upper()}"
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104

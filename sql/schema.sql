@@ -23,13 +23,11 @@ BEGIN
         RAISE EXCEPTION 'Days must be from 0 to 3650.' USING ERRCODE = '22023';
     END IF;
     DELETE FROM job_results j
-    WHERE j.status IN ('completed', 'failed', 'cancelled')
-        AND j.error_code IS DISTINCT FROM 'orphaned'
+    WHERE nexus_has_ended(j.status) AND j.error_code IS DISTINCT FROM 'orphaned'
         AND j.completed_at < now() - make_interval(days => p_days_completed);
     GET DIAGNOSTICS v_completed = ROW_COUNT;
     DELETE FROM job_results j
-    WHERE j.status = 'failed'
-        AND j.error_code = 'orphaned'
+    WHERE nexus_is_orphan(j.status, j.error_code)
         AND j.completed_at < now() - make_interval(days => p_days_orphaned);
     GET DIAGNOSTICS v_orphaned = ROW_COUNT;
     RETURN QUERY SELECT v_completed, v_orphaned, v_completed + v_orphaned;
@@ -63,11 +61,11 @@ $$;
 
 CREATE FUNCTION public.nexus_cache_before_write() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
     IF NEW.server_type IN ('system', 'user') AND NEW.server_ref_id IS NOT NULL THEN
-        INSERT INTO server_state (server_type, server_ref_id, user_id, name)
+        INSERT INTO public.server_state (server_type, server_ref_id, user_id, name)
         VALUES (NEW.server_type, NEW.server_ref_id, CASE NEW.server_type WHEN 'user' THEN NEW.user_id END,
             'server-' || left(NEW.server_ref_id::text, 8))
         ON CONFLICT DO NOTHING;
@@ -101,21 +99,70 @@ $$;
 CREATE FUNCTION public.nexus_current_user_id() RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
-    AS $_$
+    AS $$
 DECLARE
     v_user_id text := nullif(current_setting('nexus.user_id', true), '');
 BEGIN
     IF v_user_id IS NULL THEN
         RETURN nexus_claims_user_id();
     END IF;
-    IF coalesce(current_setting('nexus.scope', true), '') <> 'user'
-        OR v_user_id !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-    THEN
+    IF coalesce(current_setting('nexus.scope', true), '') <> 'user' THEN
         RETURN NULL;
     END IF;
-    RETURN v_user_id::uuid;
+    RETURN nexus_uuid(v_user_id);
 END
-$_$;
+$$;
+
+-- Name: nexus_grant(text, text[]); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_grant(p_right text, VARIADIC p_roles text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_role text;
+BEGIN
+    FOR v_role IN SELECT r.rolname FROM pg_roles r WHERE r.rolname = ANY (p_roles) LOOP
+        EXECUTE format('GRANT %s TO %I', p_right, v_role);
+    END LOOP;
+END
+$$;
+
+-- Name: nexus_has_ended(text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_has_ended(p_status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+
+-- Name: nexus_is_call(text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_is_call(p_job_type text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text]));
+
+-- Name: nexus_is_live(text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_is_live(p_status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_status = ANY (ARRAY['pending'::text, 'running'::text]));
+
+-- Name: nexus_is_meant(text, text, uuid); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_is_meant(p_ref text, p_name text, p_id uuid) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_ref IS NULL) OR (p_name = p_ref) OR ((p_id)::text = lower(p_ref)));
+
+-- Name: nexus_is_orphan(text, text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_is_orphan(p_status text, p_error_code text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_status = 'failed'::text) AND (p_error_code = 'orphaned'::text));
+
+-- Name: nexus_is_seen_by(boolean, uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_is_seen_by(p_all_users boolean, p_user_id uuid, p_owner uuid) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_all_users OR (p_owner IS NULL) OR (p_owner = p_user_id));
 
 -- Name: nexus_job_after_write(); Type: FUNCTION; Schema: public; Owner: -
 
@@ -145,13 +192,13 @@ $$;
 CREATE FUNCTION public.nexus_job_before_write() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
-    AS $_$
+    AS $$
 DECLARE
     v_old job_results;
     v_new job_results;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
-        IF OLD.status IN ('completed', 'failed', 'cancelled') THEN
+        IF nexus_has_ended(OLD.status) THEN
             RAISE EXCEPTION 'Job % has ended as %; what has ended does not change.', OLD.id, OLD.status
                 USING ERRCODE = 'NX001';
         END IF;
@@ -176,10 +223,7 @@ BEGIN
     IF NEW.server_ref_id IS NOT NULL AND NEW.server_ref_id IS DISTINCT FROM OLD.server_ref_id THEN
         NEW.server_id := NEW.server_ref_id::text;
     ELSIF NEW.server_id IS DISTINCT FROM OLD.server_id THEN
-        NEW.server_ref_id := CASE
-            WHEN NEW.server_id ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-            THEN NEW.server_id::uuid
-        END;
+        NEW.server_ref_id := nexus_uuid(NEW.server_id);
         NEW.server_id := coalesce(NEW.server_ref_id::text, NEW.server_id);
     END IF;
     IF NEW.server_type IS NULL AND NEW.server_ref_id IS NOT NULL THEN
@@ -195,12 +239,12 @@ BEGIN
         NEW.claim_id := NULL;
         NEW.lease_expires_at := NULL;
     END IF;
-    IF NEW.status IN ('completed', 'failed', 'cancelled') THEN
+    IF nexus_has_ended(NEW.status) THEN
         NEW.completed_at := coalesce(NEW.completed_at, now());
     END IF;
     RETURN NEW;
 END
-$_$;
+$$;
 
 -- Name: nexus_job_check_move(); Type: FUNCTION; Schema: public; Owner: -
 
@@ -223,7 +267,7 @@ BEGIN
         WHEN 'pending -> running' THEN
             IF NEW.claim_id IS NOT NULL THEN
                 v_steps := '{1}';
-            ELSIF NEW.job_type NOT IN ('tool_invoke', 'resource_fetch', 'prompt_execute') THEN
+            ELSIF NOT nexus_is_call(NEW.job_type) THEN
                 v_steps := '{0,1}';
             END IF;
         WHEN 'pending -> failed' THEN
@@ -276,7 +320,7 @@ $$;
 
 CREATE FUNCTION public.nexus_job_counts() RETURNS TABLE(total_jobs bigint, completed bigint, failed bigint, pending bigint, running bigint, older_than_7_days bigint)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
-    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
     v_condition text;
@@ -286,7 +330,7 @@ BEGIN
     FOREACH v_condition IN ARRAY ARRAY[
         'true', 'status = ''completed''', 'status = ''failed''', 'created_at < now() - interval ''7 days'''
     ] LOOP
-        EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM job_results WHERE ' || v_condition INTO v_plan;
+        EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM public.job_results WHERE ' || v_condition INTO v_plan;
         v_rows := v_rows || (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
     END LOOP;
     IF v_rows[1] < 10000 OR NOT EXISTS (
@@ -300,7 +344,7 @@ BEGIN
             count(*) FILTER (WHERE j.status = 'pending'),
             count(*) FILTER (WHERE j.status = 'running'),
             count(*) FILTER (WHERE j.created_at < now() - interval '7 days')
-        FROM job_results j;
+        FROM public.job_results j;
         RETURN;
     END IF;
     RETURN QUERY
@@ -308,8 +352,8 @@ BEGIN
         count(*) FILTER (WHERE j.status = 'pending'),
         count(*) FILTER (WHERE j.status = 'running'),
         v_rows[4]
-    FROM job_results j
-    WHERE j.status IN ('pending', 'running');
+    FROM public.job_results j
+    WHERE public.nexus_is_live(j.status);
 END
 $$;
 
@@ -338,6 +382,68 @@ BEGIN
 END
 $$;
 
+-- Name: job_results; Type: TABLE; Schema: public; Owner: -
+
+CREATE TABLE public.job_results (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid,
+    job_type text NOT NULL,
+    server_id text NOT NULL,
+    tool_name text,
+    params jsonb DEFAULT '{}'::jsonb NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    result jsonb,
+    error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    server_type text,
+    server_ref_id uuid,
+    flow_run_id uuid,
+    attempt integer DEFAULT 0 NOT NULL,
+    max_attempts integer DEFAULT 3 NOT NULL,
+    claim_id uuid,
+    lease_expires_at timestamp with time zone,
+    heartbeat_at timestamp with time zone,
+    available_at timestamp with time zone DEFAULT now() NOT NULL,
+    dispatched_at timestamp with time zone,
+    timeout_seconds integer,
+    retry text DEFAULT 'auto'::text NOT NULL,
+    error_code text,
+    progress jsonb,
+    version bigint DEFAULT 1 NOT NULL,
+    idempotency_key text,
+    request_digest text,
+    cancel_requested_at timestamp with time zone,
+    sent_at timestamp with time zone,
+    params_escaped boolean DEFAULT false NOT NULL,
+    result_escaped boolean DEFAULT false NOT NULL,
+    lost_flow_run_id uuid,
+    lost_runs integer DEFAULT 0 NOT NULL,
+    batch_id uuid,
+    CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
+    CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),
+    CONSTRAINT job_results_claim_only_running CHECK (((claim_id IS NULL) OR (status = 'running'::text))),
+    CONSTRAINT job_results_ended_has_end CHECK ((public.nexus_has_ended(status) = (completed_at IS NOT NULL))),
+    CONSTRAINT job_results_idempotency_key_length CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
+    CONSTRAINT job_results_known_job_type CHECK ((job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text, 'cache_refresh'::text, 'key_rotation'::text, 'job_cleanup'::text]))),
+    CONSTRAINT job_results_known_retry CHECK ((retry = ANY (ARRAY['auto'::text, 'always'::text]))),
+    CONSTRAINT job_results_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),
+    CONSTRAINT job_results_known_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT job_results_lost_runs CHECK ((lost_runs >= 0)),
+    CONSTRAINT job_results_max_attempts CHECK (((max_attempts >= 1) AND (max_attempts <= 20))),
+    CONSTRAINT job_results_one_server CHECK (((server_ref_id IS NULL) OR (server_id = (server_ref_id)::text))),
+    CONSTRAINT job_results_params_object CHECK ((jsonb_typeof(params) = 'object'::text)),
+    CONSTRAINT job_results_running_has_start CHECK (((status <> 'running'::text) OR (started_at IS NOT NULL))),
+    CONSTRAINT job_results_timeout CHECK ((timeout_seconds > 0))
+);
+
+-- Name: nexus_last_sign(public.job_results); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_last_sign(p_job public.job_results) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE (p_job).status WHEN 'running'::text THEN GREATEST((p_job).created_at, (p_job).started_at, (p_job).heartbeat_at) ELSE GREATEST((p_job).created_at, (p_job).available_at, (p_job).dispatched_at) END;
+
 -- Name: nexus_name_words(text); Type: FUNCTION; Schema: public; Owner: -
 
 CREATE FUNCTION public.nexus_name_words(p_name text) RETURNS text
@@ -346,6 +452,22 @@ CREATE FUNCTION public.nexus_name_words(p_name text) RETURNS text
     AS $$
     SELECT nexus_words(p_name || ' ' || regexp_replace(
         regexp_replace(p_name, '([a-z0-9])([A-Z])', '\1 \2', 'g'), '([A-Z])([A-Z][a-z])', '\1 \2', 'g'))
+$$;
+
+-- Name: nexus_policy(regclass, text, text, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_policy(p_table regclass, p_name text, p_role text, p_command text, p_using text, p_check text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('DROP POLICY IF EXISTS %I ON %s', p_name, p_table);
+    EXECUTE format('CREATE POLICY %I ON %s FOR %s TO %I', p_name, p_table, p_command, p_role)
+        || coalesce(' USING (' || p_using || ')', '') || coalesce(' WITH CHECK (' || p_check || ')', '');
+END
 $$;
 
 -- Name: nexus_rate_limit_usage(text, uuid, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -374,6 +496,37 @@ CREATE FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, 
         t.reset_after::double precision
     FROM total t
 $$;
+
+-- Name: nexus_revoke_all(text[]); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_revoke_all(VARIADIC p_objects text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_object text;
+    v_role   text;
+BEGIN
+    FOREACH v_object IN ARRAY p_objects LOOP
+        v_object := CASE WHEN v_object LIKE '%(%' THEN 'FUNCTION ' || v_object::regprocedure
+            ELSE 'TABLE ' || v_object::regclass END;
+        FOR v_role IN
+            SELECT 'PUBLIC'
+            UNION ALL
+            SELECT quote_ident(r.rolname) FROM pg_roles r
+            WHERE r.rolname IN ('anon', 'authenticated', 'service_role', 'nexus_app')
+        LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', v_object, v_role);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+-- Name: nexus_rotation_takes(text, text, text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_rotation_takes(p_key_id text, p_new_key_id text, p_old_key_id text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_key_id IS NULL) OR ((p_key_id <> p_new_key_id) AND ((p_old_key_id IS NULL) OR (p_key_id = p_old_key_id))));
 
 -- Name: nexus_scope_is_service(); Type: FUNCTION; Schema: public; Owner: -
 
@@ -415,16 +568,16 @@ $$;
 
 CREATE FUNCTION public.nexus_server_check_name() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
     v_taken boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('nexus.server_name:' || NEW.name, 0));
     IF TG_ARGV[0] = 'system' THEN
-        v_taken := EXISTS (SELECT FROM user_servers s WHERE s.name = NEW.name);
+        v_taken := EXISTS (SELECT FROM public.user_servers s WHERE s.name = NEW.name);
     ELSE
-        v_taken := EXISTS (SELECT FROM system_servers s WHERE s.name = NEW.name);
+        v_taken := EXISTS (SELECT FROM public.system_servers s WHERE s.name = NEW.name);
     END IF;
     IF v_taken THEN
         RAISE EXCEPTION 'The name % is taken by another server.', quote_literal(NEW.name)
@@ -438,23 +591,57 @@ $$;
 
 CREATE FUNCTION public.nexus_server_keep_state() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
     v_owner uuid;
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        DELETE FROM server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = OLD.id;
-        DELETE FROM vault_backups b WHERE b.server_type = TG_ARGV[0] AND b.server_ref_id = OLD.id;
+        DELETE FROM public.server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = OLD.id;
+        DELETE FROM public.vault_backups b WHERE b.server_type = TG_ARGV[0] AND b.server_ref_id = OLD.id;
         RETURN NULL;
     END IF;
     IF TG_ARGV[0] = 'user' THEN
         v_owner := NEW.user_id;
     END IF;
-    INSERT INTO server_state AS s (server_type, server_ref_id, user_id, name)
+    INSERT INTO public.server_state AS s (server_type, server_ref_id, user_id, name)
     VALUES (TG_ARGV[0], NEW.id, v_owner, NEW.name)
     ON CONFLICT (server_type, server_ref_id) DO UPDATE SET user_id = excluded.user_id, name = excluded.name;
     RETURN NULL;
+END
+$$;
+
+-- Name: nexus_service_policy(regclass[]); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_service_policy(VARIADIC p_tables regclass[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM nexus_policy(t, 'nexus_service', 'nexus_app', 'ALL', '(SELECT nexus_scope_is_service())')
+    FROM unnest(p_tables) AS t;
+END
+$$;
+
+-- Name: nexus_take_over_key(regclass); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_take_over_key(p_table regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_id  int2 := (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = p_table AND a.attname = 'id');
+    v_key pg_constraint;
+BEGIN
+    SELECT * INTO v_key FROM pg_constraint c WHERE c.conrelid = p_table AND c.contype = 'p';
+    IF v_key.conkey IS DISTINCT FROM ARRAY[v_id] THEN
+        IF v_key.conname IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', p_table, v_key.conname);
+        END IF;
+        IF v_id IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (id)', p_table);
+        END IF;
+    END IF;
 END
 $$;
 
@@ -481,6 +668,12 @@ CREATE FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name tex
         ) AS parameter_descriptions
     ) AS t
 $_$;
+
+-- Name: nexus_uuid(text); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_uuid(p_text text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_text ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'::text) THEN (p_text)::uuid ELSE NULL::uuid END;
 
 -- Name: nexus_words(text); Type: FUNCTION; Schema: public; Owner: -
 
@@ -626,62 +819,6 @@ CREATE TABLE public.api_tokens (
     CONSTRAINT api_tokens_hash_length CHECK ((octet_length(token_hash) = 32))
 );
 
--- Name: job_results; Type: TABLE; Schema: public; Owner: -
-
-CREATE TABLE public.job_results (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid,
-    job_type text NOT NULL,
-    server_id text NOT NULL,
-    tool_name text,
-    params jsonb DEFAULT '{}'::jsonb NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    result jsonb,
-    error text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    started_at timestamp with time zone,
-    completed_at timestamp with time zone,
-    server_type text,
-    server_ref_id uuid,
-    flow_run_id uuid,
-    attempt integer DEFAULT 0 NOT NULL,
-    max_attempts integer DEFAULT 3 NOT NULL,
-    claim_id uuid,
-    lease_expires_at timestamp with time zone,
-    heartbeat_at timestamp with time zone,
-    available_at timestamp with time zone DEFAULT now() NOT NULL,
-    dispatched_at timestamp with time zone,
-    timeout_seconds integer,
-    retry text DEFAULT 'auto'::text NOT NULL,
-    error_code text,
-    progress jsonb,
-    version bigint DEFAULT 1 NOT NULL,
-    idempotency_key text,
-    request_digest text,
-    cancel_requested_at timestamp with time zone,
-    sent_at timestamp with time zone,
-    params_escaped boolean DEFAULT false NOT NULL,
-    result_escaped boolean DEFAULT false NOT NULL,
-    lost_flow_run_id uuid,
-    lost_runs integer DEFAULT 0 NOT NULL,
-    batch_id uuid,
-    CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
-    CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),
-    CONSTRAINT job_results_claim_only_running CHECK (((claim_id IS NULL) OR (status = 'running'::text))),
-    CONSTRAINT job_results_ended_has_end CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (completed_at IS NOT NULL))),
-    CONSTRAINT job_results_idempotency_key_length CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
-    CONSTRAINT job_results_known_job_type CHECK ((job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text, 'cache_refresh'::text, 'key_rotation'::text, 'job_cleanup'::text]))),
-    CONSTRAINT job_results_known_retry CHECK ((retry = ANY (ARRAY['auto'::text, 'always'::text]))),
-    CONSTRAINT job_results_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),
-    CONSTRAINT job_results_known_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
-    CONSTRAINT job_results_lost_runs CHECK ((lost_runs >= 0)),
-    CONSTRAINT job_results_max_attempts CHECK (((max_attempts >= 1) AND (max_attempts <= 20))),
-    CONSTRAINT job_results_one_server CHECK (((server_ref_id IS NULL) OR (server_id = (server_ref_id)::text))),
-    CONSTRAINT job_results_params_object CHECK ((jsonb_typeof(params) = 'object'::text)),
-    CONSTRAINT job_results_running_has_start CHECK (((status <> 'running'::text) OR (started_at IS NOT NULL))),
-    CONSTRAINT job_results_timeout CHECK ((timeout_seconds > 0))
-);
-
 -- Name: job_results_alert; Type: VIEW; Schema: public; Owner: -
 
 CREATE VIEW public.job_results_alert WITH (security_invoker='true') AS
@@ -799,11 +936,11 @@ CREATE TABLE public.system_servers (
     key_id text NOT NULL,
     endpoint text NOT NULL,
     limit_per_minute integer,
+    user_limit_per_minute integer,
     enabled boolean DEFAULT true NOT NULL,
     revision bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    user_limit_per_minute integer,
     CONSTRAINT system_servers_key_id CHECK ((key_id ~ '^[0-9a-f]{8}$'::text)),
     CONSTRAINT system_servers_known_transport CHECK ((transport = ANY (ARRAY['http'::text, 'stdio'::text]))),
     CONSTRAINT system_servers_limit CHECK ((limit_per_minute > 0)),
@@ -993,11 +1130,11 @@ CREATE INDEX idx_job_results_dispatched ON public.job_results USING btree (dispa
 
 -- Name: idx_job_results_ended; Type: INDEX; Schema: public; Owner: -
 
-CREATE INDEX idx_job_results_ended ON public.job_results USING btree (completed_at, id) WHERE (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+CREATE INDEX idx_job_results_ended ON public.job_results USING btree (completed_at, id) WHERE public.nexus_has_ended(status);
 
 -- Name: idx_job_results_failed_orphans; Type: INDEX; Schema: public; Owner: -
 
-CREATE INDEX idx_job_results_failed_orphans ON public.job_results USING btree (completed_at, id) WHERE ((status = 'failed'::text) AND (error_code = 'orphaned'::text));
+CREATE INDEX idx_job_results_failed_orphans ON public.job_results USING btree (completed_at, id) WHERE public.nexus_is_orphan(status, error_code);
 
 -- Name: idx_job_results_flow_run; Type: INDEX; Schema: public; Owner: -
 
@@ -1137,7 +1274,7 @@ CREATE TRIGGER count_payload BEFORE UPDATE OF params, result ON public.job_resul
 
 -- Name: job_results keep_request; Type: TRIGGER; Schema: public; Owner: -
 
-CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts ON public.job_results FOR EACH ROW WHEN (((old.job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text])) OR (new.job_type = ANY (ARRAY['tool_invoke'::text, 'resource_fetch'::text, 'prompt_execute'::text])))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts');
+CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts ON public.job_results FOR EACH ROW WHEN ((public.nexus_is_call(old.job_type) OR public.nexus_is_call(new.job_type))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts');
 
 -- Name: system_servers keep_state; Type: TRIGGER; Schema: public; Owner: -
 
@@ -1182,7 +1319,7 @@ ALTER TABLE public.job_results ENABLE ROW LEVEL SECURITY;
 
 -- Name: user_servers nexus_own; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_own ON public.user_servers TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id))) WITH CHECK ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
+CREATE POLICY nexus_own ON public.user_servers TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
 
 -- Name: job_results nexus_own_insert; Type: POLICY; Schema: public; Owner: -
 
@@ -1202,7 +1339,7 @@ CREATE POLICY nexus_own_read ON public.resource_cache FOR SELECT TO nexus_app US
 
 -- Name: server_state nexus_own_read; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_own_read ON public.server_state FOR SELECT TO nexus_app USING (((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)) OR ((server_type = 'system'::text) AND (( SELECT public.nexus_current_user_id() AS nexus_current_user_id) IS NOT NULL))));
+CREATE POLICY nexus_own_read ON public.server_state FOR SELECT TO nexus_app USING (((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)) OR ((user_id IS NULL) AND (server_type IS DISTINCT FROM 'user'::text) AND (( SELECT public.nexus_current_user_id() AS nexus_current_user_id) IS NOT NULL))));
 
 -- Name: tool_cache nexus_own_read; Type: POLICY; Schema: public; Owner: -
 
@@ -1210,7 +1347,7 @@ CREATE POLICY nexus_own_read ON public.tool_cache FOR SELECT TO nexus_app USING 
 
 -- Name: job_results nexus_own_update; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_own_update ON public.job_results FOR UPDATE TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id))) WITH CHECK ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
+CREATE POLICY nexus_own_update ON public.job_results FOR UPDATE TO nexus_app USING ((user_id = ( SELECT public.nexus_current_user_id() AS nexus_current_user_id)));
 
 -- Name: schema_migrations nexus_read; Type: POLICY; Schema: public; Owner: -
 
@@ -1218,51 +1355,51 @@ CREATE POLICY nexus_read ON public.schema_migrations FOR SELECT TO nexus_app USI
 
 -- Name: api_tokens nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.api_tokens TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.api_tokens TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: job_results nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.job_results TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.job_results TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: prompt_cache nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.prompt_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.prompt_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: rate_limit_tracking nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.rate_limit_tracking TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.rate_limit_tracking TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: resource_cache nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.resource_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.resource_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: server_state nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.server_state TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.server_state TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: system_servers nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.system_servers TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.system_servers TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: tool_cache nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.tool_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.tool_cache TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: user_servers nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.user_servers TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.user_servers TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: users nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.users TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.users TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: vault_backups nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.vault_backups TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.vault_backups TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: vault_rotations nexus_service; Type: POLICY; Schema: public; Owner: -
 
-CREATE POLICY nexus_service ON public.vault_rotations TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service)) WITH CHECK (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
+CREATE POLICY nexus_service ON public.vault_rotations TO nexus_app USING (( SELECT public.nexus_scope_is_service() AS nexus_scope_is_service));
 
 -- Name: prompt_cache; Type: ROW SECURITY; Schema: public; Owner: -
 
@@ -1346,6 +1483,40 @@ GRANT ALL ON FUNCTION public.nexus_claims_user_id() TO nexus_app;
 REVOKE ALL ON FUNCTION public.nexus_current_user_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.nexus_current_user_id() TO nexus_app;
 
+-- Name: FUNCTION nexus_grant(p_right text, VARIADIC p_roles text[]); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_grant(p_right text, VARIADIC p_roles text[]) FROM PUBLIC;
+
+-- Name: FUNCTION nexus_has_ended(p_status text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_has_ended(p_status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_has_ended(p_status text) TO nexus_app;
+
+-- Name: FUNCTION nexus_is_call(p_job_type text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_is_call(p_job_type text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_is_call(p_job_type text) TO nexus_app;
+
+-- Name: FUNCTION nexus_is_live(p_status text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_is_live(p_status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_is_live(p_status text) TO nexus_app;
+
+-- Name: FUNCTION nexus_is_meant(p_ref text, p_name text, p_id uuid); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_is_meant(p_ref text, p_name text, p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_is_meant(p_ref text, p_name text, p_id uuid) TO nexus_app;
+
+-- Name: FUNCTION nexus_is_orphan(p_status text, p_error_code text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_is_orphan(p_status text, p_error_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_is_orphan(p_status text, p_error_code text) TO nexus_app;
+
+-- Name: FUNCTION nexus_is_seen_by(p_all_users boolean, p_user_id uuid, p_owner uuid); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_is_seen_by(p_all_users boolean, p_user_id uuid, p_owner uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_is_seen_by(p_all_users boolean, p_user_id uuid, p_owner uuid) TO nexus_app;
+
 -- Name: FUNCTION nexus_job_after_write(); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_job_after_write() FROM PUBLIC;
@@ -1371,15 +1542,37 @@ GRANT ALL ON FUNCTION public.nexus_job_counts() TO nexus_app;
 
 REVOKE ALL ON FUNCTION public.nexus_job_keep_request() FROM PUBLIC;
 
+-- Name: TABLE job_results; Type: ACL; Schema: public; Owner: -
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.job_results TO nexus_app;
+
+-- Name: FUNCTION nexus_last_sign(p_job public.job_results); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_last_sign(p_job public.job_results) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_last_sign(p_job public.job_results) TO nexus_app;
+
 -- Name: FUNCTION nexus_name_words(p_name text); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_name_words(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.nexus_name_words(p_name text) TO nexus_app;
 
+-- Name: FUNCTION nexus_policy(p_table regclass, p_name text, p_role text, p_command text, p_using text, p_check text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_policy(p_table regclass, p_name text, p_role text, p_command text, p_using text, p_check text) FROM PUBLIC;
+
 -- Name: FUNCTION nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.nexus_rate_limit_usage(p_server_id text, p_user_id uuid, p_whole_server boolean, p_limit_per_minute integer, OUT used bigint, OUT retry_after double precision, OUT reset_after double precision) TO nexus_app;
+
+-- Name: FUNCTION nexus_revoke_all(VARIADIC p_objects text[]); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_revoke_all(VARIADIC p_objects text[]) FROM PUBLIC;
+
+-- Name: FUNCTION nexus_rotation_takes(p_key_id text, p_new_key_id text, p_old_key_id text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_rotation_takes(p_key_id text, p_new_key_id text, p_old_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_rotation_takes(p_key_id text, p_new_key_id text, p_old_key_id text) TO nexus_app;
 
 -- Name: FUNCTION nexus_scope_is_service(); Type: ACL; Schema: public; Owner: -
 
@@ -1398,10 +1591,23 @@ REVOKE ALL ON FUNCTION public.nexus_server_check_name() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.nexus_server_keep_state() FROM PUBLIC;
 
+-- Name: FUNCTION nexus_service_policy(VARIADIC p_tables regclass[]); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_service_policy(VARIADIC p_tables regclass[]) FROM PUBLIC;
+
+-- Name: FUNCTION nexus_take_over_key(p_table regclass); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_take_over_key(p_table regclass) FROM PUBLIC;
+
 -- Name: FUNCTION nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb) TO nexus_app;
+
+-- Name: FUNCTION nexus_uuid(p_text text); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_uuid(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_uuid(p_text text) TO nexus_app;
 
 -- Name: FUNCTION nexus_words(p_text text); Type: ACL; Schema: public; Owner: -
 
@@ -1431,10 +1637,6 @@ GRANT ALL ON FUNCTION public.take_rate_limit(p_server_id text, p_user_id uuid, p
 -- Name: TABLE api_tokens; Type: ACL; Schema: public; Owner: -
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.api_tokens TO nexus_app;
-
--- Name: TABLE job_results; Type: ACL; Schema: public; Owner: -
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.job_results TO nexus_app;
 
 -- Name: TABLE job_results_alert; Type: ACL; Schema: public; Owner: -
 

@@ -13,7 +13,7 @@ _RUNTIME: ContextVar[Runtime | None] = ContextVar("nexus_hub_runtime", default=N
 
 
 def current() -> Runtime:
-    """The runtime of this process.
+    """Give the runtime of this process.
 
     Raises:
         LookupError: called outside `use` and `available`.
@@ -31,7 +31,7 @@ def use(runtime: Runtime) -> None:
 
 @asynccontextmanager
 async def available() -> AsyncIterator[Runtime]:
-    """The worker's runtime, or one of its own for a flow that runs outside our worker."""
+    """Give the worker's runtime, or open one for a flow that runs outside our worker."""
     runtime = _RUNTIME.get()
     if runtime is not None:
         yield runtime
@@ -45,14 +45,14 @@ async def available() -> AsyncIterator[Runtime]:
 
 
 @asynccontextmanager
-async def exclusive_lock(flow: str, lock: str) -> AsyncIterator[None]:
+async def exclusive_lock(flow: str) -> AsyncIterator[None]:
     """Be the one run of a flow, in all workers; the lock goes with the process that holds it.
 
     Raises:
         TaskFailed: another run is at work, or the database is away.
     """
     try:
-        async with current().database.exclusive_lock(lock) as free:
+        async with current().database.exclusive_lock(flow) as free:
             if not free:
                 raise AtWork(flow)
             yield

@@ -1,14 +1,12 @@
-"""What a task may raise: a code, and nothing else, since Prefect stores, logs and pickles exceptions."""
+"""Failures as a task may raise them: a code, and nothing else, since Prefect stores, logs and pickles exceptions."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
-
 from nexus_hub.errors import HubError, InternalError
 from nexus_hub.execution.attempt import Attempt
+from nexus_hub.telemetry.bus import report_defect
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +25,7 @@ class TaskFailed(Exception):
         return f"{self.code}: {self.summary}"
 
 
-def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Let nothing but TaskFailed out of a task, and no trace of what was behind it."""
 
     @wraps(work)
@@ -35,13 +33,17 @@ def codes_only(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await work(*args, **kwargs)
         except Exception as error:  # no message of any kind may pass
+            if not isinstance(error, HubError):
+                report_defect(error)
             failure = to_task_failure(error)
         raise failure  # outside of the handler, so that it has no context
 
     return guarded
 
 
-def noted(work: Callable[Concatenate[Attempt, P], Awaitable[R]]) -> Callable[Concatenate[Attempt, P], Awaitable[R]]:
+def keep_failure(
+    work: Callable[Concatenate[Attempt, P], Awaitable[R]],
+) -> Callable[Concatenate[Attempt, P], Awaitable[R]]:
     """Keep a step's error on the attempt: the job's row gets its message, which Prefect never sees."""
 
     @wraps(work)
@@ -56,19 +58,10 @@ def noted(work: Callable[Concatenate[Attempt, P], Awaitable[R]]) -> Callable[Con
     return guarded
 
 
-def retried_for(*errors: type[HubError]) -> "Callable[[Task[..., Any], TaskRun, State[Any]], bool]":
-    """A retry condition: only these errors pass by themselves, and soon, unless the server named a time."""
-    codes = {error.code for error in errors}
-
-    def passing(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
-        failure = state.data
-        return isinstance(failure, TaskFailed) and failure.code in codes and failure.retry_after is None
-
-    return passing
-
-
 def to_task_failure(error: Exception) -> TaskFailed:
-    """What may be said of an error: its code, and its message if that is public, else its class's first sentence."""
+    """Say of an error its code, and its message if that is public, else the first sentence of its class."""
+    if isinstance(error, TaskFailed):
+        return error
     if not isinstance(error, HubError):
         return TaskFailed(InternalError.code, f"a {type(error).__name__} that should not happen")
     if error.public:

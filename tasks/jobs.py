@@ -4,29 +4,17 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from nexus_hub.access import users
-from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.execution.attempt import Attempt, NotClaimed, Outcome
 from nexus_hub.execution.batch import BatchReport, BatchRunner
 from nexus_hub.jobs import submit
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal
 from tasks.context import current
-from tasks.failures import codes_only, retried_for
+from tasks.options import DATABASE_LONG, hub_task
 
 
-@task(
-    name="store-job",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=3,
-    retry_delay_seconds=[0.5, 2, 5],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("store-job", retry=DATABASE_LONG)
 async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
     """Store the job of a flow that a person or a schedule started: one for each flow run."""
     runtime = current()
@@ -37,43 +25,25 @@ async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
     return job_id
 
 
-@task(
-    name="claim-job",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=3,
-    retry_delay_seconds=[0.5, 2, 5],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("claim-job", retry=DATABASE_LONG)
 async def claim_job(job_id: UUID, attempt: int, flow_run_id: UUID) -> Attempt | NotClaimed:
     """Take the job for this attempt, or say why not."""
     return await current().execution.claim(job_id, attempt, flow_run_id)
 
 
-@task(name="run-batch", cache_policy=NO_CACHE, persist_result=False)
-@codes_only
+@hub_task("run-batch")
 async def run_batch(batch_id: UUID, flow_run_id: UUID) -> BatchReport:
     """Carry the jobs of a batch until none is left, or the worker stops."""
     return await BatchRunner(current().execution, batch_id, flow_run_id).run()
 
 
-@task(
-    name="snooze-job",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=3,
-    retry_delay_seconds=[0.5, 2, 5],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("snooze-job", retry=DATABASE_LONG)
 async def snooze_job(attempt: Attempt, delay: float) -> datetime | None:
     """Put the job back for the same attempt, later."""
     return await current().execution.snooze(attempt, delay)
 
 
-@task(name="record-job", cache_policy=NO_CACHE, persist_result=False)
-@codes_only
+@hub_task("record-job")
 async def record_job(attempt: Attempt) -> Outcome:
     """Write down how the attempt ended, however long the database is away."""
     return await current().execution.record(attempt)

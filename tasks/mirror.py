@@ -6,58 +6,32 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 from uuid import UUID
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.models import ServerRef
 from nexus_hub.orchestration.mirror import Kind, Mirror
 from tasks.context import available, current
-from tasks.failures import codes_only, retried_for
+from tasks.failures import codes_only
+from tasks.options import DATABASE, DATABASE_LONGEST, hub_task
 
 HEARTBEAT_SECONDS = 20
 
 
-@task(
-    name="begin-mirror",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=[0.5, 2],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("begin-mirror", retry=DATABASE)
 async def begin_mirror(
     kind: Kind, flow_run_id: UUID, params: dict[str, Any], job_id: UUID | None, ref: ServerRef | None
 ) -> UUID:
-    """Show the run in `job_results`; its row's id."""
+    """Show the run in `job_results`; the id of its row."""
     return await current().mirror.begin(kind, flow_run_id, params, job_id=job_id, ref=ref)
 
 
-@task(
-    name="complete-mirror",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=5,
-    retry_delay_seconds=[0.5, 1, 2, 4, 8],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("complete-mirror", retry=DATABASE_LONGEST)
 async def complete_mirror(job_id: UUID, result: dict[str, Any], code: str | None, error: str | None) -> None:
     """Write down what the run has done, and what makes it a failure all the same."""
     await current().mirror.complete(job_id, result, code, error)
 
 
-@task(
-    name="fail-mirror",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=5,
-    retry_delay_seconds=[0.5, 1, 2, 4, 8],
-    retry_condition_fn=retried_for(DatabaseUnavailable),
-)
-@codes_only
+@hub_task("fail-mirror", retry=DATABASE_LONGEST)
 async def fail_mirror(job_id: UUID, code: str, error: str) -> None:
     """Write down that the run failed."""
     await current().mirror.fail(job_id, code, error)
@@ -65,21 +39,21 @@ async def fail_mirror(job_id: UUID, code: str, error: str) -> None:
 
 @codes_only
 async def note_mirror(job_id: UUID, progress: dict[str, Any]) -> None:
-    """A sign of life; too small for a task run of its own."""
+    """Note a sign of life; too small for a task run of its own."""
     await current().mirror.note(job_id, progress)
 
 
 @asynccontextmanager
-async def beating(job_id: UUID) -> AsyncIterator[None]:
-    """Signs of life as long as the block runs, however long one of its steps takes."""
-    beats = asyncio.create_task(_beat(current().mirror, job_id))
+async def keep_alive(job_id: UUID) -> AsyncIterator[None]:
+    """Give signs of life as long as the block runs, however long a step of it takes."""
+    beats = asyncio.create_task(_send_heartbeats(current().mirror, job_id))
     try:
         yield
     finally:
         await cancel_and_wait(beats)
 
 
-async def _beat(mirror: Mirror, job_id: UUID) -> None:
+async def _send_heartbeats(mirror: Mirror, job_id: UUID) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
         with suppress(DatabaseUnavailable):

@@ -1,33 +1,49 @@
-"""Fixtures that all tests share, the order in which several processes take the files, and an end to what hangs."""
+"""Fixtures that all tests share, who runs which tests in what order, and an end to what hangs or is left behind."""
 
 import os
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.fixtures import groups, run
+
 pytest_plugins = [
     "tests.fixtures.postgres",
+    "tests.fixtures.cutting",
     "tests.fixtures.upstreams",
     "tests.fixtures.library",
     "tests.fixtures.served",
     "tests.fixtures.hub",
     "tests.fixtures.jobs",
 ]
-LONGEST_FIRST = ("faults", "acceptance", "docs", "flows", "defects")
-"""Directories whose tests wait a lot: begun early, they wait while others compute."""
 SECONDS_TO_CLEAN_UP = 120
 """How long a test that has run out of time has until its process is ended."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
-    items.sort(key=_rank)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have what this process starts ended with it."""
+    if not config.option.collectonly:
+        run.begin()
 
 
-def _rank(item: pytest.Item) -> int:
-    directory = item.nodeid.split("/")[1]
-    return LONGEST_FIRST.index(directory) if directory in LONGEST_FIRST else len(LONGEST_FIRST)
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    run.end()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; under xdist, say which tests belong to one process."""
+    items.sort(key=groups.rank_of)
+    if hasattr(config, "workerinput"):
+        groups.write(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.GroupScheduling:
+    """Keep together, in one process, what shares a hub or else a file."""
+    return groups.GroupScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,8 @@ from pathlib import Path
 from deployments.registry import POOL
 from nexus_hub.errors import HubError
 from nexus_hub.settings import Settings, load
+from nexus_hub.telemetry.defects import place_of
+from nexus_hub.telemetry.logs import configure_logging
 
 logger = logging.getLogger("nexus_hub.worker")
 HEARTBEAT_SECONDS = 5
@@ -61,6 +63,7 @@ def main() -> int:
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     settings = load()
+    configure_logging(settings.log_format, settings.log_level)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     failed: list[str] = []
@@ -72,7 +75,7 @@ def main() -> int:
         except HubError as error:
             failed.append(error.message)
         except BaseException as error:
-            failed.append(f"the worker ended by {type(error).__name__}")
+            failed.append(f"the worker ended by {type(error).__name__} at {place_of(error)}")
         finally:
             os.kill(os.getpid(), signal.SIGUSR1)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 10
-"""How long the jobs that are still running after the grace time have to be handed back."""
+"""The time that the jobs that are still running after the grace time have to be released."""
 CONNECT_SECONDS = 2
 """Between two tries to reach Prefect when the worker starts."""
+LISTEN_SECONDS = 0.2
+"""Between two looks whether anybody listens there, as nobody does while both start side by side."""
 POLL_JITTER = 1.5
 """Polls come up to this much later than at their interval."""
 
@@ -86,6 +89,12 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
     async def _connect(self) -> None:
         from deployments.worker.engine import clients
 
+        async with get_client() as client:
+            while True:
+                failure = await client.api_healthcheck()
+                if not isinstance(failure, httpx.ConnectError):
+                    break
+                await asyncio.sleep(LISTEN_SECONDS)
         while True:
             try:
                 await self._resources.enter_async_context(clients())

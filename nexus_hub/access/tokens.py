@@ -9,6 +9,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotAuthenticated, NotConfigured
+from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.settings import Settings
 
@@ -17,22 +18,23 @@ MINIMUM_KEY_LENGTH = 16
 
 
 def new_token() -> str:
-    """A user's token: `nxh_` and 256 random bits."""
+    """Make a user's token: `nxh_` and 256 random bits."""
     return f"nxh_{secrets.token_urlsafe(32)}"
 
 
-def token_hash(token: str) -> bytes:
-    """SHA-256 of a token, 32 bytes; a token is random, so that no slow hash is needed."""
+def hash_token(token: str) -> bytes:
+    """Hash a token with SHA-256, to 32 bytes; a token is random, so that no slow hash is needed."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def service_key(settings: Settings) -> str:
-    """The operator's key: of the environment, else of the home.
+    """Read the operator's key from the environment, else from the home.
 
     Raises:
         NotConfigured: there is none, or it is shorter than 16 characters.
     """
-    key = settings.service_key.get_secret_value() if settings.service_key else _read(settings.home / "service.key")
+    given = settings.service_key
+    key = given.get_secret_value() if given else _read(Home(settings.home).service_key_file)
     if len(key) < MINIMUM_KEY_LENGTH:
         raise NotConfigured("NEXUS_SERVICE_KEY", f"the hub does not start without one of {MINIMUM_KEY_LENGTH} or more")
     return key
@@ -46,14 +48,14 @@ def _read(path: Path) -> str:
 
 
 class Authenticator:
-    """Tells who a bearer token belongs to."""
+    """Finds the holders of bearer tokens."""
 
     def __init__(self, database: Database, key: str) -> None:
         self._database = database
         self._key = key.encode()
 
     async def principal(self, token: str | None) -> Principal:
-        """The holder of a token.
+        """Find the holder of a token.
 
         Raises:
             NotAuthenticated: no token, or one that nobody holds.
@@ -66,8 +68,7 @@ class Authenticator:
 
     async def _user_of(self, token: str) -> UUID:
         async with self._database.transaction() as transaction:
-            row = await transaction.one(USERS["user_of_token"], token_hash=token_hash(token))
-        if row is None:
+            user_id = await transaction.one(USERS["user_of_token"], UUID, token_hash=hash_token(token))
+        if user_id is None:
             raise NotAuthenticated
-        user_id: UUID = row["user_id"]
         return user_id

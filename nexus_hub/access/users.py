@@ -1,20 +1,37 @@
 """The hub's own users and their tokens."""
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
 
-from nexus_hub.access.tokens import USERS, new_token, token_hash
+from nexus_hub.access.tokens import USERS, hash_token, new_token
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidName, NameTaken, NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
-async def add(database: Database, name: str) -> dict[str, Any]:
-    """Add a user: `{"id", "name", "created_at"}`.
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of the hub's own."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHolder(User):
+    """A user with the number of tokens that still work."""
+
+    tokens: int
+
+
+async def add(database: Database, name: str) -> User:
+    """Add a user.
 
     Raises:
         InvalidName: 1 to 64 characters of letters, digits and `._@-` are allowed.
@@ -24,21 +41,19 @@ async def add(database: Database, name: str) -> dict[str, Any]:
         raise InvalidName("user", name, "use 1 to 64 letters, digits and ._@- with a letter or digit first, no uuid")
     try:
         async with database.transaction() as transaction:
-            row = await transaction.one(USERS["add_user"], name=name)
+            return await transaction.only(USERS["add_user"], User, name=name)
     except UniqueViolation:
         raise NameTaken("user", name) from None
-    assert row is not None  # noqa: S101 - INSERT ... RETURNING gives a row or raises
-    return row
 
 
-async def list_users(database: Database) -> list[dict[str, Any]]:
-    """All users by name, with the number of tokens that still work."""
+async def list_users(database: Database) -> list[TokenHolder]:
+    """List all users by name."""
     async with database.transaction() as transaction:
-        return await transaction.all(USERS["list_users"])
+        return await transaction.all(USERS["list_users"], TokenHolder)
 
 
 async def find(database: Database, user: str) -> UUID:
-    """The id of a user given by name or uuid; a uuid may belong to an outside issuer and is taken as it is.
+    """Find the id of a user given by name or uuid; a uuid may be of an outside issuer and is taken as it is.
 
     Raises:
         NotFound: no user has that name.
@@ -46,10 +61,9 @@ async def find(database: Database, user: str) -> UUID:
     if _is_uuid(user):
         return UUID(user)
     async with database.transaction() as transaction:
-        row = await transaction.one(USERS["find_user"], name=user)
-    if row is None:
+        user_id = await transaction.one(USERS["find_user"], UUID, name=user)
+    if user_id is None:
         raise NotFound("user", user)
-    user_id: UUID = row["id"]
     return user_id
 
 
@@ -61,14 +75,14 @@ async def issue_token(database: Database, user: str) -> str:
     """
     token = new_token()
     async with database.transaction() as transaction:
-        added = await transaction.run(USERS["add_token"], user=user, token_hash=token_hash(token))
+        added = await transaction.run(USERS["add_token"], user=user, token_hash=hash_token(token))
     if not added:
         raise NotFound("user", user)
     return token
 
 
 async def revoke_tokens(database: Database, user: str) -> int:
-    """Revoke all tokens of a user; how many worked until now.
+    """Revoke all tokens of a user; the number of those that worked.
 
     Raises:
         NotFound: there is no such user.

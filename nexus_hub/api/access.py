@@ -1,4 +1,4 @@
-"""Who asks: the dependencies of all routes."""
+"""Dependencies of the routes: the runtime, and the principal who asks."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,14 +11,14 @@ from nexus_hub.models import Principal
 from nexus_hub.runtime import Runtime
 
 
-def runtime_of(request: Request) -> Runtime:
-    """The process's runtime."""
+def get_runtime(request: Request) -> Runtime:
+    """Get the process's runtime."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
-async def principal_of(request: Request) -> Principal:
-    """The holder of the request's bearer token.
+async def authenticate(request: Request) -> Principal:
+    """Find the holder of the request's bearer token.
 
     Raises:
         NotAuthenticated: there is no token, or nobody holds it.
@@ -28,8 +28,8 @@ async def principal_of(request: Request) -> Principal:
     return await authenticator.principal(token.strip() if scheme.lower() == "bearer" else None)
 
 
-async def operator_of(principal: Annotated[Principal, Depends(principal_of)]) -> Principal:
-    """The operator.
+async def require_operator(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+    """Let only the operator through.
 
     Raises:
         NotAllowed: somebody else asks.
@@ -39,13 +39,13 @@ async def operator_of(principal: Annotated[Principal, Depends(principal_of)]) ->
     return principal
 
 
-RuntimeOf = Annotated[Runtime, Depends(runtime_of)]
-Asking = Annotated[Principal, Depends(principal_of)]
-Operating = Annotated[Principal, Depends(operator_of)]
+RuntimeOf = Annotated[Runtime, Depends(get_runtime)]
+Asking = Annotated[Principal, Depends(authenticate)]
+Operating = Annotated[Principal, Depends(require_operator)]
 
 
-def owner_of(principal: Principal, owner: UUID | None) -> UUID | None:
-    """Whose a new thing is: an operator may name an owner, a user is always its own.
+def choose_owner(principal: Principal, owner: UUID | None) -> UUID | None:
+    """Choose the owner of a new thing: an operator may name one, a user is always its own.
 
     Raises:
         NotAllowed: a user names somebody else.

@@ -1,4 +1,4 @@
-"""The thin API: it checks, stores and answers; what takes long is a job."""
+"""The API: checks, stores and answers; work that takes long is a job."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,15 +8,16 @@ from fastapi import FastAPI
 
 from nexus_hub import __version__
 from nexus_hub.access.tokens import Authenticator, service_key
-from nexus_hub.api import catalog, events, internal, jobs, problems, servers, serving, users, vault
+from nexus_hub.api import catalog, events, internal, jobs, middleware, problems, servers, serving, users, vault
 from nexus_hub.api.access import RuntimeOf
 from nexus_hub.runtime import open_runtime
 from nexus_hub.settings import Settings
+from nexus_hub.telemetry.logs import configure_logging
 from nexus_hub.vault.keyring import keyring_source
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API as an ASGI application.
+    """Make the API as an ASGI application.
 
     Raises:
         NotConfigured: there is no service key or no vault key.
@@ -40,26 +41,28 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    problems.install(app, max_body_bytes=settings.max_body_bytes)
-    routers = (one.router for one in (events, jobs, catalog, servers, users, vault, internal))
+    problems.install(app)
+    middleware.install(app, max_body_bytes=settings.max_body_bytes)
+    routers = (module.router for module in (events, jobs, catalog, servers, users, vault, internal))
     for router in (*routers, jobs.batches, internal.edge):
         app.include_router(router)
-    app.add_api_route("/healthz", _alive, tags=["health"])
-    app.add_api_route("/readyz", _ready, tags=["health"])
+    app.add_api_route("/healthz", _answer_health, tags=["health"])
+    app.add_api_route("/readyz", _answer_readiness, tags=["health"])
     return app
 
 
-async def _alive() -> dict[str, Any]:
-    """The process answers."""
+async def _answer_health() -> dict[str, Any]:
+    """Say that the process answers."""
     return {"status": "ok", "version": __version__}
 
 
-async def _ready(runtime: RuntimeOf) -> dict[str, Any]:
-    """The database answers, so that jobs are taken; Prefect may be away."""
+async def _answer_readiness(runtime: RuntimeOf) -> dict[str, Any]:
+    """Say that the database answers, so that jobs are taken; Prefect may be away."""
     await runtime.database.ping()
     return {"status": "ok"}
 
 
 def serve(settings: Settings) -> None:
     """Run the API until it is told to stop."""
+    configure_logging(settings.log_format, settings.log_level)
     serving.serve(create_app(settings), settings.host, settings.port)

@@ -23,24 +23,24 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 
 
 @router.get("/tools")
-async def tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: bool = False) -> Any:
-    """A page of tools by name, or with a query those that matter for it, the best first."""
+async def list_tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: bool = False) -> Any:
+    """List tools by name, or with a query those that matter for it, the best first."""
     return await read.list_entries(runtime.database, principal, "tools", compact=compact, **filters)
 
 
 @router.get("/tools/{name}")
-async def tool(name: str, principal: Asking, runtime: RuntimeOf) -> Any:
-    """A tool by its namespaced name, with its full definition."""
+async def show_tool(name: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Show a tool by its namespaced name, with its full definition."""
     return await read.show(runtime.database, principal, name)
 
 
 @router.get("/resources")
-async def resources(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
-    """A page of resources and resource templates by URI."""
+async def list_resources(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
+    """List resources and resource templates by URI."""
     return await read.list_entries(runtime.database, principal, "resources", **filters)
 
 
 @router.get("/prompts")
-async def prompts(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
-    """A page of prompts by name."""
+async def list_prompts(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
+    """List prompts by name."""
     return await read.list_entries(runtime.database, principal, "prompts", **filters)

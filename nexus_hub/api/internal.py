@@ -7,9 +7,10 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nexus_hub.api.access import Operating, RuntimeOf
-from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed
+from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed, RotationRunning
 from nexus_hub.jobs import store
-from nexus_hub.orchestration.cleanup import checked_days
+from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED
+from nexus_hub.orchestration.cleanup import parse_days
 from nexus_hub.orchestration.dispatcher import dispatch_now
 from nexus_hub.orchestration.mirror import Kind
 from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
@@ -26,14 +27,14 @@ _KEYS_STAY = (
 
 
 class ExecutionBody(BaseModel):
-    """The job to run; all else that the seed's clients send along is not believed."""
+    """The job to run; all else that the seed's clients send along is passed over."""
 
     model_config = ConfigDict(extra="ignore")
     job_id: str
 
 
 class RotationBody(BaseModel):
-    """Which key to leave and which to go to, by their ids."""
+    """The ids of the key to leave and of the key to go to."""
 
     model_config = ConfigDict(extra="allow")
     old_key_id: str | None = None
@@ -51,11 +52,11 @@ class RotationBody(BaseModel):
         if any(name.endswith("_hex") for name in extra) or any(_KEY.search(str(value)) for value in given):
             raise InvalidRequest(_KEYS_STAY)
         if extra.keys() - {"action"}:
-            raise InvalidRequest("ServerCache members are old_key_id, new_key_id and dry_run.")
+            raise InvalidRequest("Known members are old_key_id, new_key_id and dry_run.")
 
 
-class CleanUp(BaseModel):
-    """How many days ended jobs, and jobs that failed as orphans, are kept."""
+class CleanupBody(BaseModel):
+    """The days that ended jobs, and jobs that failed as orphans, are kept."""
 
     model_config = ConfigDict(extra="forbid")
     days_completed: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": 3650})
@@ -63,22 +64,22 @@ class CleanUp(BaseModel):
     dry_run: bool = False
 
 
-class Refresh(BaseModel):
+class RefreshBody(BaseModel):
     """The server to read anew, by name or id; without one all that are due."""
 
     model_config = ConfigDict(extra="forbid")
     server: str | None = None
 
 
-class Restore(BaseModel):
+class RestoreBody(BaseModel):
     """The key whose rotation is to be undone."""
 
     model_config = ConfigDict(extra="forbid")
     key_id: str
 
 
-class Action(RotationBody):
-    """What the seed's rotation script posts to the function itself."""
+class ScriptBody(RotationBody):
+    """The body that the seed's rotation script posts to the function itself."""
 
     action: Literal["rotate_vault_key"]
 
@@ -109,25 +110,27 @@ async def rotate_vault(
 
 
 @edge.post("")
-async def act(body: Action, response: Response, operator: Operating, runtime: RuntimeOf) -> Any:
-    """The seed's rotation script calls the function itself."""
+async def rotate_for_script(body: ScriptBody, response: Response, operator: Operating, runtime: RuntimeOf) -> Any:
+    """Rotate for the seed's script, which calls the function itself."""
     return await rotate_vault(response, operator, runtime, body)
 
 
 @router.post("/internal/vault-restore")
-async def restore_vault(body: Restore, _operator: Operating, runtime: RuntimeOf) -> Any:
+async def restore_vault(body: RestoreBody, _operator: Operating, runtime: RuntimeOf) -> Any:
     """Put back what the rotation to a key replaced."""
     return await runtime.rotation.restore(body.key_id)
 
 
 @router.post("/internal/cleanup-jobs")
 @edge.post("/internal/cleanup-jobs")
-async def clean_up(response: Response, _operator: Operating, runtime: RuntimeOf, body: CleanUp | None = None) -> Any:
+async def clean_up_jobs(
+    response: Response, _operator: Operating, runtime: RuntimeOf, body: CleanupBody | None = None
+) -> Any:
     """Delete jobs that ended long ago, and those that failed as orphans; the three counts."""
-    asked = body or CleanUp()
+    asked = body or CleanupBody()
     days = {
-        name: default if (value := getattr(asked, name)) is None else checked_days(name, value)
-        for name, default in (("days_completed", 7), ("days_orphaned", 1))
+        name: default if (value := getattr(asked, name)) is None else parse_days(name, value)
+        for name, default in (("days_completed", DAYS_COMPLETED), ("days_orphaned", DAYS_ORPHANED))
     }
     if asked.dry_run:
         return (await runtime.cleanup.count(**days)).as_counts()
@@ -137,8 +140,10 @@ async def clean_up(response: Response, _operator: Operating, runtime: RuntimeOf,
 
 
 @router.post("/internal/refresh-catalog")
-async def refresh(response: Response, operator: Operating, runtime: RuntimeOf, body: Refresh | None = None) -> Any:
-    """Read anew what is due, or one server; `{servers}`."""
+async def refresh_catalog(
+    response: Response, operator: Operating, runtime: RuntimeOf, body: RefreshBody | None = None
+) -> Any:
+    """Refresh the servers that are due, or the named one; `{servers}`."""
     server = body.server if body else None
     if server is not None:
         await registry.find(runtime.database, operator, server)
@@ -148,12 +153,14 @@ async def refresh(response: Response, operator: Operating, runtime: RuntimeOf, b
 async def _run(
     runtime: Runtime, response: Response, kind: Kind, name: str, parameters: dict[str, Any], shown: tuple[str, ...]
 ) -> Any:
-    """The members of the result that are documented; 202 with the flow run when it takes longer than 30 s."""
+    """Run a flow and answer its documented members; 202 with the flow run when it takes longer than 30 s."""
     try:
         started = await runtime.maintenance.run(kind, name, parameters)
     except MaintenanceFailed as failure:
         if failure.reason == AtWork.code:
             raise AtWork(MAINTENANCE_FLOWS[kind]) from None
+        if failure.reason == RotationRunning.code:
+            raise RotationRunning from None
         raise
     if started.result is None:
         response.status_code = 202

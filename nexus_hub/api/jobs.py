@@ -18,7 +18,7 @@ batches = APIRouter(tags=["jobs"])
 
 
 class ResourceName(BaseModel):
-    """A resource is named by its server and its URI."""
+    """The name of a resource: its server and its URI."""
 
     model_config = ConfigDict(extra="forbid")
     server: str
@@ -26,7 +26,7 @@ class ResourceName(BaseModel):
 
 
 class NewJob(BaseModel):
-    """What to run: a tool or prompt by its namespaced name, or a resource by server and URI."""
+    """A job to run: a tool or prompt by its namespaced name, or a resource by server and URI."""
 
     model_config = ConfigDict(extra="forbid")
     job_type: JobType = "tool_invoke"
@@ -37,8 +37,8 @@ class NewJob(BaseModel):
     max_attempts: int = DEFAULT_ATTEMPTS
     retry: str = "auto"
 
-    def request(self) -> JobRequest:
-        """The library's form of it.
+    def to_request(self) -> JobRequest:
+        """Give the library's form of it.
 
         Raises:
             InvalidRequest: the name's form does not fit the job's type.
@@ -69,9 +69,9 @@ class NewJobs(BaseModel):
 
 
 @router.post("", status_code=202)
-async def create(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
+async def create_job(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Store a job and start it; the answer is its row, and where to find it later."""
-    job, is_new = await submit.submit(runtime.database, principal, body.request())
+    job, is_new = await submit.submit(runtime.database, principal, body.to_request())
     if is_new:
         label = body.name.server if isinstance(body.name, ResourceName) else body.name
         runtime.dispatcher.start(JobDispatch(job["id"], 1, job["job_type"], label))
@@ -85,7 +85,7 @@ async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> 
     requests = []
     for number, job in enumerate(body.jobs):
         with store.numbered(number):
-            requests.append(job.request())
+            requests.append(job.to_request())
     ids, batch_id, new = await submit.submit_batch(runtime.database, principal, requests)
     if new:
         runtime.dispatcher.start_batch(batch_id, new)
@@ -93,25 +93,25 @@ async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> 
 
 
 @router.get("")
-async def listed(
+async def list_jobs(
     principal: Asking,
     runtime: RuntimeOf,
     status: JobStatus | None = None,
     limit: Annotated[int, Query()] = 50,
     cursor: str | None = None,
 ) -> Any:
-    """A page of jobs, newest first."""
+    """List jobs, newest first."""
     return await store.list_jobs(runtime.database, principal, status=status, limit=limit, cursor=cursor)
 
 
 @router.get("/{job_id}")
-async def get(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
-    """A job's row."""
+async def get_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Get a job's row."""
     return await store.get(runtime.database, principal, store.parse_id(job_id))
 
 
 @router.delete("/{job_id}")
-async def cancel(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
+async def cancel_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Cancel a job; the upstream is told, and the flow run follows."""
     found = store.parse_id(job_id)
     flow_run_id = await store.cancel(runtime.database, principal, found)

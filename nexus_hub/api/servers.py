@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from nexus_hub.access import users
-from nexus_hub.api.access import Asking, RuntimeOf, owner_of
+from nexus_hub.api.access import Asking, RuntimeOf, choose_owner
 from nexus_hub.errors import InvalidConfig, NotAllowed, NotFound
 from nexus_hub.models import Principal, ServerRef, ServerType
 from nexus_hub.rate_limit.limiter import Limits
@@ -34,8 +34,8 @@ class NewServer(BaseModel):
     limit_per_minute: int | None = None
     user_limit_per_minute: int | None = None
 
-    def config(self) -> HttpConfig | StdioConfig:
-        """The library's form of it.
+    def to_config(self) -> HttpConfig | StdioConfig:
+        """Give the library's form of it.
 
         Raises:
             InvalidConfig: it is neither of the two, or both.
@@ -48,102 +48,104 @@ class NewServer(BaseModel):
 
 
 @router.post("", status_code=201)
-async def register(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
+async def register_server(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Try a server, and store it with what it offers."""
     named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
     if body.owner and not principal.is_operator:
         raise NotAllowed("Only an operator may register a server for somebody else.")
     server = await runtime.servers.register(
         body.name,
-        body.config(),
-        owner=owner_of(principal, named),
+        body.to_config(),
+        owner=choose_owner(principal, named),
         limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
     )
-    response.headers["Location"] = f"/v1/servers/{server['server_type']}/{server['id']}"
+    response.headers["Location"] = f"/v1/servers/{server.server_type}/{server.id}"
     return server
 
 
 @router.get("")
-async def listed(
+async def list_servers(
     principal: Asking, runtime: RuntimeOf, limit: Annotated[int, Query()] = 100, cursor: str | None = None
 ) -> Any:
-    """A page of servers by name; nothing secret is in it."""
+    """List servers by name; nothing secret is in it."""
     return await registry.list_servers(runtime.database, principal, limit=limit, cursor=cursor)
 
 
 @router.get("/{ref}")
-async def find(ref: str, principal: Asking, runtime: RuntimeOf) -> Any:
-    """A server by name or id."""
+async def find_server(ref: str, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Find a server by name or id."""
     return await registry.find(runtime.database, principal, ref)
 
 
 @router.get("/{server_type}/{server_ref_id}")
-async def show(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
-    """A server by its reference."""
-    return await _visible(runtime, principal, server_type, server_ref_id)
+async def show_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Show a server by its reference."""
+    return await _find_visible(runtime, principal, server_type, server_ref_id)
 
 
 @router.get("/{server_type}/{server_ref_id}/limit")
-async def limit(
+async def show_limit(
     server_type: ServerType, server_ref_id: UUID, response: Response, principal: Asking, runtime: RuntimeOf
 ) -> Any:
-    """How many calls are left in this minute, and when to come back; asking counts no call."""
-    server = await _visible(runtime, principal, server_type, server_ref_id)
-    limits = Limits(server["limit_per_minute"], server["user_limit_per_minute"])
+    """Show the calls that are left in this minute, and when to come back; asking counts no call."""
+    server = await _find_visible(runtime, principal, server_type, server_ref_id)
+    limits = Limits(server.limit_per_minute, server.user_limit_per_minute)
     used = await runtime.limiter.peek(server_ref_id, principal.user_id, limits)
-    wait = max((one["retry_after"] for one in used), default=0.0)
+    wait = max((one.retry_after for one in used), default=0.0)
     if used:
-        response.headers["RateLimit-Policy"] = ", ".join(f'"{one["scope"]}";q={one["quota"]};w=60' for one in used)
+        response.headers["RateLimit-Policy"] = ", ".join(f'"{one.scope}";q={one.quota};w=60' for one in used)
         response.headers["RateLimit"] = ", ".join(
-            f'"{one["scope"]}";r={one["remaining"]};t={math.ceil(one["reset_after"])}' for one in used
+            f'"{one.scope}";r={one.remaining};t={math.ceil(one.reset_after)}' for one in used
         )
     if wait:
         response.headers["Retry-After"] = str(math.ceil(wait))
     return {
         "limit_per_minute": limits.per_minute,
         "user_limit_per_minute": limits.per_user,
-        "remaining": min((one["remaining"] for one in used), default=None),
+        "remaining": min((one.remaining for one in used), default=None),
         "retry_after": wait,
-        "reset_after": max((one["reset_after"] for one in used), default=0.0),
+        "reset_after": max((one.reset_after for one in used), default=0.0),
     }
 
 
 @router.delete("/{server_type}/{server_ref_id}", status_code=204)
-async def remove(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> None:
+async def remove_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> None:
     """Remove a server and what is cached of it; its jobs stay."""
     await runtime.servers.remove(principal, ServerRef(server_type, server_ref_id))
 
 
 @router.post("/{server_type}/{server_ref_id}/sync")
-async def sync(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
+async def sync_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Read anew what a server offers, and store it; of a system server for operators only."""
-    await _manageable(runtime, principal, server_type, server_ref_id)
-    return _counts(await runtime.servers.refresh(ServerRef(server_type, server_ref_id)))
+    await _require_manager(runtime, principal, server_type, server_ref_id)
+    return _count(await runtime.refresher.refresh(ServerRef(server_type, server_ref_id)))
 
 
 @router.post("/{server_type}/{server_ref_id}/test")
-async def test(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
+async def test_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Connect anew and count what a server offers; of a system server for operators only."""
-    await _manageable(runtime, principal, server_type, server_ref_id)
-    return _counts(await runtime.servers.test(ServerRef(server_type, server_ref_id)))
+    await _require_manager(runtime, principal, server_type, server_ref_id)
+    return _count(await runtime.servers.test(ServerRef(server_type, server_ref_id)))
 
 
-async def _visible(
+async def _find_visible(
     runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID
-) -> dict[str, Any]:
+) -> registry.ListedServer:
     server = await registry.find(runtime.database, principal, str(server_ref_id))
-    if server["server_type"] != server_type:
+    if server.server_type != server_type:
         raise NotFound("server", f"{server_type}/{server_ref_id}")
     return server
 
 
-async def _manageable(runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID) -> None:
-    server = await _visible(runtime, principal, server_type, server_ref_id)
+async def _require_manager(
+    runtime: Runtime, principal: Principal, server_type: ServerType, server_ref_id: UUID
+) -> None:
+    server = await _find_visible(runtime, principal, server_type, server_ref_id)
     if server_type == "system" and not principal.is_operator:
-        raise NotAllowed(f"Only an operator may try or refresh the system server {server['name']!r}.")
+        raise NotAllowed(f"Only an operator may try or refresh the system server {server.name!r}.")
 
 
-def _counts(seen: Snapshot) -> dict[str, Any]:
+def _count(seen: Snapshot) -> dict[str, Any]:
     return {
         "protocol_version": seen.protocol_version,
         "server_info": seen.server_info,

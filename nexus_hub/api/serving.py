@@ -1,4 +1,4 @@
-"""The API's own server."""
+"""The HTTP server of the API."""
 
 import socket
 import sys
@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 GRACE_SECONDS = 10
-"""How long requests may take to end once the API is told to stop; `up` gives it 15 s."""
+"""The time that requests may take to end once the API is told to stop; `up` gives it 15 s."""
 _START_FAILED = 3
 
 
@@ -23,6 +23,7 @@ class Server(uvicorn.Server):
                 host=host,
                 port=port,
                 access_log=False,
+                log_config=None,
                 log_level="warning",
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
@@ -30,7 +31,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then stop."""
-        self._app.state.runtime.changes.close()
+        self._app.state.runtime.feed.close()
         await super().shutdown(sockets)
 
 

@@ -19,14 +19,14 @@ class NewUser(BaseModel):
 
 
 @router.post("", status_code=201)
-async def add(body: NewUser, _operator: Operating, runtime: RuntimeOf) -> Any:
+async def add_user(body: NewUser, _operator: Operating, runtime: RuntimeOf) -> Any:
     """Add a user."""
     return await users.add(runtime.database, body.name)
 
 
 @router.get("")
-async def listed(_operator: Operating, runtime: RuntimeOf) -> Any:
-    """All users."""
+async def list_users(_operator: Operating, runtime: RuntimeOf) -> Any:
+    """List all users."""
     return {"items": await users.list_users(runtime.database), "next_cursor": None}
 
 

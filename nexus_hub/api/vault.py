@@ -10,6 +10,6 @@ router = APIRouter(prefix="/v1/vault", tags=["vault"])
 
 
 @router.get("")
-async def status(_operator: Operating, runtime: RuntimeOf) -> Any:
-    """The keys by their ids, the rows under each, and the last rotation."""
+async def show_status(_operator: Operating, runtime: RuntimeOf) -> Any:
+    """Show the keys by their ids, the rows under each, and the last rotation."""
     return await runtime.rotation.status()

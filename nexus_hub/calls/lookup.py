@@ -1,14 +1,13 @@
 """Servers and tools as a call needs them: read anew for each one, or shared by many for a moment."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from nexus_hub.calls.cache import TtlCache
 from nexus_hub.calls.schemas import Schema
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
 from nexus_hub.models import ServerRef
-from nexus_hub.servers.registry import Servers
+from nexus_hub.servers.registry import SealedServer, Servers
 from nexus_hub.upstream.connections import Target
 
 
@@ -28,7 +27,7 @@ class ServerCache:
         self._servers = TtlCache(servers.open, seconds)
         self._tools = TtlCache(self._read_tool, seconds)
 
-    async def server(self, ref: ServerRef) -> tuple[Target, dict[str, Any]]:
+    async def server(self, ref: ServerRef) -> tuple[Target, SealedServer]:
         """See `Servers.open`."""
         return await self._servers(ref)
 

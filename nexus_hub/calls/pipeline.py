@@ -51,14 +51,14 @@ class Pipeline:
             CannotOpen, InvalidConfig, InvalidArguments: the call can't be made.
         """
         target, server = await self._servers.server(ref)
-        if user_id is not None and server["user_id"] not in (None, user_id):
+        if user_id is not None and server.user_id not in (None, user_id):
             raise NotFound("server", ref)
         repeatable = True
         if isinstance(request, ToolCall):
             tool = await self._servers.tool(ref, request.name)
             check_tool_arguments(request.name, tool.schema, request.arguments)
             repeatable = tool.repeatable
-        limits = Limits(server["limit_per_minute"], server["user_limit_per_minute"])
+        limits = Limits(server.limit_per_minute, server.user_limit_per_minute)
         return PreparedCall(target, request, user_id, limits, repeatable)
 
     async def admit(self, call: PreparedCall) -> float:

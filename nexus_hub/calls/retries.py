@@ -20,11 +20,11 @@ UPSTREAM_PAUSES = (0.5, 1.5)
 class RetryPolicy:
     """Errors that pass by themselves, and the pauses in seconds before each of the further tries."""
 
-    pauses: tuple[float, ...]
-    errors: tuple[type[HubError], ...]
+    pauses: tuple[float, ...] = ()
+    errors: tuple[type[HubError], ...] = ()
 
-    def applies(self, error: Exception) -> bool:
-        """Retry these errors alone, unless the server named a time: then the job waits for it in its row."""
+    def is_passing(self, error: Exception) -> bool:
+        """Tell the errors that are worth a retry; where the server named a time, the call waits for it elsewhere."""
         return isinstance(error, self.errors) and getattr(error, "retry_after", None) is None
 
     def wrap(self, step: Callable[[C], Awaitable[R]]) -> Callable[[C], Awaitable[R]]:
@@ -35,7 +35,7 @@ class RetryPolicy:
                 try:
                     return await step(call)
                 except Exception as error:
-                    if not self.applies(error):
+                    if not self.is_passing(error):
                         raise
                 await asyncio.sleep(pause)
             return await step(call)

@@ -1,8 +1,11 @@
-"""The short form of a tool, and what tools cost a model that is shown them."""
+"""The short form of a tool, and the cost of tools to a model that is shown them."""
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
+
+from nexus_hub.catalog.entries import ToolEntry
 
 LONGEST_LINE = 120
 BYTES_PER_TOKEN = 4
@@ -10,13 +13,21 @@ BYTES_PER_TOKEN = 4
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
 
-def brief(tool: dict[str, Any]) -> dict[str, Any]:
-    """Name and one line of a tool; its schema is at `GET /v1/tools/{name}`."""
-    return {"name": tool["name"], "description": one_line(tool["description"] or tool["title"] or "")}
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """Name and a line of a tool; its schema is at `GET /v1/tools/{name}`."""
+
+    name: str
+    description: str
 
 
-def one_line(text: str) -> str:
-    """The first sentence of the first line, cut between words if it has more than 120 characters."""
+def shorten(tool: ToolEntry) -> Brief:
+    """Give the short form of a tool."""
+    return Brief(tool.name, cut_to_line(tool.description or tool.title or ""))
+
+
+def cut_to_line(text: str) -> str:
+    """Take the first sentence of the first line, cut between words if it has more than 120 characters."""
     line = next((stripped for part in text.splitlines() if (stripped := part.strip())), "")
     sentence = " ".join(_SENTENCE.split(line, maxsplit=1)[0].split())
     if len(sentence) <= LONGEST_LINE:
@@ -25,12 +36,12 @@ def one_line(text: str) -> str:
     return (cut.rpartition(" ")[0] or cut) + "…"
 
 
-def size(value: dict[str, Any]) -> int:
-    """The bytes of a JSON object."""
+def count_bytes(value: dict[str, Any]) -> int:
+    """Count the bytes of a JSON object."""
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
-def tokens(all_bytes: int, shown_bytes: int) -> dict[str, int]:
-    """An estimate of what all tools cost with their full definitions, and what those that are shown do."""
+def estimate_tokens(all_bytes: int, shown_bytes: int) -> dict[str, int]:
+    """Estimate the cost of all tools with their full definitions, and that of those that are shown."""
     everything, shown = -(-all_bytes // BYTES_PER_TOKEN), -(-shown_bytes // BYTES_PER_TOKEN)
     return {"all": everything, "shown": shown, "saved": max(everything - shown, 0)}

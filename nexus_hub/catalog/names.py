@@ -12,8 +12,8 @@ LIMIT = 64
 """Model providers accept `^[a-zA-Z0-9_-]{1,64}$` as the name of a tool."""
 
 
-def checked(name: str) -> str:
-    """The name of a server, if it can be one.
+def check_server_name(name: str) -> str:
+    """Check the name of a server, and give it back.
 
     Raises:
         InvalidName: it is not 1 to 32 letters, digits, `-` and single `_`, led by a letter or digit.
@@ -24,8 +24,8 @@ def checked(name: str) -> str:
     return name
 
 
-def namespaced(server: str, name: str) -> str:
-    """The hub's name of a server's tool or prompt, at most 64 characters of `[A-Za-z0-9_-]`.
+def make_namespaced(server: str, name: str) -> str:
+    """Make the hub's name of a server's tool or prompt, at most 64 characters of `[A-Za-z0-9_-]`.
 
     A name that does not fit is shortened and ends in 8 hexadecimal digits of its SHA-256, so that it stays unique;
     so does a name that looks as if it had been shortened.

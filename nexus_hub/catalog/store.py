@@ -1,10 +1,12 @@
-"""Writing the catalog: what a server offers, as it was last seen, and who reads it anew."""
+"""Writer of the catalog: the offers of servers as last seen, and the claims of those that read them anew."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from nexus_hub.catalog.names import namespaced
+from nexus_hub.catalog.entries import DueServer
+from nexus_hub.catalog.names import make_namespaced
 from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotFound, RefreshRunning
@@ -16,18 +18,17 @@ from nexus_hub.upstream.snapshot import Snapshot
 CATALOG = load("catalog")
 LONGEST_KEY_BYTES = 2000
 LEASE_SECONDS = 180
-"""How long a refresher holds a server: longer than reading one may take."""
+"""The time that a refresher holds a server: longer than reading one may take."""
 
 
-async def due(database: Database) -> list[tuple[ServerRef, str]]:
-    """The servers that are to be read anew, with their names; none that rests after a failure or is being read."""
+async def due(database: Database) -> list[DueServer]:
+    """Find the servers that are to be read anew; none that rests after a failure or is being read."""
     async with database.transaction() as transaction:
-        rows = await transaction.all(CATALOG["due_servers"])
-    return [(ServerRef(row["server_type"], row["server_ref_id"]), row["name"]) for row in rows]
+        return await transaction.all(CATALOG["due_servers"], DueServer)
 
 
 async def claim_refresh(database: Database, ref: ServerRef) -> UUID:
-    """Become the server's one refresher; its entries count as stale from here on.
+    """Become the server's only refresher; its entries count as stale from here on.
 
     Raises:
         NotFound: there is no such server.
@@ -43,7 +44,7 @@ async def claim_refresh(database: Database, ref: ServerRef) -> UUID:
 
 
 async def holds_refresh(transaction: Transaction, ref: ServerRef, claim: UUID) -> bool:
-    """Whether this refresher still is the one; nobody else becomes it until the transaction ends."""
+    """Tell if the claim still holds; nobody else gets one until the transaction ends."""
     return bool(await transaction.one(CATALOG["holds_refresh"], claim=claim, **_where(ref)))
 
 
@@ -69,14 +70,13 @@ async def store(
 ) -> None:
     """Put what was seen in place of what is stored, and set the server's state to ready.
 
-    Of entries with the same name or URI the first is kept; one over 2,000 bytes, too long to be indexed, is left out.
+    Of entries with the same name or URI the first is kept; names over 2,000 bytes can't be indexed and are left out.
     """
-    row = await transaction.one(CATALOG["expiry"], ttl_seconds=ttl_seconds)
-    expires_at = row["expires_at"] if row else None
+    expires_at = await transaction.only(CATALOG["expiry"], datetime, ttl_seconds=ttl_seconds)
     entries = {
-        "tools": _distinct(_named(name, tool) for tool in seen.tools),
+        "tools": _distinct(_name_entry(name, tool) for tool in seen.tools),
         "resources": _distinct(_resources(seen)),
-        "prompts": _distinct(_named(name, prompt) for prompt in seen.prompts),
+        "prompts": _distinct(_name_entry(name, prompt) for prompt in seen.prompts),
     }
     for kind, rows in entries.items():
         keys = [row["key"] for row in rows]
@@ -106,9 +106,9 @@ def _distinct(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _named(server: str, definition: dict[str, Any]) -> dict[str, Any]:
+def _name_entry(server: str, definition: dict[str, Any]) -> dict[str, Any]:
     name = definition["name"]
-    return {"key": escape(name), "namespaced_name": namespaced(server, name), **_described(definition)}
+    return {"key": escape(name), "namespaced_name": make_namespaced(server, name), **_describe(definition)}
 
 
 def _resources(seen: Snapshot) -> Iterable[dict[str, Any]]:
@@ -120,11 +120,11 @@ def _resources(seen: Snapshot) -> Iterable[dict[str, Any]]:
             "name": escape(definition.get("name")),
             "mime_type": escape(definition.get("mimeType")),
             "is_template": is_template,
-            **_described(definition),
+            **_describe(definition),
         }
 
 
-def _described(definition: dict[str, Any]) -> dict[str, Any]:
+def _describe(definition: dict[str, Any]) -> dict[str, Any]:
     title = definition.get("title") or (definition.get("annotations") or {}).get("title")
     return {
         "title": escape(title),

@@ -1,18 +1,24 @@
-"""`call`, `job`, `tools`, `resources`, `prompts`: what users do."""
+"""The commands of users: `call`, `job`, `tools`, `resources`, `prompts`."""
+
+from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nexus_hub.cli.context import FAILED, STILL_RUNNING, SUCCESS, Json, run
-from nexus_hub.cli.output import Output
-from nexus_hub.client import TERMINAL, HubClient
 from nexus_hub.errors import InvalidRequest
+from nexus_hub.models import TERMINAL
+from nexus_hub.paging import LARGEST
+
+if TYPE_CHECKING:
+    from nexus_hub.cli.output import Output
+    from nexus_hub.client import HubClient
 
 FOUND = 20
-"""How many tools `tools QUERY` shows, unless it is told."""
+"""Number of tools that `tools QUERY` shows by default."""
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, watch, cancel.")
 
@@ -21,7 +27,7 @@ def call(
     tool: Annotated[str, typer.Argument(help="The tool's name, such as time__get_current_time.")],
     arguments: Annotated[str | None, typer.Argument(help="A JSON object; - reads it from standard input.")] = None,
     pairs: Annotated[list[str] | None, typer.Option("-a", help="key=value; the value as JSON, else as text.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait for the end.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
     timeout: Annotated[float | None, typer.Option(help="Stop waiting after so many seconds (exit code 3).")] = None,
     job_timeout: Annotated[
         int | None, typer.Option(metavar="S", help="End the call itself after so many seconds (3600).")
@@ -46,22 +52,22 @@ def call(
 
     async def command(client: HubClient, output: Output) -> int:
         job = await client.submit(
-            {"job_type": "tool_invoke", "name": tool, "arguments": parsed(arguments, pairs), **limits}
+            {"job_type": "tool_invoke", "name": tool, "arguments": parse_arguments(arguments, pairs), **limits}
         )
         output.line(f"job {job['id']}", style="dim")
-        return await follow(client, output, job["id"], timeout) if wait else shown(output, job)
+        return await follow(client, output, job["id"], timeout) if wait else show_outcome(output, job)
 
     run(as_json, command)
 
 
-def parsed(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
-    """The arguments of a call. What is said of bad ones does not repeat them.
+def parse_arguments(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
+    """Parse the arguments of a call. The error for bad ones does not repeat them.
 
     Raises:
         InvalidRequest: they are no JSON object, or a pair lacks its `=`.
     """
     try:
-        arguments = _json(sys.stdin.read() if text == "-" else text or "{}")
+        arguments = _parse_json(sys.stdin.read() if text == "-" else text or "{}")
     except ValueError:
         raise InvalidRequest('The arguments are not JSON; give an object such as \'{"timezone": "UTC"}\'.') from None
     if not isinstance(arguments, dict):
@@ -76,12 +82,12 @@ def parsed(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return _json(text)
+        return _parse_json(text)
     except ValueError:
         return text
 
 
-def _json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -89,7 +95,7 @@ def _json(text: str) -> Any:
 
 
 def _refuse(_name: str) -> None:
-    """NaN and Infinity are no JSON, though Python takes them."""
+    """Refuse NaN and Infinity: they are no JSON, though Python takes them."""
     raise ValueError
 
 
@@ -97,11 +103,11 @@ async def follow(client: HubClient, output: Output, job_id: str, timeout: float 
     """Show each state of a job until it has ended, then its result."""
     async for job in client.watch(job_id, timeout=timeout):
         output.state(job)
-    return shown(output, job, waited=True)
+    return show_outcome(output, job, waited=True)
 
 
-def shown(output: Output, job: dict[str, Any], *, waited: bool = False) -> int:
-    """Show where a job stands; the exit code that says the same."""
+def show_outcome(output: Output, job: dict[str, Any], *, waited: bool = False) -> int:
+    """Show where a job stands; return the exit code that says the same."""
     if output.as_json:
         output.data(job)
     elif waited and job["status"] == "completed":
@@ -186,26 +192,28 @@ def tools(
     """List the tools that you may call, or those that matter for a request, the best first."""
 
     async def command(client: HubClient, output: Output) -> None:
-        page = await _tools(client, FOUND if limit is None and query else limit, query, server, compact)
+        page = await _read_tools(client, FOUND if limit is None and query else limit, query, server, compact)
         if as_json:
             output.data(page)
             return
         columns = {"name": "tool", "description": "description"}
         output.table(_first_lines(page["items"]), columns, "No tools found. Register a server: nexus-hub server add")
-        if "tokens" in page and output.console.is_terminal:
+        if "tokens" in page and output.is_terminal:
             output.line("about {shown:,} tokens instead of {all:,}".format(**page["tokens"]), style="dim")
 
     run(as_json, command)
 
 
-async def _tools(
+async def _read_tools(
     client: HubClient, limit: int | None, query: str | None, server: str | None, compact: bool
 ) -> dict[str, Any]:
-    """One page; without a query, a limit and `compact` all pages."""
-    filters = {"query": query, "server": server, "limit": 1000 if limit is None else limit}
+    """Read one page; without a query, a limit and `compact` all pages."""
+    filters = {"query": query, "server": server}
     if limit is None and not compact:
         return {"items": await client.items("/v1/tools", **filters), "next_cursor": None}
-    return await client.request("GET", "/v1/tools", None, **filters, compact=compact)
+    return await client.request(
+        "GET", "/v1/tools", None, **filters, limit=LARGEST if limit is None else limit, compact=compact
+    )
 
 
 def resources(
@@ -215,7 +223,7 @@ def resources(
 ) -> None:
     """List the resources that you may read."""
     columns = {"server": "server", "name": "uri", "mime_type": "type", "description": "description"}
-    _listed("resources", columns, query, server, as_json)
+    _list_catalog("resources", columns, query, server, as_json)
 
 
 def prompts(
@@ -224,12 +232,12 @@ def prompts(
     as_json: Json = False,
 ) -> None:
     """List the prompts that you may get."""
-    _listed("prompts", {"name": "prompt", "description": "description"}, query, server, as_json)
+    _list_catalog("prompts", {"name": "prompt", "description": "description"}, query, server, as_json)
 
 
-def _listed(kind: str, columns: dict[str, str], query: str | None, server: str | None, as_json: bool) -> None:
+def _list_catalog(kind: str, columns: dict[str, str], query: str | None, server: str | None, as_json: bool) -> None:
     async def command(client: HubClient, output: Output) -> None:
-        items = await client.items(f"/v1/{kind}", query=query, server=server, limit=1000)
+        items = await client.items(f"/v1/{kind}", query=query, server=server)
         if as_json:
             output.data({"items": items, "next_cursor": None})
         else:

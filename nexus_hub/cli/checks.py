@@ -1,4 +1,4 @@
-"""How a check is told, and the checks of what lies on this machine: packages, settings, home, keys, ports."""
+"""Checks of this machine for the doctor: packages, settings, home, keys, ports."""
 
 import importlib.metadata
 import secrets
@@ -13,14 +13,13 @@ import psycopg
 from packaging.requirements import Requirement
 
 from nexus_hub.access import tokens
-from nexus_hub.client import ApiProblem
-from nexus_hub.errors import HubError, InvalidSetting
+from nexus_hub.errors import CheckFailed, HubError, InvalidSetting
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import ports
 from nexus_hub.stack.state import StackState
 from nexus_hub.vault.keyring import keyring_source
-from nexus_hub.vault.sealing import Place, Vault
+from nexus_hub.vault.sealing import SealContext, Vault
 
 OLDEST_PYTHON = (3, 11)
 PINNED = ("prefect", "fastapi", "sqlalchemy")
@@ -30,7 +29,7 @@ READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor's: what was looked at, what was seen, and what to do if it is wrong."""
+    """A line of the doctor's: what was looked at, what was seen, and what to do if it is wrong."""
 
     name: str
     ok: bool
@@ -38,22 +37,13 @@ class Check:
     advice: str | None = None
 
 
-class Wrong(Exception):
-    """Something is not as it should be; `advice` says what to do, where the check's own advice does not fit."""
-
-    def __init__(self, detail: str, advice: str | None = None) -> None:
-        self.detail = detail
-        self.advice = advice
-        super().__init__(detail)
-
-
-async def checked(name: str, look: Awaitable[str], advice: str) -> Check:
-    """The check that this look makes: what it returns is seen and well, what it raises is wrong."""
+async def run_check(name: str, look: Awaitable[str], advice: str) -> Check:
+    """Make a check of a look: what it returns is seen and well, what it raises is wrong."""
     try:
         return Check(name, True, await look)
-    except Wrong as wrong:
-        return Check(name, False, wrong.detail, wrong.advice or advice)
-    except (HubError, ApiProblem) as error:
+    except CheckFailed as wrong:
+        return Check(name, False, wrong.message, wrong.advice or advice)
+    except HubError as error:
         return Check(name, False, error.message, advice)
     except psycopg.Error as error:
         return Check(name, False, f"PostgreSQL says: {error.diag.message_primary or type(error).__name__}.", advice)
@@ -62,17 +52,17 @@ async def checked(name: str, look: Awaitable[str], advice: str) -> Check:
 
 
 async def python() -> str:
-    """The version of Python, if it is one that the hub runs on."""
+    """Return the version of Python, if it is one that the hub runs on."""
     seen = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < OLDEST_PYTHON:
-        raise Wrong(f"Python {seen} is too old.")
+        raise CheckFailed(f"Python {seen} is too old.")
     return seen
 
 
 async def packages(
     requirements: Iterable[str] | None = None, version: Callable[[str], str] = importlib.metadata.version
 ) -> str:
-    """The versions of the packages that must not be any other ones, if they fit what the hub asks for."""
+    """Return the versions of the packages that must not be any other ones, if they fit what the hub asks for."""
     if requirements is None:
         requirements = importlib.metadata.requires("nexus-hub") or []
     asked = {one.name.lower(): one for one in map(Requirement, requirements) if not one.marker}
@@ -83,7 +73,7 @@ async def packages(
         if name in asked and not asked[name].specifier.contains(seen[name] or "0", prereleases=True)
     ]
     if wrong:
-        raise Wrong(f"{'; '.join(wrong)}.")
+        raise CheckFailed(f"{'; '.join(wrong)}.")
     return ", ".join(f"{name} {number}" for name, number in seen.items())
 
 
@@ -95,32 +85,36 @@ def _version(name: str, version: Callable[[str], str]) -> str | None:
 
 
 async def settings_fit(settings: Settings | InvalidSetting) -> str:
-    """Which parts are embedded and where they listen, if the settings go together."""
+    """Say which parts are embedded and where they listen, if the settings go together."""
     if isinstance(settings, InvalidSetting):
         raise settings
     if not settings.embeds_postgres and settings.embeds_prefect and settings.prefect_database_url is None:
-        raise Wrong(
+        raise CheckFailed(
             "NEXUS_DATABASE_URL names an outside PostgreSQL, and the embedded Prefect has no database there.",
             "Set PREFECT_SERVER_DATABASE_CONNECTION_URL for the embedded Prefect, or PREFECT_API_URL for another one.",
         )
     if settings.embeds_prefect and settings.port == settings.prefect_port:
-        raise Wrong(f"NEXUS_PORT and NEXUS_PREFECT_PORT are both {settings.port}.", "Give them two different ports.")
+        raise CheckFailed(
+            f"NEXUS_PORT and NEXUS_PREFECT_PORT are both {settings.port}.", "Give them two different ports."
+        )
     postgres = "embedded" if settings.embeds_postgres else "outside"
     prefect = f"embedded, port {settings.prefect_port}" if settings.embeds_prefect else "outside"
     return f"PostgreSQL: {postgres}; Prefect: {prefect}; API: {settings.host} port {settings.port}"
 
 
 async def home_is_ours(home: Home, *, needed: bool) -> str:
-    """Where the home is, if it belongs to this user and nobody else can read its secrets."""
+    """Say where the home is, if it belongs to this user and nobody else can read its secrets."""
     if not home.path.exists():
         if needed:
-            raise Wrong(f"{home.path} does not exist yet.", "It is made when the hub starts: nexus-hub up")
+            raise CheckFailed(f"{home.path} does not exist yet.", "It is made when the hub starts: nexus-hub up")
         return f"{home.path} does not exist and is not needed: all parts are outside"
     home.require_ours()
     files = (home.service_key_file, home.prefect_auth_file, home.keyring_file, home.passwords_file)
     if open_to_others := [path for path in files if path.exists() and _mode(path) & READABLE_BY_OTHERS]:
         named = " ".join(map(str, open_to_others))
-        raise Wrong(f"Others can read secrets: {named}", f"Run chmod 600 {named}, and change what others have read.")
+        raise CheckFailed(
+            f"Others can read secrets: {named}", f"Run chmod 600 {named}, and change what others have read."
+        )
     return f"{home.path}, mode {_mode(home.path):04o}"
 
 
@@ -129,34 +123,34 @@ def _mode(path: Path) -> int:
 
 
 async def service_key(settings: Settings) -> str:
-    """Where the operator's key comes from, if it can be used."""
+    """Say where the operator's key comes from, if it can be used."""
     tokens.service_key(settings)
     return "NEXUS_SERVICE_KEY" if settings.service_key else "in the home"
 
 
 async def keyring_opens(settings: Settings) -> str:
-    """The id of the primary key, if what the keyring seals can be opened again."""
+    """Say which key is the primary one, if what the keyring seals can be opened again."""
     source = keyring_source(settings)
-    vault, place = Vault(source), Place("doctor", "canary", uuid4())
+    vault, context = Vault(source), SealContext("doctor", "canary", uuid4())
     canary = {"canary": secrets.token_hex(8)}
-    sealed = vault.seal_config(place, canary)
-    if vault.open_config(place, sealed.data, sealed.key_id) != canary:
-        raise Wrong(f"What was sealed with key {sealed.key_id} was another value when opened.")
+    sealed = vault.seal_config(context, canary)
+    if vault.open_config(context, sealed.data, sealed.key_id) != canary:
+        raise CheckFailed(f"What was sealed with key {sealed.key_id} was another value when opened.")
     return f"seals with key {sealed.key_id}, opens with {len(source.current().keys())} in all"
 
 
 async def port_is_ours(host: str, port: int, setting: str, part: str, state: StackState) -> str:
-    """Whose a port is, if it is free or the hub's own."""
+    """Say whose a port is, if it is free or the hub's own."""
     running = next((one for one in state.parts if one.name == part), None)
     if state.phase == "stopped" or running is None or running.pid is None:
         ports.require_free(host, port, setting)
         return f"port {port} is free"
     if running.port != port:
-        raise Wrong(
+        raise CheckFailed(
             f"The running hub has its {part} on port {running.port}, and {setting} says {port}.",
             f"Set {setting} to {running.port}, or start the hub again: nexus-hub down, nexus-hub up",
         )
     if ports.listener(port) == running.pid:
         return f"port {port} is ours (process {running.pid})"
     ports.require_free(host, port, setting)
-    raise Wrong(f"Nothing listens on port {port}, where the {part} should.")
+    raise CheckFailed(f"Nothing listens on port {port}, where the {part} should.")

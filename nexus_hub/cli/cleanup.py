@@ -1,14 +1,18 @@
 """`cleanup`: delete old jobs now, or say how many would go."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_hub.cli.calls import shown
+from nexus_hub.cli.calls import show_outcome
 from nexus_hub.cli.context import SUCCESS, Json, run
-from nexus_hub.cli.output import Output
-from nexus_hub.client import HubClient
-from nexus_hub.orchestration.cleanup import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
+from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
+
+if TYPE_CHECKING:
+    from nexus_hub.cli.output import Output
+    from nexus_hub.client import HubClient
 
 _PATH = "/internal/cleanup-jobs"
 _COUNTS = ("deleted_completed", "deleted_orphaned", "total_deleted")
@@ -40,22 +44,22 @@ def cleanup(
     async def command(client: HubClient, output: Output) -> int:
         answer = await client.request("POST", _PATH, body)
         if "job_id" in answer:
-            return await _followed(client, output, answer["job_id"])
-        return _counted(output, answer, "Would be deleted" if dry_run else "Deleted")
+            return await _follow(client, output, answer["job_id"])
+        return _show_counts(output, answer, "Would be deleted" if dry_run else "Deleted")
 
     run(as_json, command)
 
 
-async def _followed(client: HubClient, output: Output, job_id: str) -> int:
-    """One that takes long goes on as a job; its result has the same counts."""
+async def _follow(client: HubClient, output: Output, job_id: str) -> int:
+    """Follow a clean-up that goes on as a job; its result has the same counts."""
     async for job in client.watch(job_id):
         output.state(job)
     if job["status"] == "completed" and "total_deleted" in (job["result"] or {}):
-        return _counted(output, job["result"], "Deleted")
-    return shown(output, job, waited=True)
+        return _show_counts(output, job["result"], "Deleted")
+    return show_outcome(output, job, waited=True)
 
 
-def _counted(output: Output, counts: dict[str, Any], what: str) -> int:
+def _show_counts(output: Output, counts: dict[str, Any], what: str) -> int:
     ended, orphaned, total = (counts[name] for name in _COUNTS)
     if output.as_json:
         output.data(dict(zip(_COUNTS, (ended, orphaned, total), strict=True)))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 
 from nexus_hub.cli.context import FAILED, SUCCESS
 from nexus_hub.cli.output import Output
-from nexus_hub.client import ApiProblem, HubClient
+from nexus_hub.cli.stack import INTERRUPTED
+from nexus_hub.client import HubClient
+from nexus_hub.errors import ApiProblem
 from nexus_hub.settings import Settings
 
 TOOL = "time__get_current_time"
@@ -28,7 +31,10 @@ def demo(*, as_json: bool) -> int:
     if command is None:
         output.error("The demo calls mcp-server-time, which is not installed: pip install mcp-server-time")
         return FAILED
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # so that all is stopped and removed then too
     with tempfile.TemporaryDirectory(prefix="nexus-hub-demo-") as directory:
+        Path(directory).chmod(0o711)  # as root, PostgreSQL's user passes through
         settings = Settings(home=Path(directory) / "home", port=_free_port(), prefect_port=_free_port())
         try:
             with _running(settings, output):
@@ -36,6 +42,8 @@ def demo(*, as_json: bool) -> int:
         except (ApiProblem, subprocess.CalledProcessError) as error:
             output.error(f"The demo failed: {error}")
             return FAILED
+        except KeyboardInterrupt:
+            return INTERRUPTED
 
 
 def time_server() -> list[str] | None:
@@ -65,7 +73,14 @@ def _running(settings: Settings, output: Output) -> Iterator[None]:
     quiet = subprocess.DEVNULL if output.as_json else None
     output.line("Starting PostgreSQL, Prefect, the API and a worker ...", style="bold")
     try:
-        subprocess.run([*hub, "up", "--detach"], env=environment, check=True, stdout=quiet)
+        with subprocess.Popen([*hub, "up", "--detach"], env=environment, stdout=quiet) as starting:
+            try:
+                code = starting.wait()
+            except KeyboardInterrupt:
+                starting.terminate()  # which stops what it has started
+                raise
+        if code != 0:
+            raise subprocess.CalledProcessError(code, "nexus-hub up")
         yield
     finally:
         output.line("Stopping ...", style="bold")

@@ -1,13 +1,12 @@
-"""`nexus-hub doctor`: looks at everything in the order in which it builds on each other."""
+"""`nexus-hub doctor`: a look at everything, in the order in which it builds on each other."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from nexus_hub.cli import checks
-from nexus_hub.cli.checks import Check, Wrong, checked
+from nexus_hub.cli.checks import Check, run_check
 from nexus_hub.cli.context import FAILED, SUCCESS
 from nexus_hub.cli.output import Output
 from nexus_hub.cli.stack import current
@@ -15,15 +14,17 @@ from nexus_hub.client import HubClient
 from nexus_hub.db.migrate import pending
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load as load_queries
-from nexus_hub.errors import InvalidSetting, NotAllowed
+from nexus_hub.errors import CheckFailed, InvalidSetting, NotAllowed
 from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
-from nexus_hub.runtime import database_url, quiet_libraries
+from nexus_hub.paging import LARGEST
+from nexus_hub.runtime import database_url
 from nexus_hub.servers import registry
 from nexus_hub.settings import Settings, load
 from nexus_hub.stack.prefect_server import HOST
 from nexus_hub.stack.state import StackState
+from nexus_hub.telemetry.logs import quiet_libraries
 
 QUERIES = load_queries("doctor")
 WORKER_TYPE = "nexus"
@@ -33,10 +34,10 @@ COLUMNS = {"state": "", "name": "Check", "detail": "Seen", "advice": "What to do
 
 
 def doctor(*, as_json: bool) -> int:
-    """Run all checks and show them; the exit code is 0 only if nothing is wrong."""
+    """Run all checks and show them; return 0 only if nothing is wrong."""
     quiet_libraries()
     output = Output(as_json=as_json)
-    found = asyncio.run(_all())
+    found = asyncio.run(_collect())
     if as_json:
         output.data({"checks": [asdict(check) for check in found]})
     else:
@@ -44,17 +45,17 @@ def doctor(*, as_json: bool) -> int:
     return SUCCESS if all(check.ok for check in found) else FAILED
 
 
-async def _all() -> list[Check]:
+async def _collect() -> list[Check]:
     return [check async for check in examine()]
 
 
 async def examine() -> AsyncIterator[Check]:
-    """All checks, one after the other; what needs a running hub is left out while it is stopped."""
-    yield await checked("python", checks.python(), "Install Python 3.11 or a later one.")
+    """Run all checks, one after the other; what needs a running hub is left out while it is stopped."""
+    yield await run_check("python", checks.python(), "Install Python 3.11 or a later one.")
     install = "Install the versions of requirements.lock: pip install --require-hashes -r requirements.lock"
-    yield await checked("packages", checks.packages(), install)
-    settings = _settings()
-    yield await checked("settings", checks.settings_fit(settings), "Correct these variables, or unset them.")
+    yield await run_check("packages", checks.packages(), install)
+    settings = _load_settings()
+    yield await run_check("settings", checks.settings_fit(settings), "Correct these variables, or unset them.")
     if isinstance(settings, InvalidSetting):
         return
     home = Home(settings.home)
@@ -71,7 +72,7 @@ async def examine() -> AsyncIterator[Check]:
         yield check
 
 
-def _settings() -> Settings | InvalidSetting:
+def _load_settings() -> Settings | InvalidSetting:
     try:
         return load()
     except InvalidSetting as invalid:
@@ -79,39 +80,39 @@ def _settings() -> Settings | InvalidSetting:
 
 
 async def _on_this_machine(settings: Settings, home: Home, state: StackState, *, apart: bool) -> AsyncIterator[Check]:
-    yield await checked("home", checks.home_is_ours(home, needed=not apart), "Make it a directory of your own.")
+    yield await run_check("home", checks.home_is_ours(home, needed=not apart), "Make it a directory of your own.")
     advice = "It is made when the hub starts (nexus-hub up); or set NEXUS_SERVICE_KEY."
-    yield await checked("service-key", checks.service_key(settings), advice)
+    yield await run_check("service-key", checks.service_key(settings), advice)
     advice = "Put keyring.json back from a backup, or set VAULT_ENCRYPTION_KEY; a home's first start makes one."
-    yield await checked("keyring", checks.keyring_opens(settings), advice)
+    yield await run_check("keyring", checks.keyring_opens(settings), advice)
     if apart:
         return
-    yield await checked("hub", _parts(home, state), f"See the logs in {home.logs}, and: nexus-hub status")
+    yield await run_check("hub", _check_parts(home, state), f"See the logs in {home.logs}, and: nexus-hub status")
     api = checks.port_is_ours(settings.host, settings.port, "NEXUS_PORT", "api", state)
-    yield await checked("port-api", api, "Stop that program, or set NEXUS_PORT to a free port.")
+    yield await run_check("port-api", api, "Stop that program, or set NEXUS_PORT to a free port.")
     if settings.embeds_prefect:
         prefect = checks.port_is_ours(HOST, settings.prefect_port, "NEXUS_PREFECT_PORT", "prefect", state)
-        yield await checked("port-prefect", prefect, "Stop that program, or set NEXUS_PREFECT_PORT to a free port.")
+        yield await run_check("port-prefect", prefect, "Stop that program, or set NEXUS_PREFECT_PORT to a free port.")
 
 
-async def _parts(home: Home, state: StackState) -> str:
+async def _check_parts(home: Home, state: StackState) -> str:
     if state.phase == "stopped":
-        raise Wrong(
+        raise CheckFailed(
             f"The hub of {home.path} is not running; what needs a running hub was not checked.",
             "Start it: nexus-hub up",
         )
     parts = [part for part in state.parts if part.kind == "part"]
     if ill := [part.name for part in parts if not part.healthy]:
-        raise Wrong(f"Not healthy: {', '.join(ill)}.")
+        raise CheckFailed(f"Not healthy: {', '.join(ill)}.")
     if not parts:
-        raise Wrong("It is starting.", "Wait until nexus-hub status shows it ready.")
+        raise CheckFailed("It is starting.", "Wait until nexus-hub status shows it ready.")
     return f"process {state.pid}; healthy: {', '.join(part.name for part in parts)}"
 
 
 async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncIterator[Check]:
     if running or apart:
         advice = "See the log of the API, and NEXUS_URL and NEXUS_TOKEN if they are set."
-        yield await checked("api", _api(settings), advice)
+        yield await run_check("api", _check_api(settings), advice)
     if running or not settings.embeds_postgres:
         async for check in _database(settings):
             yield check
@@ -120,11 +121,21 @@ async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncI
             yield check
 
 
-async def _api(settings: Settings) -> str:
-    async with HubClient.of(settings) as client:
+async def _check_api(settings: Settings) -> str:
+    async with HubClient.from_settings(settings) as client:
         await client.request("GET", "/readyz")
         await client.request("GET", "/v1/servers", None, limit=1)
         return f"{client.url} answers, and takes the key"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRole:
+    """The role that the hub connects as."""
+
+    name: str
+    above_policies: bool
+    server_version: str
+    owns: int
 
 
 async def _database(settings: Settings) -> AsyncIterator[Check]:
@@ -135,111 +146,115 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
         yield Check("database", False, "The home's database.json can't be read.", "Put it back from a backup.")
         return
     async with Database(url, name="nexus-hub doctor", max_size=2) as database:
-        reached = await checked("database", _reached(database), advice)
+        reached = await run_check("database", _reach_database(database), advice)
         yield reached
         if not reached.ok:
             return
-        yield await checked("database-role", _role(database), "Let the app connect as a role of its own: see the docs.")
-        migrated = await checked("migrations", _migrated(url), "Run nexus-hub migrate as the schema's owner.")
+        yield await run_check(
+            "database-role", _check_role(database), "Let the app connect as a role of its own: see the docs."
+        )
+        migrated = await run_check("migrations", _check_migrations(url), "Run nexus-hub migrate as the schema's owner.")
         yield migrated
         if migrated.ok:
             async for check in _servers(database):
                 yield check
 
 
-async def _reached(database: Database) -> str:
-    return f"PostgreSQL {(await _own_role(database))['server_version']}"
+async def _reach_database(database: Database) -> str:
+    return f"PostgreSQL {(await _read_own_role(database)).server_version}"
 
 
-async def _role(database: Database) -> str:
-    role = await _own_role(database)
-    if role["above_policies"]:
-        raise Wrong(f"The role {role['name']} is above row-level security, which keeps users apart.")
-    if role["owns"]:
-        raise Wrong(f"The role {role['name']} owns {role['owns']} objects, and owners are above row-level security.")
-    return f"{role['name']} owns nothing"
+async def _check_role(database: Database) -> str:
+    role = await _read_own_role(database)
+    if role.above_policies:
+        raise CheckFailed(f"The role {role.name} is above row-level security, which keeps users apart.")
+    if role.owns:
+        raise CheckFailed(f"The role {role.name} owns {role.owns} objects, and owners are above row-level security.")
+    return f"{role.name} owns nothing"
 
 
-async def _own_role(database: Database) -> dict[str, Any]:
+async def _read_own_role(database: Database) -> OwnRole:
     async with database.transaction() as transaction:
-        return await transaction.one(QUERIES["own_role"]) or {}
+        return await transaction.only(QUERIES["own_role"], OwnRole)
 
 
-async def _migrated(url: str) -> str:
+async def _check_migrations(url: str) -> str:
     if missing := await pending(url):
-        raise Wrong(f"Not applied yet: {', '.join(missing)}.")
+        raise CheckFailed(f"Not applied yet: {', '.join(missing)}.")
     return "the schema is up to date"
 
 
 async def _servers(database: Database) -> AsyncIterator[Check]:
     cursor: str | None = None
     while True:
-        page = await registry.list_servers(database, OPERATOR, limit=1000, cursor=cursor)
-        for server in page["items"]:
-            yield _server(server)
-        if (cursor := page["next_cursor"]) is None:
+        page = await registry.list_servers(database, OPERATOR, limit=LARGEST, cursor=cursor)
+        for server in page.items:
+            yield _judge_server(server)
+        if (cursor := page.next_cursor) is None:
             return
 
 
-def _server(server: dict[str, Any]) -> Check:
-    name, status = f"server:{server['name']}", server["status"] or "never read"
-    detail = f"{server['server_type']}, {server['transport']}, {status}"
-    if not server["enabled"]:
-        return Check(name, True, f"{server['server_type']}, {server['transport']}, disabled")
+def _judge_server(server: registry.ListedServer) -> Check:
+    name, status = f"server:{server.name}", server.status or "never read"
+    detail = f"{server.server_type}, {server.transport}, {status}"
+    if not server.enabled:
+        return Check(name, True, f"{server.server_type}, {server.transport}, disabled")
     if status == "ready":
-        return Check(name, True, f"{detail}, {server['tools']} tools")
-    why = f" ({server['last_error_code']})" if server["last_error_code"] else ""
-    return Check(name, False, f"{detail}{why}", f"Try it: nexus-hub server test {server['id']}")
+        return Check(name, True, f"{detail}, {server.tools} tools")
+    why = f" ({server.last_error_code})" if server.last_error_code else ""
+    return Check(name, False, f"{detail}{why}", f"Try it: nexus-hub server test {server.id}")
 
 
 async def _prefect(settings: Settings) -> AsyncIterator[Check]:
     async with PrefectClient(settings.prefect_url, prefect_auth(settings)) as prefect:
         advice = "See that Prefect runs, and PREFECT_API_URL and PREFECT_API_AUTH_STRING if they are set."
-        reached = await checked("prefect", _prefect_reached(settings, prefect), advice)
+        reached = await run_check("prefect", _reach_prefect(settings, prefect), advice)
         yield reached
         if not reached.ok:
             return
         advice = "Set PREFECT_SERVER_API_AUTH_STRING where Prefect's server is started: who reaches it is an operator."
-        yield await checked("prefect-access", _locked(prefect), advice)
-        yield await checked("work-pool", _pool(prefect), "Run nexus-hub deploy.")
-        yield await checked("deployments", _deployed(prefect), "Run nexus-hub deploy.")
-        yield await checked("worker", _worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything.")
+        yield await run_check("prefect-access", _check_access(prefect), advice)
+        yield await run_check("work-pool", _check_pool(prefect), "Run nexus-hub deploy.")
+        yield await run_check("deployments", _check_deployments(prefect), "Run nexus-hub deploy.")
+        yield await run_check(
+            "worker", _check_worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything."
+        )
 
 
-async def _prefect_reached(settings: Settings, prefect: PrefectClient) -> str:
+async def _reach_prefect(settings: Settings, prefect: PrefectClient) -> str:
     return f"Prefect {await prefect.version()} at {settings.prefect_url}"
 
 
-async def _locked(prefect: PrefectClient) -> str:
+async def _check_access(prefect: PrefectClient) -> str:
     if not await prefect.refuses_strangers():
-        raise Wrong("Prefect's API answers everybody, without authentication.")
+        raise CheckFailed("Prefect's API answers everybody, without authentication.")
     return "refuses who does not authenticate"
 
 
-async def _pool(prefect: PrefectClient) -> str:
+async def _check_pool(prefect: PrefectClient) -> str:
     kind = await prefect.pool_type()
     if kind is None:
-        raise Wrong("There is no work pool nexus.")
+        raise CheckFailed("There is no work pool nexus.")
     if kind != WORKER_TYPE:
         advice = (
             "A pool's type can't be changed: remove it (prefect work-pool delete nexus), then run nexus-hub deploy."
         )
-        raise Wrong(f"The work pool nexus is of type {kind}, not {WORKER_TYPE}.", advice)
+        raise CheckFailed(f"The work pool nexus is of type {kind}, not {WORKER_TYPE}.", advice)
     return "nexus, of type nexus"
 
 
-async def _deployed(prefect: PrefectClient) -> str:
+async def _check_deployments(prefect: PrefectClient) -> str:
     if missing := await prefect.missing_deployments():
-        raise Wrong(f"Missing: {', '.join(missing)}.")
+        raise CheckFailed(f"Missing: {', '.join(missing)}.")
     return "all there"
 
 
-async def _worker(prefect: PrefectClient) -> str:
+async def _check_worker(prefect: PrefectClient) -> str:
     seen = await prefect.workers_seen()
     if not seen:
-        raise Wrong("Prefect has never heard of a worker in the pool nexus.")
+        raise CheckFailed("Prefect has never heard of a worker in the pool nexus.")
     age = datetime.now(UTC) - max(seen.values())
     if age > SEEN_LATELY:
-        raise Wrong(f"Prefect has heard of no worker for {age.total_seconds():.0f} s.")
+        raise CheckFailed(f"Prefect has heard of no worker for {age.total_seconds():.0f} s.")
     lately = sum(datetime.now(UTC) - when <= SEEN_LATELY for when in seen.values())
     return f"{lately} heard of within {SEEN_LATELY.total_seconds():.0f} s, the last {age.total_seconds():.0f} s ago"

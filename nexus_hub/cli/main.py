@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 
 from nexus_hub import __version__
-from nexus_hub.cli import calls, servers, stack, vault
+from nexus_hub.cli import calls, servers, vault
 from nexus_hub.cli.cleanup import cleanup
-from nexus_hub.cli.context import FAILED, WRONG_USE, Json
+from nexus_hub.cli.context import FAILED, Json, exit_code
 from nexus_hub.errors import HubError
-from nexus_hub.settings import load
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
+    rich_markup_mode=None,  # its help looks nicer and takes longer to import than all else together
     help="One hub for all the MCP servers of a team.",
 )
 app.add_typer(servers.servers, name="server")
@@ -30,22 +31,31 @@ for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers
 
 @app.command()
 def up(
-    detach: Annotated[bool, typer.Option("--detach", help="Return once all is healthy.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once jobs can be sent and run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine: PostgreSQL, Prefect, the API and a worker."""
+    from nexus_hub.cli import stack
+    from nexus_hub.settings import load
+
     raise typer.Exit(stack.up(load(), detach=detach, as_json=as_json))
 
 
 @app.command()
 def down(as_json: Json = False) -> None:
     """Stop everything that `up` started."""
+    from nexus_hub.cli import stack
+    from nexus_hub.settings import load
+
     raise typer.Exit(stack.down(load(), as_json=as_json))
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show the parts, their ports, processes and health."""
+    from nexus_hub.cli import stack
+    from nexus_hub.settings import load
+
     raise typer.Exit(stack.status(load(), as_json=as_json))
 
 
@@ -68,12 +78,18 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database's schema up to date; can run twice."""
+    from nexus_hub.cli import stack
+    from nexus_hub.settings import load
+
     raise typer.Exit(stack.migrate(load()))
 
 
 @app.command()
 def deploy() -> None:
     """Tell Prefect of the work pool and the deployments; can run twice."""
+    from nexus_hub.cli import stack
+    from nexus_hub.settings import load
+
     stack.replace_process(load(), "deployments.deploy")
 
 
@@ -81,6 +97,7 @@ def deploy() -> None:
 def api() -> None:
     """Run the API in this process."""
     from nexus_hub.api.app import serve
+    from nexus_hub.settings import load
 
     serve(load())
 
@@ -88,6 +105,9 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker in this process."""
+    from nexus_hub.cli import stack
+    from nexus_hub.settings import load
+
     stack.replace_process(load(), "deployments.worker.serve")
 
 
@@ -105,14 +125,14 @@ def main() -> None:
         app(args=arguments, obj={"command": words}, standalone_mode=True)
     except HubError as error:
         sys.stderr.write(f"{error.message}\n")
-        sys.exit(WRONG_USE if error.status < 500 else FAILED)
+        sys.exit(exit_code(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
 
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Everything after `--command` of `server add`, which options of ours can't reach into."""
+    """Split off everything after `--command` of `server add`, which options of ours can't reach into."""
     if arguments[:2] != ["server", "add"]:
         return arguments, []
     for position, argument in enumerate(arguments):

@@ -1,17 +1,19 @@
-"""`server`, `user`, `sync`: what operators do, and users with their own servers."""
+"""The commands of operators, and of users with servers of their own: `server`, `user`, `sync`."""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
-from nexus_hub.cli.output import Output
-from nexus_hub.client import ApiProblem, HubClient
-from nexus_hub.errors import InvalidConfig
-from nexus_hub.upstream.config import exposed
-from nexus_hub.upstream.mcp_json import parse
+from nexus_hub.errors import ApiProblem, InvalidConfig
+
+if TYPE_CHECKING:
+    from nexus_hub.cli.output import Output
+    from nexus_hub.client import HubClient
 
 servers = typer.Typer(no_args_is_help=True, help="Upstream MCP servers: add, list, show, test, remove, import.")
 users = typer.Typer(no_args_is_help=True, help="Users and their tokens: add, list, token, revoke.")
@@ -53,10 +55,10 @@ def add(
         body = {
             "name": name,
             "url": url,
-            "headers": pairs("--header", header) or None,
+            "headers": parse_pairs("--header", header) or None,
             "command": words[0] if words else None,
             "args": words[1:] or None,
-            "env": pairs("--env", env) or None,
+            "env": parse_pairs("--env", env) or None,
             "owner": owner,
             "limit_per_minute": limit_per_minute,
             "user_limit_per_minute": user_limit_per_minute,
@@ -71,8 +73,8 @@ def add(
     run(as_json, work)
 
 
-def pairs(option: str, values: list[str] | None) -> dict[str, str]:
-    """`K=V` options as a mapping. What is said of a bad one does not repeat it.
+def parse_pairs(option: str, values: list[str] | None) -> dict[str, str]:
+    """Parse `K=V` options. The error for a bad one does not repeat it.
 
     Raises:
         InvalidConfig: one lacks its `=` or its key.
@@ -91,7 +93,7 @@ def list_servers(as_json: Json = False) -> None:
     """List the servers that you see."""
 
     async def command(client: HubClient, output: Output) -> None:
-        items = await client.items("/v1/servers", limit=1000)
+        items = await client.items("/v1/servers")
         if as_json:
             output.data({"items": items, "next_cursor": None})
         else:
@@ -173,7 +175,7 @@ def import_file(
     """Register all servers of an mcp.json file; a broken file registers none."""
 
     async def command(client: HubClient, output: Output) -> int:
-        done = [await _import_one(client, output, name, body, owner) for name, body in _entries(file)]
+        done = [await _import_one(client, output, name, body, owner) for name, body in _read_entries(file)]
         if as_json:
             output.data({"items": done, "next_cursor": None})
         return FAILED if any("error" in one for one in done) else SUCCESS
@@ -181,13 +183,18 @@ def import_file(
     run(as_json, command)
 
 
-def _entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
+def _read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    from nexus_hub.upstream.config import expose_secrets
+    from nexus_hub.upstream.mcp_json import parse
+
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{file} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from None
     entries = parse(text, os.environ)
-    return [(name, {k: v for k, v in exposed(config).items() if k != "transport" and v}) for name, config in entries]
+    return [
+        (name, {k: v for k, v in expose_secrets(config).items() if k != "transport" and v}) for name, config in entries
+    ]
 
 
 async def _import_one(

@@ -19,11 +19,12 @@ from nexus_hub.errors import AlreadyRunning, StartFailed
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import state as states
-from nexus_hub.stack.hub import serve
+from nexus_hub.stack.hub import prepare_home, serve
 from nexus_hub.stack.migration import migrate_hub
 from nexus_hub.stack.parts import Planner, environment, part_names, whole_stack
 from nexus_hub.stack.process import open_log
 from nexus_hub.stack.state import PartState, StackState
+from nexus_hub.telemetry.logs import configure_logging
 
 SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 180
@@ -39,6 +40,7 @@ def up(settings: Settings, *, detach: bool = False, as_json: bool = False, plann
     try:
         if (pid := home.running_pid()) is not None:
             raise AlreadyRunning(home.path, pid)
+        output.line(f"Starting the hub of {home.path} ...")
         return _up_detached(settings, home, output) if detach else _up_here(settings, home, output, planner)
     except AlreadyRunning as running:
         _say(output, running.message, home, settings)
@@ -134,6 +136,7 @@ def current(settings: Settings, home: Home) -> StackState:
 
 
 def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -> int:
+    configure_logging(settings.log_format, settings.log_level)
     view = StartView(output.console, quiet=output.as_json)
 
     def show(state: StackState) -> None:
@@ -153,11 +156,12 @@ def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -
 
 
 def _up_detached(settings: Settings, home: Home, output: Output) -> int:
-    """Start `up` as a process of its own session and follow its state until all is healthy."""
-    home.create()
+    """Start `up` as a process of its own session and follow its state until all is ready."""
+    prepare_home(settings)
     log = home.logs / "up.log"
     handle = open_log(log)
     began = log.stat().st_size
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         child = subprocess.Popen(
             [sys.executable, "-m", "nexus_hub", "up"],
@@ -173,6 +177,8 @@ def _up_detached(settings: Settings, home: Home, output: Output) -> int:
     try:
         return _follow(child, settings, home, output, log, began)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         child.terminate()
         child.wait()
         return INTERRUPTED

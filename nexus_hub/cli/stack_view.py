@@ -1,4 +1,4 @@
-"""How a starting stack looks: spinners that become ticks on a terminal, plain lines elsewhere."""
+"""View of a starting stack: on a terminal spinners that become ticks, elsewhere a line for each start and each end."""
 
 from types import TracebackType
 from typing import Self
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from nexus_hub.stack.state import PartState, StackState
 
-SHOWN_WHEN_STARTED = {"up", "done", "failed"}
+ENDED_PHASES = {"up", "done", "failed"}
 
 
 class StartView:
@@ -47,19 +47,20 @@ class StartView:
                 continue
             if self._progress:
                 self._draw(self._progress, part)
-            elif part.phase in SHOWN_WHEN_STARTED:
+            else:
                 self._tell(part)
 
     def _tell(self, part: PartState) -> None:
         if (part.name, part.phase) not in self._told:
             self._told.add((part.name, part.phase))
-            took = f" after {part.seconds:.1f} s" if part.seconds is not None else ""
+            ended = part.phase in ENDED_PHASES and part.seconds is not None
+            took = f" after {part.seconds:.1f} s" if ended else ""
             self._console.print(f"{part.name}: {part.phase}{_port(part)}{took}", markup=False)
 
     def _draw(self, progress: Progress, part: PartState) -> None:
         if part.name not in self._tasks:
             self._tasks[part.name] = progress.add_task(part.name, total=1, port=_port(part))
-        ended = part.phase in SHOWN_WHEN_STARTED
+        ended = part.phase in ENDED_PHASES
         progress.update(self._tasks[part.name], completed=int(ended), phase=part.phase)
 
 

@@ -1,18 +1,20 @@
 """`vault`: the keys that seal what is stored of servers. Keys stay in this process; the hub is sent their ids."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
-from nexus_hub.cli.output import Output
-from nexus_hub.client import HubClient
 from nexus_hub.errors import Conflict, NotAllowed
-from nexus_hub.home.layout import Home
-from nexus_hub.settings import load
-from nexus_hub.vault.keyring import Keyring, KeyringFile, keyring_source
-from nexus_hub.vault.keys import VaultKey, checked_key_id
+from nexus_hub.vault.keys import VaultKey, parse_key_id
+
+if TYPE_CHECKING:
+    from nexus_hub.cli.output import Output
+    from nexus_hub.client import HubClient
+    from nexus_hub.vault.keyring import Keyring, KeyringFile
 
 vault = typer.Typer(no_args_is_help=True, help="The vault's keys: keygen, status, rotate, restore, forget.")
 KEYS = {"key_id": "key", "use": "use", "rows": "rows"}
@@ -25,9 +27,11 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a new vault key: 64 hexadecimal digits for VAULT_ENCRYPTION_KEY. Keep it secret."""
+    from nexus_hub.cli.output import Output
+
     key, output = VaultKey.generate(), Output(as_json=as_json)
     if add:
-        changed(home_keyring(), lambda ring: ring.with_other(key))
+        change_keyring(home_keyring(), lambda ring: ring.with_other(key))
         output.data({"key_id": key.id}) if as_json else output.line(key.id)
     else:
         output.data({"key": key.reveal(), "key_id": key.id}) if as_json else output.line(key.reveal())
@@ -60,20 +64,20 @@ def rotate(
 
     async def command(client: HubClient, output: Output) -> int:
         body: dict[str, Any] = {
-            name: checked_key_id(key_id, what=option)
+            name: parse_key_id(key_id, what=option)
             for name, option, key_id in (("new_key_id", "--to", to), ("old_key_id", "--from", old))
             if key_id is not None
         }
         answer = await client.request("POST", "/internal/vault-rotate", body | ({"dry_run": True} if dry_run else {}))
         if "job_id" in answer:
-            answer = await followed(client, output, answer["job_id"])
-        return rotated(output, answer, None if dry_run else await client.request("GET", "/v1/vault"))
+            answer = await follow_rotation(client, output, answer["job_id"])
+        return show_rotation(output, answer, None if dry_run else await client.request("GET", "/v1/vault"))
 
     run(as_json, command)
 
 
-async def followed(client: HubClient, output: Output, job_id: str) -> dict[str, Any]:
-    """Show how a long rotation gets on; what it reports in the end."""
+async def follow_rotation(client: HubClient, output: Output, job_id: str) -> dict[str, Any]:
+    """Show how a long rotation gets on; return what it reports in the end."""
     async for job in client.watch(job_id):
         output.state(job)
     result: dict[str, Any] = job["result"] or {}
@@ -82,8 +86,8 @@ async def followed(client: HubClient, output: Output, job_id: str) -> dict[str, 
     return result | {"errors": [*result.get("errors", []), job["error"] or f"The rotation has {job['status']}."]}
 
 
-def rotated(output: Output, answer: dict[str, Any], found: dict[str, Any] | None) -> int:
-    """Show a rotation's report; the exit code that says the same. `found` is the vault's status after it."""
+def show_rotation(output: Output, answer: dict[str, Any], found: dict[str, Any] | None) -> int:
+    """Show a rotation's report; return the exit code that says the same. `found` is the vault's status after it."""
     errors: list[str] = answer.get("errors", [])
     if output.as_json:
         output.data(answer)
@@ -103,7 +107,7 @@ def restore(key_id: KeyId, as_json: Json = False) -> None:
     """Put back what the rotation to this key replaced, where it was not changed since."""
 
     async def command(client: HubClient, output: Output) -> int:
-        body = {"key_id": checked_key_id(key_id, what="KEY_ID")}
+        body = {"key_id": parse_key_id(key_id, what="KEY_ID")}
         done = await client.request("POST", "/internal/vault-restore", body)
         output.data(done) if as_json else output.line(f"{values(done['restored'])} put back.")
         for line in done["left"]:
@@ -118,11 +122,11 @@ def forget(key_id: KeyId, as_json: Json = False) -> None:
     """Take a key that nothing is sealed under out of the home's keyring.json."""
 
     async def command(client: HubClient, output: Output) -> None:
-        checked, file = checked_key_id(key_id, what="KEY_ID"), home_keyring()
+        checked, file = parse_key_id(key_id, what="KEY_ID"), home_keyring()
         found = await client.request("GET", "/v1/vault")
         refuse_used(checked, found)
         refuse_other_ring(file.current(), found)
-        changed(file, lambda ring: ring.without(checked))
+        change_keyring(file, lambda ring: ring.without(checked))
         output.data({"forgotten": checked}) if as_json else output.line(f"The key {checked} is forgotten.")
 
     run(as_json, command)
@@ -156,7 +160,7 @@ def refuse_used(key_id: str, found: dict[str, Any]) -> None:
 
 
 def key_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the table of keys."""
+    """Make the rows of the table of keys."""
     held = [key | {"use": "primary" if key["primary"] else "opens"} for key in found["keys"]]
     missing = [key | {"use": "missing"} for key in found["missing_keys"]]
     return [
@@ -167,11 +171,11 @@ def key_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def remarks(found: dict[str, Any]) -> list[str]:
-    """What there is to say beside the table of keys."""
+    """Make the lines beside the table of keys."""
     last = found["last_rotation"]
     if last is None:
         return ["No rotation yet."]
-    lines = [_ended(last)]
+    lines = [_describe(last)]
     if last["restored_at"] is None and last["new_key_id"] != found["primary_key_id"]:
         lines.append(
             f"New values are still sealed under {found['primary_key_id']}: make {last['new_key_id']} the primary "
@@ -180,7 +184,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _ended(last: dict[str, Any]) -> str:
+def _describe(last: dict[str, Any]) -> str:
     to = f"The rotation to {last['new_key_id']}, begun {_minute(last['started_at'])},"
     if last["restored_at"]:
         return f"{to} was taken back {_minute(last['restored_at'])}."
@@ -194,17 +198,21 @@ def _minute(moment: str) -> str:
 
 
 def values(count: int) -> str:
-    """`1 value is`, `2 values are`: for a sentence that goes on."""
+    """Begin a sentence: `1 value is`, `2 values are`."""
     return "1 value is" if count == 1 else f"{count} values are"
 
 
 def home_keyring() -> KeyringFile:
-    """The home's keyring.json.
+    """Find the home's keyring.json.
 
     Raises:
         Conflict: the keys come from the environment, so that the file is not read.
         UnsafeHome: the home is another user's, whom a file of ours would shut out.
     """
+    from nexus_hub.home.layout import Home
+    from nexus_hub.settings import load
+    from nexus_hub.vault.keyring import KeyringFile, keyring_source
+
     settings = load()
     source = keyring_source(settings)
     if not isinstance(source, KeyringFile):
@@ -214,7 +222,7 @@ def home_keyring() -> KeyringFile:
     return source
 
 
-def changed(file: KeyringFile, new: Callable[[Keyring], Keyring]) -> None:
+def change_keyring(file: KeyringFile, new: Callable[[Keyring], Keyring]) -> None:
     """Put another keyring into the file.
 
     Raises:

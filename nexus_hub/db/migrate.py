@@ -1,39 +1,38 @@
 """Bring a database's schema up to date: numbered SQL files, each in one transaction with its ledger row."""
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
-from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
+from nexus_hub.db.adoption import ConfigSealer, seal_plain_configs
+from nexus_hub.db.pool import Transaction
 from nexus_hub.db.queries import load, sql_root
-from nexus_hub.errors import CannotMigrate, DatabaseUnavailable, HubError
+from nexus_hub.errors import CannotMigrate, DatabaseUnavailable
 
 SQL = load("migrate")
 _SQLSTATE_NO_GROUP_ROLE = "NX002"
 
 
-class ConfigSealer(Protocol):
-    """Seals the configs of user servers that an older database holds in plain, and opens them again."""
+@dataclass(frozen=True, slots=True)
+class AppRole:
+    """The login role of the app, as the database knows it."""
 
-    async def seal_config(self, row_id: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
-        """The sealed bytes for that row of `user_servers`, and the key's id."""
-
-    async def open_config(self, row_id: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
-        """The config out of the sealed bytes of that row; `key_id` None: sealed by another program."""
+    owns: bool
+    found: bool
+    member: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of `sql/migrations`; `checksum` is the SHA-256 of its text in hex."""
+    """A file of `sql/migrations`; `checksum` is the SHA-256 of its text in hex."""
 
     version: int
     name: str
@@ -67,7 +66,8 @@ async def migrate(owner_url: str, *, app_url: str | None = None, sealer: ConfigS
         await connection.execute(SQL["create_ledger"])
         for migration in missing:
             await _apply(connection, migration)
-        await _take_over_plain_configs(connection, sealer)
+        async with connection.transaction():
+            await seal_plain_configs(Transaction(connection), sealer)
         if app_url is not None:
             await _let_in(connection, app_url)
     return [migration.name for migration in missing]
@@ -127,7 +127,7 @@ async def _missing(connection: AsyncConnection[DictRow]) -> list[Migration]:
 
 
 async def _checksums(connection: AsyncConnection[DictRow]) -> dict[int, str]:
-    if not (await _one(connection, "has_ledger"))["has_ledger"]:
+    if not await Transaction(connection).only(SQL["has_ledger"], bool):
         return {}
     rows = await (await connection.execute(SQL["applied"])).fetchall()
     return {row["version"]: row["checksum"] for row in rows}
@@ -156,56 +156,19 @@ def _explained(migration: Migration, error: psycopg.Error) -> str:
     return f"The migration {migration.name} failed and changed nothing: {said}. {what_to_do or ''}".rstrip()
 
 
-async def _take_over_plain_configs(connection: AsyncConnection[DictRow], sealer: ConfigSealer | None) -> None:
-    if not (await _one(connection, "has_plain_config"))["has_plain_config"]:
-        return
-    async with connection.transaction():
-        await connection.execute(SQL["lock_servers"])
-        rows = await (await connection.execute(SQL["plain_configs"])).fetchall()
-        if rows:
-            await _seal_all(connection, sealer, rows)
-        await connection.execute(SQL["drop_plain_config"])
-
-
-async def _seal_all(connection: AsyncConnection[DictRow], sealer: ConfigSealer | None, rows: Sequence[DictRow]) -> None:
-    if sealer is None:
-        raise CannotMigrate(
-            f"{len(rows)} user servers hold their config in plain, and there is no vault key to seal them with; "
-            "set VAULT_ENCRYPTION_KEY and migrate again."
-        )
-    for row in rows:
-        await _seal(connection, sealer, row)
-
-
-async def _seal(connection: AsyncConnection[DictRow], sealer: ConfigSealer, row: DictRow) -> None:
-    if row["config_encrypted"] is None:
-        sealed, key_id = await sealer.seal_config(row["id"], row["config"])
-        await connection.execute(SQL["store_sealed_config"], {"id": row["id"], "sealed": sealed, "key_id": key_id})
-    stored = await _one(connection, "sealed_config", id=row["id"])
-    try:
-        opened = await sealer.open_config(row["id"], stored["config_encrypted"], stored["key_id"])
-    except HubError as error:
-        raise CannotMigrate(f"The config of user server {row['id']} can't be verified: {error.message}") from None
-    if opened != stored["config"]:
-        raise CannotMigrate(
-            f"The sealed config of user server {row['id']} is not its plain one; set the one that is wrong to NULL "
-            "and migrate again."
-        )
-
-
 async def _let_in(connection: AsyncConnection[DictRow], app_url: str) -> None:
     login = conninfo_to_dict(app_url).get("user")
     if login is None:
         raise CannotMigrate("NEXUS_DATABASE_URL names no role; write it as postgresql://ROLE@HOST/DATABASE.")
-    role = await _one(connection, "app_role", login=login)
-    if role["owns"] or role["member"]:
+    role = await Transaction(connection).only(SQL["app_role"], AppRole, login=login)
+    if role.owns or role.member:
         return
-    if not role["found"]:
+    if not role.found:
         raise CannotMigrate(
             f"The role {login} of NEXUS_DATABASE_URL does not exist; create it with LOGIN and a password, then "
             "migrate again."
         )
-    grant = (await _one(connection, "grant_app_role", login=login))["statement"]
+    grant = await Transaction(connection).only(SQL["grant_app_role"], str, login=login)
     try:
         await connection.execute(grant.encode())
     except psycopg.errors.InsufficientPrivilege:
@@ -213,10 +176,3 @@ async def _let_in(connection: AsyncConnection[DictRow], app_url: str) -> None:
             f"The role {login} is no member of nexus_app, and the migrating role may not change that; run as an "
             f"administrator: {grant};"
         ) from None
-
-
-async def _one(connection: AsyncConnection[DictRow], query: str, **params: object) -> DictRow:
-    row = await (await connection.execute(SQL[query], params or None)).fetchone()
-    if row is None:
-        raise CannotMigrate(f"The query {query} gave no row; a user server was deleted meanwhile: migrate again.")
-    return row

@@ -32,7 +32,7 @@ UNREACHABLE = (
 
 
 class Transaction:
-    """One open transaction; commits when its block ends, rolls back when it raises.
+    """A transaction that is open; commits when its block ends, rolls back when it raises.
 
     A query may be given the type of its rows: a dataclass, whose fields are the query's columns by name, or the type
     of its one column, such as `UUID`. Without one a row is a dict.

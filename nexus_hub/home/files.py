@@ -1,6 +1,7 @@
 """Files that only their owner may read, written whole or not at all."""
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -26,12 +27,21 @@ def tail(path: Path, lines: int = 20) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def rotate(path: Path, *, limit: int = 10 * 1024 * 1024, keep: int = 3) -> None:
-    """Move a log over the limit to `.1`, that one to `.2`, and so on; `keep` old ones stay."""
+def rotate(path: Path, *, limit: int = 10 * 1024 * 1024, keep: int = 3, in_use: bool = False) -> None:
+    """Move a log over the limit to `.1`, that one to `.2`, and so on; `keep` old ones stay.
+
+    One that is in use is copied and emptied instead: who writes to it appends. Lines of that very moment are lost.
+    """
     if not path.exists() or path.stat().st_size < limit:
         return
     for number in range(keep - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    path.replace(path.with_name(f"{path.name}.1"))
+    if not in_use:
+        path.replace(path.with_name(f"{path.name}.1"))
+        return
+    copy = os.open(path.with_name(f"{path.name}.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with path.open("rb") as log, os.fdopen(copy, "wb") as aside:
+        shutil.copyfileobj(log, aside)
+    os.truncate(path, 0)

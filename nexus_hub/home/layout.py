@@ -1,10 +1,10 @@
 """NEXUS_HOME: the data directory of the embedded default, its secrets, and the lock that says who runs it.
 
-home/                   0700, made only if it does not exist; never changed if it does
+home/                   0700, as root 0711; made only if it does not exist, never changed if it does
 ├── lock                held while a supervisor runs; names its process
 ├── service.key  prefect.auth  keyring.json  database.json     secrets, 0600, made at first start
 ├── logs/<part>.log     what each part prints
-├── postgres/           data/ (of PostgreSQL's own user if the hub runs as root), socket/
+├── postgres/           like the home; data/ and socket/ (of PostgreSQL's own user if the hub runs as root), programs/
 ├── prefect/            PREFECT_HOME of the server and of all parts
 └── run/                state.json, worker.json (heartbeat), socket-directory
 """
@@ -12,7 +12,6 @@ home/                   0700, made only if it does not exist; never changed if i
 import fcntl
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -21,11 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nexus_hub.errors import AlreadyRunning, NotAllowed, NotConfigured, UnsafeHome
-from nexus_hub.home.files import write_private
-from nexus_hub.settings import Settings
-from nexus_hub.vault import keyring
 
-ROLES = ("postgres", "nexus_owner", "nexus_hub", "prefect")
 SOCKET_PORT = 5432
 
 
@@ -54,9 +49,12 @@ class Home:
             UnsafeHome: it belongs to another user, or others can write to it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _private_directory(self.path)
-        for directory in (self.logs, self.postgres, self.prefect, self.run):
-            _private_directory(directory)
+        # As root, PostgreSQL's user passes through to its own directories; it can list nothing on the way.
+        passage = 0o711 if os.geteuid() == 0 else 0o700
+        _make_directory(self.path, passage)
+        _make_directory(self.postgres, passage)
+        for directory in (self.logs, self.prefect, self.run):
+            _make_directory(directory, 0o700)
 
     def require_ours(self) -> None:
         """Refuse a home that is no directory of ours alone; it must exist.
@@ -65,23 +63,6 @@ class Home:
             UnsafeHome: it belongs to another user, or others can write to it.
         """
         _require_ours(self.path)
-
-    def create_secrets(self, settings: Settings) -> None:
-        """Make the secrets that neither the environment nor the home has yet; needs the lock.
-
-        Raises:
-            UnsafeHome: there is data, and what opens it is gone.
-        """
-        if settings.service_key is None:
-            _create(self.service_key_file, secrets.token_urlsafe(32) + "\n")
-        if settings.embeds_prefect and settings.prefect_api_auth_string is None:
-            _create(self.prefect_auth_file, f"admin:{secrets.token_urlsafe(24)}\n")
-        if settings.vault_encryption_key is None:
-            self._require_no_data_without(self.keyring_file)
-            keyring.create(self.keyring_file)
-        if settings.embeds_postgres:
-            self._require_no_data_without(self.passwords_file)
-            _create(self.passwords_file, json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}) + "\n")
 
     def service_key(self) -> str:
         """The operator's key.
@@ -109,7 +90,7 @@ class Home:
         return str(passwords[role])
 
     def socket_directory(self) -> Path:
-        """Where the embedded PostgreSQL has its socket: in the home, or elsewhere when that path is too long."""
+        """The directory of the embedded PostgreSQL's socket: in the home, or elsewhere when that path is too long."""
         try:
             return Path(self.socket_record.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -168,13 +149,6 @@ class Home:
             return int(text) if text.isdecimal() else 0
         return None
 
-    def _require_no_data_without(self, secret: Path) -> None:
-        if (self.postgres / "data").exists() and not secret.exists():
-            raise UnsafeHome(
-                f"{secret} is gone and {self.postgres / 'data'} still has data that nothing else opens; "
-                "put the file back from a backup."
-            )
-
     def _secret(self, path: Path, setting: str) -> str:
         try:
             return path.read_text(encoding="utf-8").strip()
@@ -194,11 +168,13 @@ def _locked(handle: int) -> bool:
     return False
 
 
-def _private_directory(path: Path) -> None:
+def _make_directory(path: Path, mode: int) -> None:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         _require_ours(path)
+    else:
+        path.chmod(mode)  # which no umask takes from
 
 
 def _require_ours(path: Path) -> None:
@@ -215,8 +191,3 @@ def _require_ours(path: Path) -> None:
             f"Others can write to {path} (mode {stat.S_IMODE(status.st_mode):04o}); take that right away with "
             "chmod go-w, or set NEXUS_HOME to another directory."
         )
-
-
-def _create(path: Path, text: str) -> None:
-    if not path.exists():
-        write_private(path, text)

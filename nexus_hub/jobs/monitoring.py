@@ -1,6 +1,6 @@
 """The documented monitoring queries, as the views `job_results_stats` and `job_results_alert` answer them."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
@@ -8,21 +8,37 @@ from nexus_hub.db.queries import load
 MONITORING = load("monitoring")
 
 
-async def stats(database: Database) -> dict[str, Any]:
-    """Count all jobs and those in each state; give how many are older than 7 days, and how large the table is.
+@dataclass(frozen=True, slots=True)
+class JobStats:
+    """How many jobs there are in all and in each state, how many are older than 7 days, and how large the table is.
 
     Exact for small tables; else estimates, but for `pending` and `running`. `table_size` is text, such as `12 MB`.
     """
-    return await _row(database, "job_results_stats")
+
+    total_jobs: int
+    completed: int
+    failed: int
+    pending: int
+    running: int
+    older_than_7_days: int
+    table_size: str
 
 
-async def table_alert(database: Database) -> dict[str, Any]:
-    """`status` and `row_count`: the status is `OK`, or the documented alert once there are over 1,000,000 rows."""
-    return await _row(database, "job_results_alert")
+@dataclass(frozen=True, slots=True)
+class TableAlert:
+    """`OK`, or the documented alert once there are over 1,000,000 rows."""
+
+    status: str
+    row_count: int
 
 
-async def _row(database: Database, query: str) -> dict[str, Any]:
+async def stats(database: Database) -> JobStats:
+    """The numbers of the view `job_results_stats`."""
     async with database.transaction() as transaction:
-        row = await transaction.one(MONITORING[query])
-    assert row is not None  # noqa: S101 - the views always give a row
-    return row
+        return await transaction.only(MONITORING["job_results_stats"], JobStats)
+
+
+async def table_alert(database: Database) -> TableAlert:
+    """The alert of the view `job_results_alert`."""
+    async with database.transaction() as transaction:
+        return await transaction.only(MONITORING["job_results_alert"], TableAlert)

@@ -14,7 +14,7 @@ from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFo
 from nexus_hub.escape import escape, unescape
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import JobStatus, JobType, Principal, ServerRef, ServerType
-from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.paging import check_limit, decode, encode, page
 
 JOBS = load("jobs")
 TAKEN_SECONDS = 15
@@ -199,7 +199,7 @@ async def list_jobs(
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
     """
-    limit = checked_limit(limit)
+    limit = check_limit(limit)
     after_created_at, after_id = decode(cursor, (datetime.fromisoformat, UUID))
     async with database.transaction(principal) as transaction:
         rows = await transaction.all(
@@ -211,7 +211,8 @@ async def list_jobs(
             after_id=after_id,
             limit=limit + 1,
         )
-    return page(rows, limit, lambda row: encode(row["created_at"].isoformat(), row["id"]))
+    found = page(rows, limit, lambda row: encode(row["created_at"].isoformat(), row["id"]))
+    return {"items": found.items, "next_cursor": found.next_cursor}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.store import ResolvedRequest
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.servers import registry
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import BatchStored, JobStored, JobTags
 
 LONGEST_CHECKS_SECONDS = 2.0
 """Time that one request may take to be held against schemas; what is left is checked when it runs."""
@@ -63,12 +65,12 @@ class Resolver:
     async def _find(self, request: JobRequest) -> Resolved:
         if request.job_type == "resource_fetch":
             server = await registry.find(self._database, self._principal, request.name)
-            return Resolved(ServerRef(server["server_type"], server["id"]))
+            return Resolved(ServerRef(server.server_type, server.id))
         kind: read.NamedKind = "tool" if request.job_type == "tool_invoke" else "prompt"
         entry = await read.find(self._database, self._principal, kind, request.name)
-        ref, definition = ServerRef(entry["server_type"], entry["server_ref_id"]), entry["definition"]
-        schema = Schema(definition.get("inputSchema") or {}) if kind == "tool" else None
-        return Resolved(ref, entry["name"], definition, schema)
+        ref = ServerRef(entry.server_type, entry.server_ref_id)
+        schema = Schema(entry.definition.get("inputSchema") or {}) if kind == "tool" else None
+        return Resolved(ref, entry.name, entry.definition, schema)
 
 
 def _check(request: JobRequest, named: Resolved) -> None:
@@ -87,8 +89,14 @@ async def submit(
         NotFound, InvalidRequest, InvalidArguments, TooLarge: the request can't be used.
         Conflict: the idempotency key stands for another request.
     """
-    resolved = await Resolver(database, principal).resolve(request)
-    return await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
+    began = time.monotonic()
+    _, ref, name = resolved = await Resolver(database, principal).resolve(request)
+    row, is_new = await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
+    if is_new:
+        tool = name if request.job_type == "tool_invoke" else None
+        job = JobTags(row["id"], None, ref.server_ref_id, None, tool, principal.user_id, flow_run_id)
+        emit(JobStored(job, (time.monotonic() - began) * 1000))
+    return row, is_new
 
 
 async def submit_batch(
@@ -101,7 +109,7 @@ async def submit_batch(
     Raises:
         NotFound, InvalidRequest, InvalidArguments, TooLarge, Conflict: as for `submit`; the message says which one.
     """
-    names, batch_id = Resolver(database, principal), uuid4()
+    began, names, batch_id = time.monotonic(), Resolver(database, principal), uuid4()
     resolved = []
     for number, request in enumerate(requests):
         with store.numbered(number):
@@ -109,4 +117,6 @@ async def submit_batch(
         if number % CHECKED_AT_ONCE == 0:
             await asyncio.sleep(0)
     ids, new = await store.add_batch(database, principal, resolved, batch_id)
+    if new:
+        emit(BatchStored(batch_id, new, principal.user_id, (time.monotonic() - began) * 1000))
     return ids, batch_id, new

@@ -1,8 +1,8 @@
-"""Changes of jobs, handed on to all who follow them in this process.
+"""Feed of changes of jobs to all followers in this process.
 
-The listener tells of each change once. What it missed while its connection was cut is read afterwards, in one go for
-all followers; the same reading, every few seconds, is the backstop for a connection that is dead and does not say so.
-A follower drops what is not newer than what it has: first follow, then read, then go on from there.
+The listener hands in each change once. Changes that it missed while its connection was cut are read afterwards, in one
+go for all followers; the same reading, every few seconds, is the backstop for a connection that is dead and does not
+say so. A follower drops changes that are not newer than those it has: first follow, then read, then go on from there.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 BACKSTOP_SECONDS = 5.0
 GRACE_SECONDS = 0.5
-"""How long the backstop waits for notices that are on their way, so that it does not overtake them."""
+"""The time that the backstop leaves to notices that are on their way, so that it does not overtake them."""
 MARGIN_SECONDS = 30.0
-"""How much longer than its `completed_at` says a transaction may take to commit the end of a job."""
+"""The time that a transaction may take from a job's `completed_at` to its commit."""
 RETRY_SECONDS = 1.0
 PAGE = 1000
 SNAPSHOT_LIMIT = 1000
@@ -37,30 +37,30 @@ LONGEST_QUEUE = 50_000
 
 
 class Signal(Enum):
-    """What a follower is told besides changes."""
+    """Signals that a follower gets besides changes."""
 
-    RESYNC = "changes in between may have been left out; what the jobs came to follows"
+    RESYNC = "changes in between may have been left out; the last one of each job follows"
     IDLE = "nothing has happened for a while"
     END = "there is nothing more to come"
 
 
 class Follower:
-    """One who follows a job, or all jobs that a principal may see; made by `Changes.follow`."""
+    """Follows a job, or all jobs that a principal may see; made by `Feed.follow`."""
 
     def __init__(self, principal: Principal, job_id: UUID | None) -> None:
         self.principal = principal
         self.job_id = job_id
         self.known: dict[UUID, int] = {}
-        """Of each job that it was told of and that has not ended, the version."""
+        """The version of each job that it has heard of and that has not ended."""
         self._since = time.monotonic()
         self._queue: deque[JobChange | None] = deque()
         self._limit = QUEUE_LIMIT
         self._filled = asyncio.Event()
-        self.is_let_go = False
-        """Whether nothing more is put into its queue."""
+        self.closed = False
+        """True once nothing more is put into its queue."""
 
     def offer(self, change: JobChange, ended_at: float | None = None) -> None:
-        """Tell it of a change; `ended_at` (monotonic) of one that was read is when the job ended."""
+        """Put a change into its queue; `ended_at` (monotonic) of one that was read is when the job ended."""
         if not self.principal.is_operator and change.user_id != self.principal.user_id:
             return
         if ended_at is not None and ended_at < self._since - 1 and change.job_id not in self.known:
@@ -68,16 +68,16 @@ class Follower:
         self._put(change)
 
     def resync(self) -> None:
-        """Tell it that changes may have been missed."""
+        """Put in that changes may have been missed."""
         self._put(None)
 
-    def end(self) -> None:
-        """Let it go once it has been told of what is waiting."""
-        self.is_let_go = True
+    def close(self) -> None:
+        """Let it end once its queue is empty."""
+        self.closed = True
         self._filled.set()
 
-    def is_news(self, change: JobChange) -> bool:
-        """Whether the change is newer than what it knows, which it knows from now on."""
+    def take_note(self, change: JobChange) -> bool:
+        """Note a change as known; False if it is no newer than what was known."""
         if change.version <= self.known.get(change.job_id, 0):
             return False
         self.known[change.job_id] = change.version
@@ -85,12 +85,12 @@ class Follower:
             del self.known[change.job_id]
         return True
 
-    def is_over(self, change: JobChange) -> bool:
-        """Whether a later change of the same job waits already."""
+    def is_superseded(self, change: JobChange) -> bool:
+        """Tell if a later change of the same job waits already."""
         return any(later is not None and later.job_id == change.job_id for later in self._queue)
 
     async def next(self, patience: float) -> JobChange | Signal:
-        """The next change that is news; IDLE if there is none for so many seconds."""
+        """Wait for the next change that is news; IDLE if there is none for so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while True:
@@ -98,16 +98,16 @@ class Follower:
                         change = self._queue.popleft()
                         if change is None:
                             return Signal.RESYNC
-                        if self.is_news(change):
+                        if self.take_note(change):
                             return change
-                    if self.is_let_go:
+                    if self.closed:
                         return Signal.END
                     self._filled.clear()
                     await self._filled.wait()
         return Signal.IDLE
 
     def _put(self, change: JobChange | None) -> None:
-        if self.is_let_go:
+        if self.closed:
             return
         self._queue.append(change)
         if len(self._queue) > self._limit:
@@ -115,17 +115,17 @@ class Follower:
         self._filled.set()
 
     def _compact(self) -> None:
-        """It is too slow: of each job it gets the last change only, and if that does not help it has to come again."""
+        """Keep only the last change of each job for a follower that is too slow; close one that is still too slow."""
         latest = {change.job_id: change for change in self._queue if change is not None}
         self._queue = deque([None, *latest.values()])
         self._limit = max(QUEUE_LIMIT, 2 * len(self._queue))
         if len(self._queue) > LONGEST_QUEUE:
             self._queue.clear()
-            self.end()
+            self.close()
 
 
-class Changes:
-    """The one place of a process where changes come in and go out to its followers."""
+class Feed:
+    """Takes the changes of jobs that a process hears of, and hands them on to its followers."""
 
     def __init__(self, database: Database, *, interval: float = BACKSTOP_SECONDS) -> None:
         self._database = database
@@ -133,14 +133,14 @@ class Changes:
         self._followers: defaultdict[UUID | None, set[Follower]] = defaultdict(set)
         self._versions: dict[UUID, int] = {}
         self._ended: dict[UUID, float] = {}
-        """When (monotonic) a job that has ended was handed on: its version is forgotten once it can't come again."""
+        """The time (monotonic) of each end that was handed on: its version is forgotten once it can't come again."""
         self._settled = time.monotonic()
-        """Since when (monotonic) changes may have been missed."""
+        """The time (monotonic) since when changes may have been missed."""
         self._missed = asyncio.Event()
         self._closed = False
 
     def notice(self, change: JobChange | None) -> None:
-        """Take what the listener says; None: it is connected anew."""
+        """Take a change from the listener; None: it is connected anew."""
         if change is not None:
             self._publish(change)
             return
@@ -150,7 +150,7 @@ class Changes:
 
     @contextmanager
     def follow(self, principal: Principal, job_id: UUID | None = None) -> Iterator[Follower]:
-        """A follower of one job, which the principal must be known to see, or of all that the principal sees."""
+        """Follow a job, which the principal must be known to see, or all that the principal sees."""
         follower = Follower(principal, job_id)
         if not self._followers:
             self._settled = time.monotonic()
@@ -158,7 +158,7 @@ class Changes:
             self._ended.clear()
         self._followers[job_id].add(follower)
         if self._closed:
-            follower.end()
+            follower.close()
         try:
             yield follower
         finally:
@@ -167,13 +167,13 @@ class Changes:
                 del self._followers[job_id]
 
     def close(self) -> None:
-        """Let all followers go, and those that come later."""
+        """Close all followers, and those that come later."""
         self._closed = True
         for follower in self._all():
-            follower.end()
+            follower.close()
 
     async def run(self) -> None:
-        """Read what was missed, after each cut and as a backstop, until cancelled."""
+        """Read the changes that were missed, after each cut and as a backstop, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
@@ -185,7 +185,7 @@ class Changes:
                     await self._catch_up(cut=cut)
             except Exception as error:  # its message may hold anything
                 code = error.code if isinstance(error, HubError) else type(error).__name__
-                logger.warning("what followers of jobs missed could not be read: %s", code)
+                logger.warning("changes of jobs that were missed could not be read: %s", code)
                 await asyncio.sleep(RETRY_SECONDS)
                 if cut:
                     self._missed.set()
@@ -194,7 +194,7 @@ class Changes:
         return [follower for followers in self._followers.values() for follower in followers]
 
     def _publish(self, change: JobChange, ended_at: float | None = None) -> None:
-        """Hand on what is newer than what was handed on before."""
+        """Hand on a change that is newer than the last one of its job."""
         if not self._followers or change.version <= self._versions.get(change.job_id, 0):
             return
         self._versions[change.job_id] = change.version
@@ -205,7 +205,7 @@ class Changes:
                 follower.offer(change, ended_at)
 
     async def _catch_up(self, *, cut: bool) -> None:
-        """Read and hand on; one read for all followers."""
+        """Read the changes that were missed, once for all followers, and hand them on."""
         began = time.monotonic()
         rows = await self._read(began - self._settled + MARGIN_SECONDS, with_unended=cut)
         if not cut:
@@ -219,32 +219,34 @@ class Changes:
             self._versions.pop(job_id, None)
 
     async def _read(self, seconds: float, *, with_unended: bool) -> list[dict[str, Any]]:
-        """The jobs that may have changed, in an order in which a job that comes twice gets newer."""
-        owed = self._owed()
+        """Read the jobs that may have changed, in an order in which a job that comes twice gets newer."""
+        wanted = self._collect_wanted()
         async with self._database.transaction() as transaction:
-            rows = await unended(transaction, OPERATOR, CAUGHT_UP_LIMIT) if with_unended else []
-            rows += await _ended(transaction, seconds)
-            rows += await transaction.all(JOBS["newer_jobs"], ids=list(owed), versions=list(owed.values()))
+            rows = await read_unended(transaction, OPERATOR, CAUGHT_UP_LIMIT) if with_unended else []
+            rows += await _read_ended(transaction, seconds)
+            rows += await transaction.all(JOBS["newer_jobs"], ids=list(wanted), versions=list(wanted.values()))
         return rows
 
-    def _owed(self) -> dict[UUID, int]:
-        """The jobs whose end somebody waits for, each with the oldest version that a follower has."""
-        owed: dict[UUID, int] = {}
+    def _collect_wanted(self) -> dict[UUID, int]:
+        """Collect the jobs whose end somebody waits for, each with the oldest version that a follower has."""
+        wanted: dict[UUID, int] = {}
         for follower in self._all():
             for job_id, version in follower.known.items():
-                owed[job_id] = min(version, owed.get(job_id, version))
-        return owed
+                wanted[job_id] = min(version, wanted.get(job_id, version))
+        return wanted
 
 
-async def unended(transaction: Transaction, principal: Principal, limit: int = SNAPSHOT_LIMIT) -> list[dict[str, Any]]:
-    """The newest jobs that the principal sees and that have not ended, the oldest of them first."""
+async def read_unended(
+    transaction: Transaction, principal: Principal, limit: int = SNAPSHOT_LIMIT
+) -> list[dict[str, Any]]:
+    """Read the newest jobs that the principal sees and that have not ended, the oldest of them first."""
     return await transaction.all(
         JOBS["unended_jobs"], all_users=principal.is_operator, user_id=principal.user_id, limit=limit
     )
 
 
-async def _ended(transaction: Transaction, seconds: float) -> list[dict[str, Any]]:
-    """All jobs that have ended within the last seconds, in the order of their ends."""
+async def _read_ended(transaction: Transaction, seconds: float) -> list[dict[str, Any]]:
+    """Read all jobs that have ended within the last seconds, in the order of their ends."""
     rows: list[dict[str, Any]] = []
     while not rows or len(rows) % PAGE == 0:
         last = rows[-1] if rows else {"completed_at": None, "id": None}

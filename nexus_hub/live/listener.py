@@ -1,4 +1,4 @@
-"""One connection per process that listens for changes of jobs."""
+"""Listener for changes of jobs: a connection per process."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ ChangeEvent = Literal["state", "progress"]
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """A job's new version and what it comes to; of an older database's notice only the first three are known."""
+    """A job's new version and its state then; of an older database's notice only the first three are known."""
 
     job_id: UUID
     version: int
@@ -39,25 +39,25 @@ class JobChange:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """The last change of a row of `job_results`."""
+        """Make the last change of a row of `job_results`."""
         members = ("version", "status", "user_id", "job_type", "attempt", "error_code")
         return cls(row["id"], *(row[member] for member in members))
 
     @property
     def ended(self) -> bool:
-        """Whether the job has ended with it."""
+        """True if the job has ended with it."""
         return self.status in TERMINAL
 
     def brief(self) -> dict[str, Any]:
-        """It as the API tells it."""
+        """Give the change as the API sends it."""
         members = ("version", "status", "job_type", "attempt", "error_code")
         return {"id": str(self.job_id)} | {member: getattr(self, member) for member in members}
 
 
-async def listen(url: str, changed: Callable[[JobChange | None], None], asked: Callable[[], None]) -> None:
-    """Tell of every change of a job, and of every call of `execute_job_via_pg_net`, until cancelled.
+async def listen(url: str, on_change: Callable[[JobChange | None], None], on_wake: Callable[[], None]) -> None:
+    """Report every change of a job, and every call of `execute_job_via_pg_net`, until cancelled.
 
-    Each time the connection is made, None is told: changes may have been missed before.
+    Each time the connection is made, None is reported: changes may have been missed before.
     """
     while True:
         with suppress(psycopg.Error, OSError):
@@ -65,18 +65,18 @@ async def listen(url: str, changed: Callable[[JobChange | None], None], asked: C
                 url, autocommit=True, application_name="nexus-hub listen", connect_timeout=10, **KEEP_ALIVE
             ) as connection:
                 await connection.execute(SESSION["listen"])
-                changed(None)
+                on_change(None)
                 async for notice in connection.notifies():
                     if notice.channel == DISPATCH:
-                        asked()
-                    elif (change := _parsed(notice.payload)) is not None:
-                        changed(change)
-        logger.warning("the connection that listens for jobs was lost; it is made again")
+                        on_wake()
+                    elif (change := _parse(notice.payload)) is not None:
+                        on_change(change)
+        logger.warning("the connection that listens for jobs was cut; it is made again")
         await asyncio.sleep(RETRY_SECONDS)
 
 
-def _parsed(payload: str) -> JobChange | None:
-    """A notice as the trigger sends it; every role of the database may send others."""
+def _parse(payload: str) -> JobChange | None:
+    """Read a notice as the trigger sends it; None for others, which every role of the database may send."""
     try:
         data = json.loads(payload)
         if data["status"] not in get_args(JobStatus):

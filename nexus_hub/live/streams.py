@@ -1,4 +1,4 @@
-"""What one who follows jobs is told: where they stand now, then each change, in order."""
+"""Event streams: a snapshot, then every change in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -9,7 +9,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable, NotFound
 from nexus_hub.jobs import store
-from nexus_hub.live.feed import Follower, Signal, unended
+from nexus_hub.live.feed import Follower, Signal, read_unended
 from nexus_hub.live.listener import ChangeEvent, JobChange
 from nexus_hub.models import TERMINAL
 
@@ -18,7 +18,7 @@ RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One thing that is told; `version` is the job's."""
+    """An event of a stream; `version` is the job's."""
 
     event: ChangeEvent | Literal["resync"]
     data: dict[str, Any]
@@ -26,66 +26,66 @@ class StreamEvent:
 
 
 Stream = AsyncIterator[StreamEvent | None]
-"""None: nothing has happened for a while."""
+"""Events in order; None: nothing has happened for a while."""
 
 
 async def begin_feed(database: Database, follower: Follower, patience: float) -> Stream:
-    """All jobs that the follower sees and that have not ended, then each change; after so many idle seconds a None.
+    """Begin with the jobs that the follower sees and that have not ended; then each change, a None when idle.
 
     Raises:
-        DatabaseUnavailable: before anything is told.
+        DatabaseUnavailable: before the first event.
     """
     async with database.transaction(follower.principal) as transaction:
-        rows = await unended(transaction, follower.principal)
-    return _feed(follower, [JobChange.from_row(row) for row in rows], patience)
+        rows = await read_unended(transaction, follower.principal)
+    return _stream_feed(follower, [JobChange.from_row(row) for row in rows], patience)
 
 
 async def begin_job(database: Database, follower: Follower, job_id: UUID, patience: float) -> Stream:
-    """A job's row, then the row after each change, until it has ended; after so many idle seconds a None.
+    """Begin with a job's row; then the row after each change, until it has ended, a None when idle.
 
-    Of a change that is over by the time it is told there is no row any more: it is told as in a feed.
+    The row of a change that another one has followed is gone: such a change is sent as in a feed.
 
     Raises:
         NotFound: the follower sees no such job.
-        DatabaseUnavailable: before anything is told.
+        DatabaseUnavailable: before the first event.
     """
     row = await store.get(database, follower.principal, job_id)
-    return _job(database, follower, row, patience)
+    return _stream_job(database, follower, row, patience)
 
 
-async def _feed(follower: Follower, first: Sequence[JobChange], patience: float) -> Stream:
-    for change in filter(follower.is_news, first):
-        yield _brief(change)
-    while (heard := await follower.next(patience)) is not Signal.END:
-        if isinstance(heard, JobChange):
-            yield _brief(heard)
+async def _stream_feed(follower: Follower, first: Sequence[JobChange], patience: float) -> Stream:
+    for change in filter(follower.take_note, first):
+        yield _brief_event(change)
+    while (received := await follower.next(patience)) is not Signal.END:
+        if isinstance(received, JobChange):
+            yield _brief_event(received)
         else:
-            yield StreamEvent("resync", {}) if heard is Signal.RESYNC else None
+            yield StreamEvent("resync", {}) if received is Signal.RESYNC else None
 
 
-async def _job(database: Database, follower: Follower, row: dict[str, Any], patience: float) -> Stream:
-    follower.is_news(JobChange.from_row(row))
-    yield _whole(row)
+async def _stream_job(database: Database, follower: Follower, row: dict[str, Any], patience: float) -> Stream:
+    follower.take_note(JobChange.from_row(row))
+    yield _row_event(row)
     while row["status"] not in TERMINAL:
-        heard = await follower.next(patience)
-        if heard is Signal.END:
+        received = await follower.next(patience)
+        if received is Signal.END:
             return
-        if heard is Signal.IDLE:
+        if received is Signal.IDLE:
             yield None
-        elif isinstance(heard, JobChange) and follower.is_over(heard):
-            yield _brief(heard)
-        elif (found := await _row(database, follower, row["id"])) is None:
+        elif isinstance(received, JobChange) and follower.is_superseded(received):
+            yield _brief_event(received)
+        elif (found := await _read_row(database, follower, row["id"])) is None:
             return
-        elif isinstance(heard, JobChange) and found["version"] != heard.version:
-            yield _brief(heard)
-        elif isinstance(heard, JobChange) or follower.is_news(JobChange.from_row(found)):
+        elif isinstance(received, JobChange) and found["version"] != received.version:
+            yield _brief_event(received)
+        elif isinstance(received, JobChange) or follower.take_note(JobChange.from_row(found)):
             row = found
-            yield _whole(row, heard.event if isinstance(heard, JobChange) else "state")
+            yield _row_event(row, received.event if isinstance(received, JobChange) else "state")
 
 
-async def _row(database: Database, follower: Follower, job_id: UUID) -> dict[str, Any] | None:
-    """A job's row as soon as the database answers; None if it is gone, or the follower is."""
-    while not follower.is_let_go:
+async def _read_row(database: Database, follower: Follower, job_id: UUID) -> dict[str, Any] | None:
+    """Read a job's row as soon as the database answers; None if it is gone, or the follower is closed."""
+    while not follower.closed:
         try:
             return await store.get(database, follower.principal, job_id)
         except NotFound:
@@ -95,9 +95,9 @@ async def _row(database: Database, follower: Follower, job_id: UUID) -> dict[str
     return None
 
 
-def _brief(change: JobChange) -> StreamEvent:
+def _brief_event(change: JobChange) -> StreamEvent:
     return StreamEvent(change.event, change.brief(), change.version)
 
 
-def _whole(row: dict[str, Any], event: ChangeEvent = "state") -> StreamEvent:
+def _row_event(row: dict[str, Any], event: ChangeEvent = "state") -> StreamEvent:
     return StreamEvent(event, row, row["version"])

@@ -1,7 +1,7 @@
 """Clean-up: orphans fail with a reason, and what ended long ago is deleted. Live jobs are never touched."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -9,24 +9,42 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
-from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS, PrefectClient
+from nexus_hub.models import MOST_DAYS
+from nexus_hub.orchestration.prefect_client import DEPLOYMENT, ENDED, FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.steps import OnProgress, StepRunner, run_step
 
 CLEANUP = load("cleanup")
-DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
-"""What is kept where nobody says otherwise."""
-MOST_DAYS = 3650
 BATCH = 1000
 ORPHAN_BATCH = 200
 """As many flow runs as Prefect is asked about in one request."""
-_START = {"after_at": "-infinity", "after_id": UUID(int=0)}
 
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is awaited after each batch with the counts so far; what it raises ends the clean-up, and what is done stays done."""
+_START = ("-infinity", UUID(int=0))
+"""The key that lies before all others: a time as text, which every time survives, and an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedBatch:
+    """A batch that was deleted: the number of its rows, and the key of the last one."""
+
+    deleted: int
+    after_at: str
+    after_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SilentJob:
+    """A job that gave no sign of life, as it was when that was seen; `after_at` and its id are its key."""
+
+    id: UUID
+    version: int
+    flow_run_id: UUID | None
+    after_at: str
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """What a clean-up did, or would do; `seconds` is how long it took."""
+    """Counts of what a clean-up did, or would do, and the seconds it took."""
 
     orphans_failed: int
     deleted_completed: int
@@ -35,11 +53,11 @@ class CleanupReport:
 
     @property
     def total_deleted(self) -> int:
-        """All rows that were deleted."""
+        """All rows that were deleted, of both kinds."""
         return self.deleted_completed + self.deleted_orphaned
 
     def as_counts(self) -> dict[str, int]:
-        """The three counts, under their documented names."""
+        """Give the three counts, under their documented names."""
         return {
             "deleted_completed": self.deleted_completed,
             "deleted_orphaned": self.deleted_orphaned,
@@ -47,177 +65,166 @@ class CleanupReport:
         }
 
 
-def checked_days(name: str, value: object) -> int:
-    """A number of days from outside; 0 means 0.
+def parse_days(name: str, value: object) -> int:
+    """Read a number of days from outside; 0 means 0.
 
     Raises:
         InvalidRequest: it is no whole number within 0..3650.
     """
     if type(value) is int and 0 <= value <= MOST_DAYS:
         return value
-    raise InvalidRequest(f"{name} is {_shown(value)}; it must be a whole number from 0 to {MOST_DAYS}.")
+    # A number too long to print would raise.
+    huge = isinstance(value, int) and value.bit_length() > 64
+    said = "a number far out of range" if huge else repr(value)[:80]
+    raise InvalidRequest(f"{name} is {said}; it must be a whole number from 0 to {MOST_DAYS}.")
 
 
 class Cleanup:
     """Deletes in batches, each a short transaction, so that no writer waits for longer than one of them.
 
-    Running jobs under a lease, and jobs that were or can be handed to Prefect, are left to the sweep: it gives them
-    another attempt, or fails them for its own reasons.
+    Running jobs under a lease, and jobs that were or can be dispatched, are left to the rescuer: it gives them another
+    attempt, or fails them for its own reasons.
     """
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, *, batch: int = BATCH) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, *, batch: int = BATCH) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._batch = batch
 
-    async def run(self, days_completed: int, days_orphaned: int, on_progress: OnProgress) -> CleanupReport:
-        """Fail orphans, then delete; counts of what was truly deleted.
+    async def run(
+        self, days_completed: int, days_orphaned: int, on_progress: OnProgress, step: StepRunner = run_step
+    ) -> CleanupReport:
+        """Fail orphans, then delete; a flow gives a `step` that makes each step a task.
 
         Raises:
             InvalidRequest: days outside 0..3650.
             DatabaseUnavailable: the database was lost; batches that were done stay done.
         """
-        checked_days("days_completed", days_completed)
+        parse_days("days_completed", days_completed)
         began, counts = time.monotonic(), dict[str, Any]()
 
         async def tell(news: dict[str, Any]) -> None:
             counts.update(news)
             await on_progress(dict(counts))
 
-        failed = await self.fail_orphans(days_orphaned)
+        failed = await step("fail-orphans", self.fail_orphans, days_orphaned)
         await tell({"orphans_failed": failed})
-        completed = await self.delete_ended(days_completed, tell)
-        orphaned = await self.delete_orphaned(days_orphaned, tell)
+        completed = await step("delete-ended-jobs", self.delete_ended, days_completed, tell)
+        orphaned = await step("delete-orphans", self.delete_orphaned, days_orphaned, tell)
         return CleanupReport(failed, completed, orphaned, time.monotonic() - began)
 
     async def count(self, days_completed: int, days_orphaned: int) -> CleanupReport:
-        """What a clean-up would do at this moment; nothing is changed.
+        """Count what a clean-up would do at this moment; nothing is changed.
 
         Raises:
             InvalidRequest: days outside 0..3650.
         """
         began = time.monotonic()
-        completed = await self._count("count_ended", checked_days("days_completed", days_completed))
-        orphaned = await self._count("count_orphaned", checked_days("days_orphaned", days_orphaned))
-        cutoff = await self._cutoff(days_orphaned)
-        found = sum([len(orphans) async for orphans in self._orphans(cutoff)])
+        completed = await self._count("count_ended", parse_days("days_completed", days_completed))
+        orphaned = await self._count("count_orphaned", parse_days("days_orphaned", days_orphaned))
+        cutoff = await self._find_cutoff(days_orphaned)
+        found = sum([len(orphans) async for orphans in self._find_orphans(cutoff)])
         # What fails as an orphan is kept from then on; without any days it would be deleted at once.
-        concurrency = found if days_orphaned == 0 else 0
-        return CleanupReport(found, completed, orphaned + concurrency, time.monotonic() - began)
+        deleted_with_them = found if days_orphaned == 0 else 0
+        return CleanupReport(found, completed, orphaned + deleted_with_them, time.monotonic() - began)
 
     async def fail_orphans(self, days_orphaned: int) -> int:
-        """Fail what gave no sign of life for so many days and never will; how many jobs that were.
+        """Fail what gave no sign of life for so many days and never will; the number of those jobs.
 
         Raises:
             InvalidRequest: days outside 0..3650.
         """
         failed = 0
-        cutoff = await self._cutoff(checked_days("days_orphaned", days_orphaned))
-        async for orphans in self._orphans(cutoff):
-            ids, versions = [one["id"] for one in orphans], [one["version"] for one in orphans]
+        cutoff = await self._find_cutoff(parse_days("days_orphaned", days_orphaned))
+        async for orphans in self._find_orphans(cutoff):
+            ids, versions = [one.id for one in orphans], [one.version for one in orphans]
             async with self._database.transaction() as transaction:
                 failed += await transaction.run(CLEANUP["fail_orphans"], ids=ids, versions=versions, cutoff=cutoff)
         return failed
 
     async def delete_ended(self, days_completed: int, on_progress: OnProgress) -> int:
-        """Delete what ended more than so many days ago, of all types; how many rows that were.
+        """Delete what ended more than so many days ago, of all types; the number of rows.
 
         Raises:
             InvalidRequest: days outside 0..3650.
         """
-        days = checked_days("days_completed", days_completed)
+        days = parse_days("days_completed", days_completed)
         return await self._delete("delete_ended", days, "deleted_completed", on_progress)
 
     async def delete_orphaned(self, days_orphaned: int, on_progress: OnProgress) -> int:
-        """Delete what failed as an orphan more than so many days ago; how many rows that were.
+        """Delete what failed as an orphan more than so many days ago; the number of rows.
 
         Raises:
             InvalidRequest: days outside 0..3650.
         """
-        days = checked_days("days_orphaned", days_orphaned)
+        days = parse_days("days_orphaned", days_orphaned)
         return await self._delete("delete_orphaned", days, "deleted_orphaned", on_progress)
 
     async def _delete(
         self, query: Literal["delete_ended", "delete_orphaned"], days: int, count: str, on_progress: OnProgress
     ) -> int:
-        """All batches, and then once more from the start: rows that were locked on the way may be free by now."""
-        cutoff, deleted = await self._cutoff(days), 0
+        """Delete batch by batch, then once more from the start: rows that were locked on the way may be free by now."""
+        cutoff, deleted = await self._find_cutoff(days), 0
         for _ in range(2):
             after = _START
-            while row := await self._delete_batch(query, cutoff, after):
-                deleted += row["deleted"]
-                after = _key(row)
+            while batch := await self._delete_batch(query, cutoff, *after):
+                deleted += batch.deleted
+                after = batch.after_at, batch.after_id
                 await on_progress({count: deleted})
         return deleted
 
-    async def _delete_batch(self, query: str, cutoff: str, after: dict[str, Any]) -> dict[str, Any] | None:
+    async def _delete_batch(self, query: str, cutoff: str, after_at: str, after_id: UUID) -> DeletedBatch | None:
         async with self._database.transaction() as transaction:
-            return await transaction.one(CLEANUP[query], cutoff=cutoff, limit=self._batch, **after)
+            return await transaction.one(
+                CLEANUP[query], DeletedBatch, cutoff=cutoff, limit=self._batch, after_at=after_at, after_id=after_id
+            )
 
-    async def _orphans(self, cutoff: str) -> AsyncIterator[list[dict[str, Any]]]:
-        """Batches of orphans. Without Prefect's word only running rows that have no flow run can be judged."""
-        startable = await self._startable()
-        async for rows in self._pages("silent_running", cutoff=cutoff):
-            yield await self._without_live_run(rows)
+    async def _find_orphans(self, cutoff: str) -> AsyncIterator[list[SilentJob]]:
+        """Find orphans in batches. Without Prefect's word only running rows that have no flow run can be judged."""
+        startable = await self._find_startable()
+        async for rows in self._read_pages("silent_running", cutoff=cutoff):
+            yield await self._drop_live(rows)
         if startable is not None:
-            async for rows in self._pages("silent_pending", cutoff=cutoff, startable=startable):
-                yield await self._without_live_run(rows)
+            async for rows in self._read_pages("silent_pending", cutoff=cutoff, startable=startable):
+                yield await self._drop_live(rows)
 
-    async def _pages(self, query: str, **params: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        after = _START
+    async def _read_pages(self, query: str, **params: object) -> AsyncIterator[list[SilentJob]]:
+        after_at, after_id = _START
         while True:
             async with self._database.transaction() as transaction:
-                rows = await transaction.all(CLEANUP[query], limit=ORPHAN_BATCH, **params, **after)
+                rows = await transaction.all(
+                    CLEANUP[query], SilentJob, limit=ORPHAN_BATCH, after_at=after_at, after_id=after_id, **params
+                )
             if not rows:
                 return
-            after = _key(rows[-1])
+            after_at, after_id = rows[-1].after_at, rows[-1].id
             yield rows
 
-    async def _startable(self) -> list[str] | None:
-        """The types of jobs that Prefect has a deployment for; None if it does not answer."""
+    async def _find_startable(self) -> list[str] | None:
+        """List the types of jobs that Prefect has a deployment for; None if it does not answer."""
         try:
             missing = await self._prefect_client.missing_deployments()
         except PrefectUnavailable:
             return None
         return [job_type for job_type, flow in FLOWS.items() if f"{flow}/{DEPLOYMENT}" not in missing]
 
-    async def _without_live_run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those that have no flow run, or one that is over or that Prefect does not know."""
-        live = await self._live({row["flow_run_id"] for row in rows if row["flow_run_id"] is not None})
-        return [row for row in rows if row["flow_run_id"] not in live]
-
-    async def _live(self, flow_runs: Iterable[UUID]) -> set[UUID]:
-        """The flow runs that are not over; all of them, if Prefect does not answer."""
-        flow_runs = set(flow_runs)
-        if not flow_runs:
-            return set()
+    async def _drop_live(self, rows: list[SilentJob]) -> list[SilentJob]:
+        """Drop rows whose flow run is not over; without Prefect's word, all that have one."""
+        runs = {row.flow_run_id for row in rows if row.flow_run_id is not None}
         try:
-            states = await self._prefect_client.states(flow_runs)
+            states = await self._prefect_client.states(runs) if runs else {}
         except PrefectUnavailable:
-            return flow_runs
-        return {run for run, state in states.items() if state.type not in ENDED}
+            live = runs
+        else:
+            live = {run for run, state in states.items() if state.type not in ENDED}
+        return [row for row in rows if row.flow_run_id not in live]
 
-    async def _cutoff(self, days: int) -> str:
-        """The time before which, by the database's clock; it stays the same for all batches."""
-        row = await self._one("cutoff", days=days)
-        return str(row["cutoff"])
+    async def _find_cutoff(self, days: int) -> str:
+        """Find the time before which, by the database's clock; it stays the same for all batches."""
+        async with self._database.transaction() as transaction:
+            return await transaction.only(CLEANUP["cutoff"], str, days=days)
 
     async def _count(self, query: str, days: int) -> int:
-        return int((await self._one(query, cutoff=await self._cutoff(days)))["counted"])
-
-    async def _one(self, query: str, **params: Any) -> dict[str, Any]:
+        cutoff = await self._find_cutoff(days)
         async with self._database.transaction() as transaction:
-            row = await transaction.one(CLEANUP[query], **params)
-        assert row is not None  # noqa: S101 - these queries always give a row
-        return row
-
-
-def _key(row: dict[str, Any]) -> dict[str, Any]:
-    return {"after_at": row["after_at"], "after_id": row["after_id"]}
-
-
-def _shown(value: object) -> str:
-    """A value as a message repeats it; a number too long to print would raise."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        return "a number far out of range"
-    return repr(value)[:80]
+            return await transaction.only(CLEANUP[query], int, cutoff=cutoff)

@@ -1,6 +1,7 @@
 """Telling Prefect of jobs: a flow run for each attempt, or one for many of them, made once."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable, PrefectRefused, PrefectUnavailable
 from nexus_hub.escape import unescape
 from nexus_hub.jobs.store import JOBS
-from nexus_hub.orchestration.prefect_client import PrefectClient
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import BatchDispatched, JobDispatched, JobTags
 
 REFUSED_SECONDS = 60
 """How long a job waits that Prefect refuses to make a run for, so that it holds up no other."""
@@ -47,13 +50,14 @@ class JobDispatch:
         return cls(row["id"], row["attempt"], row["job_type"], name, row["lost_runs"])
 
 
-async def dispatch_job(database: Database, prefect_client: PrefectClient, dispatch: JobDispatch) -> None:
+async def dispatch_job(database: Database, prefect_client: PrefectRuns, dispatch: JobDispatch) -> None:
     """Tell Prefect of a job and note its flow run. A job that is refused waits a minute.
 
     Raises:
         PrefectUnavailable: it has to wait for the next round; `NoDeployment` if only its type has.
         DatabaseUnavailable: likewise; the same run is found again by its key.
     """
+    began = time.monotonic()
     known = {"id": dispatch.job_id, "attempt": dispatch.attempt, "lost_runs": dispatch.lost_runs}
     try:
         flow_run_id = await prefect_client.start(
@@ -65,9 +69,11 @@ async def dispatch_job(database: Database, prefect_client: PrefectClient, dispat
         raise
     async with database.transaction() as transaction:
         await transaction.run(JOBS["mark_dispatched"], flow_run_id=flow_run_id, **known)
+    job = JobTags(dispatch.job_id, dispatch.attempt, flow_run_id=flow_run_id)
+    emit(JobDispatched(job, (time.monotonic() - began) * 1000))
 
 
-async def dispatch_batch(database: Database, prefect_client: PrefectClient, batch_id: UUID, jobs: int) -> None:
+async def dispatch_batch(database: Database, prefect_client: PrefectRuns, batch_id: UUID, jobs: int) -> None:
     """Tell Prefect of a batch and note its flow run with the jobs. One that is refused waits a minute.
 
     The first job is noted by itself: its notice calls a worker, which takes the run by any of its jobs.
@@ -75,6 +81,7 @@ async def dispatch_batch(database: Database, prefect_client: PrefectClient, batc
     Raises:
         PrefectUnavailable, DatabaseUnavailable: as for `dispatch_job`.
     """
+    began = time.monotonic()
     try:
         flow_run_id = await prefect_client.start_batch(batch_id, jobs)
     except PrefectRefused:
@@ -88,9 +95,10 @@ async def dispatch_batch(database: Database, prefect_client: PrefectClient, batc
                 JOBS["mark_batch_dispatched"], flow_run_id=flow_run_id, batch_id=batch_id, most=most
             )
         most = MARKED_AT_ONCE
+    emit(BatchDispatched(batch_id, jobs, flow_run_id, (time.monotonic() - began) * 1000))
 
 
-async def dispatch_now(database: Database, prefect_client: PrefectClient, job_id: UUID) -> bool:
+async def dispatch_now(database: Database, prefect_client: PrefectRuns, job_id: UUID) -> bool:
     """Hand one job to Prefect that nobody has yet; False if there is nothing to hand over, or the sweep has to."""
     async with database.transaction() as transaction:
         row = await transaction.one(JOBS["undispatched_job"], id=job_id)
@@ -115,7 +123,7 @@ class Dispatcher:
     Jobs that come faster than their runs can be made share one.
     """
 
-    def __init__(self, database: Database, prefect_client: PrefectClient, *, concurrency: int = 8) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, *, concurrency: int = 8) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._concurrency = concurrency

@@ -11,15 +11,16 @@ from nexus_hub.errors import MaintenanceFailed, PrefectUnavailable
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR, TERMINAL
 from nexus_hub.orchestration.mirror import Kind, Mirror
-from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS, PrefectClient
+from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 
-PATIENCE_SECONDS = 30.0
-_LOOK_SECONDS = 0.2
+RESULT_WAIT_SECONDS = 30.0
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A run that was handed to Prefect; `result` once it has come to its end."""
+class StartedRun:
+    """A run that was dispatched; `result` once it has come to its end."""
 
     job_id: UUID
     flow_run_id: UUID
@@ -27,22 +28,22 @@ class Started:
 
 
 class Maintenance:
-    """Starts such a run and waits `patience` seconds for it."""
+    """Starts runs of maintenance flows, and waits `patience` seconds for each."""
 
     def __init__(
-        self, database: Database, mirror: Mirror, prefect_client: PrefectClient, *, patience: float = PATIENCE_SECONDS
+        self, database: Database, mirror: Mirror, prefect_client: PrefectRuns, *, patience: float = RESULT_WAIT_SECONDS
     ) -> None:
         self._database = database
         self._mirror = mirror
         self._prefect_client = prefect_client
         self.patience = patience
 
-    async def run(self, kind: Kind, name: str, parameters: dict[str, Any]) -> Started:
+    async def run(self, kind: Kind, name: str, parameters: dict[str, Any]) -> StartedRun:
         """Start a run and wait for its result; the parameters are stored by Prefect.
 
         Raises:
             PrefectUnavailable: it could not be started; its row says so.
-            UpkeepFailed: it failed or was cancelled.
+            MaintenanceFailed: it failed or was cancelled.
         """
         job_id = await self._mirror.add(kind, parameters)
         flow = MAINTENANCE_FLOWS[kind]
@@ -56,10 +57,10 @@ class Maintenance:
         except PrefectUnavailable as error:
             await self._mirror.fail(job_id, error.code, error.message)
             raise
-        await self._mirror.dispatch_job(job_id, flow_run_id)
-        return Started(job_id, flow_run_id, await self._result(job_id))
+        await self._mirror.note_dispatch(job_id, flow_run_id)
+        return StartedRun(job_id, flow_run_id, await self._wait_for_result(job_id))
 
-    async def _result(self, job_id: UUID) -> dict[str, Any] | None:
+    async def _wait_for_result(self, job_id: UUID) -> dict[str, Any] | None:
         until = time.monotonic() + self.patience
         while True:
             job = await store.get(self._database, OPERATOR, job_id)
@@ -67,7 +68,7 @@ class Maintenance:
                 break
             if time.monotonic() >= until:
                 return None
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         if job["result"] is None:
             raise MaintenanceFailed(job["error_code"] or job["status"], job["error"] or f"The run was {job['status']}.")
         result: dict[str, Any] = job["result"]

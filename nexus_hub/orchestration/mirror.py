@@ -1,38 +1,30 @@
 """Runs of the flows that look after the hub, mirrored as rows of `job_results`: operators see them there."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from uuid import UUID
 
 from nexus_hub.db.pool import Database, json_parameter
 from nexus_hub.db.queries import load
-from nexus_hub.errors import HubError
+from nexus_hub.errors import RunCancelled
 from nexus_hub.models import ServerRef
 
 MIRROR = load("mirror")
 Kind = Literal["cache_refresh", "key_rotation", "job_cleanup"]
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is told how far a long piece of work has come, and may raise to stop it."""
-
-
-class Stopped(HubError):
-    """The run was cancelled, or its row ended elsewhere."""
-
-    code = "cancelled"
-    status = 409
 
 
 class Mirror:
-    """Writes the rows. One that has ended does not change: a later attempt of the same flow run is a row of its own."""
+    """Writes the rows. An ended row does not change: a later attempt of the same flow run is a row of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, kind: Kind, params: dict[str, Any], ref: ServerRef | None = None) -> UUID:
-        """Store a run that is about to be handed to Prefect; its row's id."""
-        return await self._returning("add_mirror", job_type=kind, params=json_parameter(params), **_server(ref))
+        """Store a run that is about to be dispatched; its row's id."""
+        row = {"job_type": kind, "params": json_parameter(params), **_server_columns(ref)}
+        async with self._database.transaction() as transaction:
+            return _id(await transaction.one(MIRROR["add_mirror"], **row))
 
-    async def dispatch_job(self, job_id: UUID, flow_run_id: UUID) -> None:
+    async def note_dispatch(self, job_id: UUID, flow_run_id: UUID) -> None:
         """Note which flow run it is, unless that has said so itself by now."""
         await self._run("dispatch_mirror", id=job_id, flow_run_id=flow_run_id)
 
@@ -45,10 +37,10 @@ class Mirror:
         job_id: UUID | None = None,
         ref: ServerRef | None = None,
     ) -> UUID:
-        """A running row: the one that this run left open, the one that was stored for it, or a new one; its id.
+        """Begin a running row: the one that this run left open, the one that was stored for it, or a new one; its id.
 
         Raises:
-            Stopped: the stored one has ended before this run began.
+            RunCancelled: the stored one has ended before this run began.
         """
         run: dict[str, Any] = {"job_type": kind, "flow_run_id": flow_run_id}
         known = run | {"params": json_parameter(params)}
@@ -57,22 +49,22 @@ class Mirror:
             if row is None and job_id is not None:
                 row = await transaction.one(MIRROR["begin_mirror"], id=job_id, **known)
                 if row is None and await transaction.one(MIRROR["ended_mirror"], id=job_id, **run):
-                    raise Stopped
+                    raise RunCancelled
             if row is None:
-                row = await transaction.one(MIRROR["insert_mirror"], **known, **_server(ref))
+                row = await transaction.one(MIRROR["insert_mirror"], **known, **_server_columns(ref))
         return _id(row)
 
     async def note(self, job_id: UUID, progress: dict[str, Any]) -> None:
-        """A sign of life with how far it has come.
+        """Note a sign of life, and how far the run has come.
 
         Raises:
-            Stopped: the row has ended.
+            RunCancelled: the row has ended.
         """
         if not await self._run("note_mirror", id=job_id, progress=json_parameter(progress)):
-            raise Stopped
+            raise RunCancelled
 
     async def beat(self, job_id: UUID) -> None:
-        """A sign of life."""
+        """Note a sign of life."""
         await self._run("beat_mirror", id=job_id)
 
     async def complete(
@@ -91,11 +83,11 @@ class Mirror:
         await self._end(job_id, "cancelled", error_code="cancelled")
 
     async def abandon(self, flow_run_id: UUID, status: Literal["failed", "cancelled"], code: str, error: str) -> int:
-        """End whatever a flow run left open; how many rows that were."""
+        """End whatever a flow run left open; the number of rows."""
         return await self._run("abandon_mirror", flow_run_id=flow_run_id, status=status, error_code=code, error=error)
 
-    async def silent(self, grace_seconds: float, limit: int) -> list[tuple[UUID, UUID]]:
-        """Open rows without a sign of life for so long: the row's id, and its flow run's."""
+    async def find_silent(self, grace_seconds: float, limit: int) -> list[tuple[UUID, UUID]]:
+        """Find open rows without a sign of life for so long: the row's id, and its flow run's."""
         async with self._database.transaction() as transaction:
             rows = await transaction.all(MIRROR["silent_mirrors"], grace=grace_seconds, limit=limit)
         return [(row["id"], row["flow_run_id"]) for row in rows]
@@ -108,12 +100,8 @@ class Mirror:
         async with self._database.transaction() as transaction:
             return await transaction.run(MIRROR[query], **params)
 
-    async def _returning(self, query: str, **params: object) -> UUID:
-        async with self._database.transaction() as transaction:
-            return _id(await transaction.one(MIRROR[query], **params))
 
-
-def _server(ref: ServerRef | None) -> dict[str, Any]:
+def _server_columns(ref: ServerRef | None) -> dict[str, Any]:
     return {"server_type": ref.server_type if ref else None, "server_ref_id": ref.server_ref_id if ref else None}
 
 

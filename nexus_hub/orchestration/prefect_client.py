@@ -8,16 +8,16 @@ import asyncio
 import base64
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
 import httpx
 
 from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
+from nexus_hub.home.layout import Home
 from nexus_hub.models import JobStatus
+from nexus_hub.orchestration.prefect_runs import PrefectRuns, RunState
 from nexus_hub.settings import Settings
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
@@ -46,23 +46,15 @@ ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 """The types of states that a flow run does not leave by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """What Prefect says of a flow run: the type of its state, and since when."""
-
-    type: str
-    since: datetime
-
-
 def prefect_auth(settings: Settings) -> str | None:
     """`user:password` for Prefect's API: of the environment, else of the home, else None."""
     if settings.prefect_api_auth_string:
         return settings.prefect_api_auth_string.get_secret_value()
-    path: Path = settings.home / "prefect.auth"
+    path = Home(settings.home).prefect_auth_file
     return path.read_text(encoding="utf-8").strip() if settings.embeds_prefect and path.exists() else None
 
 
-class PrefectClient:
+class PrefectClient(PrefectRuns):
     """Starts, cancels and asks after flow runs."""
 
     def __init__(self, url: str, auth: str | None, *, timeout: float = 10) -> None:
@@ -139,7 +131,7 @@ class PrefectClient:
         await self._set_state(flow_run_id, "CANCELLING", "cancelled through the hub")
 
     async def crash(self, flow_run_id: UUID) -> None:
-        """Tell Prefect that the process of a flow run is gone; one that has ended or is unknown stays as it is.
+        """Tell Prefect that the process of a run is gone; one that has ended, is cancelling or unknown stays as it is.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
@@ -147,7 +139,9 @@ class PrefectClient:
         await self._set_state(flow_run_id, "CRASHED", GONE)
 
     async def settle(self, flow_run_id: UUID, status: JobStatus) -> None:
-        """Tell Prefect how a flow run has ended whose process is gone; one that has ended or is unknown stays as it is.
+        """Tell Prefect how a flow run has ended whose process is gone, also one that shows another end.
+
+        One that is unknown stays as it is, and one that is cancelling unless it is told that it was cancelled.
 
         Raises:
             PrefectUnavailable: Prefect does not answer.
@@ -254,6 +248,16 @@ class PrefectClient:
             else:
                 _accepted(answer)
         return missing
+
+    async def deployments(self, pool: str) -> set[tuple[str, str | None, str | None]]:
+        """Name, entrypoint and version of each deployment of a work pool.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        wanted = {"work_pools": {"name": {"any_": [pool]}}}
+        found = _accepted(await self._call("POST", "/deployments/filter", wanted))
+        return {(one["name"], one["entrypoint"], one["version"]) for one in found}
 
     async def workers_seen(self) -> dict[str, datetime]:
         """The workers of the pool, and when each was last heard of.

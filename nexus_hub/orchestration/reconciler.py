@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,31 +14,39 @@ from nexus_hub.jobs.store import JOBS, cancel_flow_run
 from nexus_hub.models import JobStatus
 from nexus_hub.orchestration.dispatcher import BATCH_MAX_JOBS, BATCH_MIN_JOBS, JobDispatch, dispatch_batch, dispatch_job
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_client import ENDED, FLOWS, PAGE, PrefectClient, RunState
+from nexus_hub.orchestration.prefect_client import ENDED, FLOWS, PAGE
+from nexus_hub.orchestration.prefect_runs import PrefectRuns, RunState
 
 BATCH = PAGE
 NEW_JOB_GRACE_SECONDS = 2
-UNCLAIMED_GRACE_SECONDS = 30
-LEFTOVER_SECONDS = 120
 LEFTOVER_INTERVAL_SECONDS = 30
 LOST_RUN_LIMIT = 10
 """How many flow runs of one attempt may be lost before they take the job, until it counts as one that can't be run."""
-STUCK = {"PENDING": timedelta(seconds=60), "RUNNING": timedelta(seconds=120), "CANCELLING": timedelta(seconds=120)}
-"""How long a run may be in a state without claiming its job: its worker has died in between, or lost Prefect. Should
-it live after all, the claim makes sure that either it or the next run takes the job."""
+STUCK = {"PENDING": 0.5, "RUNNING": 1.0, "CANCELLING": 1.0}
+"""The part of `Patience.abandoned` that a run may be in a state without claiming its job: its worker has died in
+between, or lost Prefect. Should it live after all, the claim makes sure that either it or the next run takes the job.
+"""
 CANCELLED = {"CANCELLED", "CANCELLING"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds until what should have gone on by itself is looked after."""
+
+    unclaimed: float = 30
+    """Of a job that was dispatched and is not claimed."""
+    abandoned: float = 120
+    """Of a flow run of which nothing new is heard."""
 
 
 class Reconciler:
     """The steps of a round. Lists that may be longer than a batch go on where the last round stopped."""
 
-    def __init__(
-        self, database: Database, prefect_client: PrefectClient, mirror: Mirror, silent_seconds: float
-    ) -> None:
+    def __init__(self, database: Database, prefect_client: PrefectRuns, mirror: Mirror, patience: Patience) -> None:
         self._database = database
         self._prefect_client = prefect_client
         self._mirror = mirror
-        self._silent_seconds = silent_seconds
+        self._patience = patience
         self._unclaimed_after: tuple[datetime, UUID] | None = None
         self._leftovers_from = 0
         self._leftovers_at = 0.0
@@ -141,7 +150,7 @@ class Reconciler:
         async with self._database.transaction() as transaction:
             rows = await transaction.all(
                 JOBS["unclaimed_jobs"],
-                grace=UNCLAIMED_GRACE_SECONDS,
+                grace=self._patience.unclaimed,
                 after_at=after_at,
                 after_id=after_id,
                 limit=BATCH,
@@ -155,7 +164,7 @@ class Reconciler:
         if state and state.type == "CANCELLED":
             await cancel_flow_run(self._database, row["flow_run_id"])
             return 0
-        if not _is_lost(state):
+        if not self._is_lost(state):
             return 0
         lost = {name: row[name] for name in ("id", "attempt", "flow_run_id")}
         async with self._database.transaction() as transaction:
@@ -163,14 +172,14 @@ class Reconciler:
 
     async def _close_mirrors(self) -> None:
         """Rows of other flows' runs whose process died."""
-        silent = await self._mirror.silent(self._silent_seconds, BATCH)
+        silent = await self._mirror.find_silent(self._patience.abandoned, BATCH)
         states = await self._prefect_client.states(run for _, run in silent)
         for row, run in silent:
             await self._close_mirror(row, run, states.get(run))
 
     async def _close_mirror(self, row: UUID, run: UUID, state: RunState | None) -> None:
         """A run that waits to be started, or has been in its state for a moment only, may still begin its row."""
-        long_ago = datetime.now(UTC) - timedelta(seconds=self._silent_seconds)
+        long_ago = datetime.now(UTC) - timedelta(seconds=self._patience.abandoned)
         if state and state.type not in ENDED and (state.type == "SCHEDULED" or state.since > long_ago):
             return
         if state and state.type == "CANCELLED":
@@ -188,19 +197,20 @@ class Reconciler:
         if time.monotonic() < self._leftovers_at:
             return
         self._leftovers_at = time.monotonic() + LEFTOVER_INTERVAL_SECONDS
-        long_ago = datetime.now(UTC) - timedelta(seconds=LEFTOVER_SECONDS)
+        long_ago = datetime.now(UTC) - timedelta(seconds=self._patience.abandoned)
         runs = await self._prefect_client.begun(long_ago, self._leftovers_from)
         self._leftovers_from = self._leftovers_from + BATCH if len(runs) == BATCH else 0
         old = {run: state for run, state in runs.items() if state.since < long_ago}
         async with self._database.transaction() as transaction:
-            rows = await transaction.all(JOBS["uses_of_runs"], flow_run_ids=list(old), seconds=LEFTOVER_SECONDS)
+            rows = await transaction.all(JOBS["uses_of_runs"], flow_run_ids=list(old), seconds=self._patience.abandoned)
         in_use = {row["flow_run_id"] for row in rows if row["in_use"]}
         statuses = {row["flow_run_id"]: row["status"] for row in rows}
         for run in old.keys() - in_use:
             await self._end_run(run, old[run], statuses.get(run))
 
-
-def _is_lost(state: RunState | None) -> bool:
-    if state is None or state.type in ENDED:
-        return True
-    return state.type in STUCK and state.since < datetime.now(UTC) - STUCK[state.type]
+    def _is_lost(self, state: RunState | None) -> bool:
+        if state is None or state.type in ENDED:
+            return True
+        if state.type not in STUCK:
+            return False
+        return state.since < datetime.now(UTC) - timedelta(seconds=self._patience.abandoned * STUCK[state.type])

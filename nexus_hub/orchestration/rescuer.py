@@ -12,15 +12,16 @@ from nexus_hub.errors import HubError
 from nexus_hub.execution.leases import LEASE_SECONDS
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_client import PrefectClient
-from nexus_hub.orchestration.reconciler import BATCH, Reconciler
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.orchestration.reconciler import BATCH, Patience, Reconciler
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import JobRescued, JobTags
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 2.0
 ROUND_SECONDS = 45
 """The longest that a round may take: then the next one begins, here or in another process."""
-SILENT_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,16 @@ class Rescuer:
     def __init__(
         self,
         database: Database,
-        prefect_client: PrefectClient,
+        prefect_client: PrefectRuns,
         mirror: Mirror,
         *,
         interval: float = INTERVAL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
-        silent_seconds: float = SILENT_SECONDS,
+        patience: Patience | None = None,
         round_seconds: float = ROUND_SECONDS,
     ) -> None:
         self._database = database
-        self._reconciler = Reconciler(database, prefect_client, mirror, silent_seconds)
+        self._reconciler = Reconciler(database, prefect_client, mirror, patience or Patience())
         self._interval = interval
         self._lease_seconds = lease_seconds
         self._round_seconds = round_seconds
@@ -80,6 +81,8 @@ class Rescuer:
                 rows = await transaction.all(
                     JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH
                 )
+        for row in rows:
+            emit(JobRescued(JobTags(row["id"], flow_run_id=row["flow_run_id"]), row["status"]))
         self._reconciler.gone(row["flow_run_id"] for row in rows if row["flow_run_id"] is not None)
         return RescueReport(released=len(rows))
 

@@ -1,4 +1,4 @@
-"""The bound within one process, for as long as the database gives no answer about a limit."""
+"""The bound within a process, for as long as the database gives no answer about a limit."""
 
 import math
 from collections import Counter
@@ -22,7 +22,7 @@ class _Calls:
         self.buckets = {second: count for second, count in self.buckets.items() if second > now - BUCKETS_COUNT_FOR}
 
     def wait(self, limit: int, now: float) -> float:
-        """Seconds until there is room for one more call."""
+        """Count the seconds until there is room for another call."""
         left = sum(self.buckets.values())
         for second in sorted(self.buckets):
             if left < limit:
@@ -39,7 +39,7 @@ class Bound:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[Hashable, _Calls] = {}
-        self._reserved: Counter[Hashable] = Counter()
+        self._reservations: Counter[Hashable] = Counter()
 
     def note(self, *keys: Hashable) -> None:
         """Count a call that goes out under these keys."""
@@ -50,18 +50,18 @@ class Bound:
         self._forget()
 
     @contextmanager
-    def reserved(self, *keys: Hashable) -> Iterator[None]:
+    def reserve(self, *keys: Hashable) -> Iterator[None]:
         """Hold a place for a call under these keys, until it is known whether it goes out."""
-        self._reserved.update(keys)
+        self._reservations.update(keys)
         try:
             yield
         finally:
-            self._reserved -= Counter(keys)
+            self._reservations -= Counter(keys)
 
     def wait(self, key: Hashable, limit: int) -> float:
-        """Seconds until one more call fits into a limit per minute; 0 if one fits now."""
+        """Count the seconds until another call fits into a limit per minute; 0 if it fits now."""
         self._forget()
-        calls, reserved = self._calls.get(key, _Calls()), self._reserved[key]
+        calls, reserved = self._calls.get(key, _Calls()), self._reservations[key]
         if wait := calls.wait(limit, self._clock()):
             return wait
         return SOON if reserved and calls.wait(limit - reserved, self._clock()) else 0.0

@@ -1,11 +1,11 @@
-"""The rate limits of a server, kept in the database so that all processes share them."""
+"""Limiter of calls to a server, in the database so that all processes share it."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
@@ -32,11 +32,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a call may go now; `retry_after` in seconds when it may not, `remaining` calls when that is known."""
+    """The answer to a call that wants to go; `retry_after` in seconds if it may not, `remaining` calls if known."""
 
     allowed: bool
     remaining: int | None
     retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The state of a limit that is partly used up; `retry_after` and `reset_after` in seconds."""
+
+    scope: Literal["server", "user"]
+    quota: int
+    remaining: int
+    retry_after: float
+    reset_after: float
 
 
 class Limiter:
@@ -59,13 +70,13 @@ class Limiter:
         self._bound = Bound(clock)
 
     async def take(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
-        """Take one call, or say when to come back."""
+        """Take a call from the limits, or say when to come back."""
         if not limits:
             return Decision(allowed=True, remaining=None, retry_after=0)
         keys = (server_id, (server_id, user_id))
         if wait := self._wait(keys, limits):
             return Decision(allowed=False, remaining=0, retry_after=wait)
-        with self._bound.reserved(*keys):
+        with self._bound.reserve(*keys):
             try:
                 decision = await self._ask(server_id, user_id, limits)
             except (DatabaseUnavailable, TimeoutError):
@@ -75,30 +86,27 @@ class Limiter:
             self._bound.note(*keys)
         return decision
 
-    async def peek(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> list[dict[str, Any]]:
-        """How far each limit is used up, without counting a call: scope, quota, remaining, retry_after, reset_after."""
+    async def peek(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> list[Usage]:
+        """Look at each limit without counting a call."""
         async with self._database.transaction() as transaction:
-            return await transaction.all(RATE_LIMIT["peek_rate_limit"], **_asked(server_id, user_id, limits))
+            return await transaction.all(RATE_LIMIT["peek_rate_limit"], Usage, **_bind(server_id, user_id, limits))
 
     async def purge(self) -> int:
-        """Delete the counts that no limit looks at any more; how many rows that were."""
+        """Delete the counts that no limit looks at any more; the number of rows."""
         async with self._database.transaction() as transaction:
             return await transaction.run(RATE_LIMIT["purge_rate_limits"])
 
     async def _ask(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
         async with asyncio.timeout(self._longest_wait), self._database.transaction() as transaction:
             await transaction.run(RATE_LIMIT["be_brief"])
-            row = await transaction.one(RATE_LIMIT["take_rate_limit"], **_asked(server_id, user_id, limits))
-        if row is None:
-            return Decision(allowed=False, remaining=0, retry_after=1)
-        return Decision(row["allowed"], row["remaining"], row["retry_after"] or 0)
+            return await transaction.only(RATE_LIMIT["take_rate_limit"], Decision, **_bind(server_id, user_id, limits))
 
     def _wait(self, keys: tuple[UUID, tuple[UUID, UUID | None]], limits: Limits) -> float:
         quotas = (limits.per_minute, limits.per_user)
         return max(self._bound.wait(key, quota) for key, quota in zip(keys, quotas, strict=True) if quota is not None)
 
 
-def _asked(server_id: UUID, user_id: UUID | None, limits: Limits) -> dict[str, Any]:
+def _bind(server_id: UUID, user_id: UUID | None, limits: Limits) -> dict[str, object]:
     return {
         "server_id": str(server_id),
         "user_id": user_id,

@@ -1,23 +1,31 @@
-"""Refresh rounds: which servers are due, one of them read anew, and a look-out that starts a round early."""
+"""Refreshing servers: finding those that are due, reading one anew, and starting a round early."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import HubError
+from nexus_hub.errors import DatabaseUnavailable, HubError, InternalError, NotFound, RefreshRunning
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.prefect_client import ENDED, PrefectClient
+from nexus_hub.orchestration.prefect_client import ENDED
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.servers import registry
-from nexus_hub.servers.registry import Servers
+from nexus_hub.servers.registry import SERVERS, Servers
+from nexus_hub.settings import DAY_SECONDS
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import ServerRefreshed
+from nexus_hub.upstream.connections import Connections
+from nexus_hub.upstream.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 15.0
+LONGEST_READ_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +37,8 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Refreshed:
-    """How reading one server went: what it offers, or the code of the error."""
+class RefreshReport:
+    """The outcome of reading one server: counts of what it offers, or the code of the error."""
 
     name: str
     seconds: float
@@ -40,7 +48,7 @@ class Refreshed:
     error_code: str | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The outcome as a JSON object."""
+        """Give the outcome as a JSON object."""
         return {
             "server": self.name,
             "tools": self.tools,
@@ -52,26 +60,41 @@ class Refreshed:
 
 
 class Refresher:
-    """Reads servers anew, a few at a time: one that is dead or slow holds up no other."""
+    """Reads servers anew, a few at a time: one that is dead or slow holds up no other.
 
-    def __init__(self, database: Database, servers: Servers, *, concurrency: int = 8) -> None:
+    What is read counts as fresh for `ttl_seconds`; reading one server takes `read_seconds` at most.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        servers: Servers,
+        connections: Connections,
+        *,
+        ttl_seconds: float = DAY_SECONDS,
+        read_seconds: float = LONGEST_READ_SECONDS,
+        concurrency: int = 8,
+    ) -> None:
         self._database = database
         self._servers = servers
+        self._connections = connections
+        self._ttl_seconds = ttl_seconds
+        self._read_seconds = read_seconds
         self._slots = asyncio.Semaphore(concurrency)
 
-    async def due(self, server: str | None = None) -> list[Due]:
-        """The one server of that name or id, due or not; without a name all that are due.
+    async def find_due(self, server: str | None = None) -> list[Due]:
+        """Find the one server of that name or id, due or not; without a name all that are due.
 
         Raises:
             NotFound, Conflict: no server, or several, have that name.
         """
         if server:
             found = await registry.find(self._database, OPERATOR, server)
-            return [Due(ServerRef(found["server_type"], found["id"]), found["name"])]
-        return [Due(ref, name) for ref, name in await store.due(self._database)]
+            return [Due(ServerRef(found.server_type, found.id), found.name)]
+        return [Due(row.ref, row.name) for row in await store.due(self._database)]
 
-    async def refresh(self, due: Due) -> Refreshed:
-        """Read one server; what goes wrong with it is part of the answer.
+    async def refresh_due(self, due: Due) -> RefreshReport:
+        """Refresh one server of a round; what goes wrong with it is part of the report.
 
         Raises:
             DatabaseUnavailable: nothing can be said of the server.
@@ -79,13 +102,48 @@ class Refresher:
         async with self._slots:
             began = time.monotonic()
             try:
-                seen = await self._servers.refresh(due.ref)
+                seen = await self.refresh(due.ref)
+            except DatabaseUnavailable:
+                raise
             except HubError as error:
-                if error.status == 503:  # the hub itself, not the server
-                    raise
-                return Refreshed(due.name, time.monotonic() - began, error_code=error.code)
+                return RefreshReport(due.name, time.monotonic() - began, error_code=error.code)
             resources = len(seen.resources) + len(seen.resource_templates)
-            return Refreshed(due.name, time.monotonic() - began, len(seen.tools), resources, len(seen.prompts))
+            return RefreshReport(due.name, time.monotonic() - began, len(seen.tools), resources, len(seen.prompts))
+
+    async def refresh(self, ref: ServerRef) -> Snapshot:
+        """Read anew what a server offers and store it; what was stored stays, as stale, if it can't be read.
+
+        Raises:
+            NotFound, CannotOpen: see `Servers.open`.
+            RefreshRunning: somebody else is at it.
+            UpstreamError: it does not answer as an MCP server.
+        """
+        claim, began = await store.claim_refresh(self._database, ref), time.monotonic()
+        try:
+            return await self._refresh(ref, claim, began)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            code = error.code if isinstance(error, HubError) else InternalError.code
+            await store.fail_refresh(self._database, ref, claim, code)
+            emit(ServerRefreshed(ref.server_ref_id, (time.monotonic() - began) * 1000, code=code))
+            raise
+        finally:
+            with suppress(DatabaseUnavailable):  # the lease runs out
+                await store.release_refresh(self._database, ref, claim)
+
+    async def _refresh(self, ref: ServerRef, claim: UUID, began: float) -> Snapshot:
+        target, row = await self._servers.open(ref)
+        seen = await self._connections.inspect(target, timeout=self._read_seconds)
+        async with self._database.transaction() as transaction:
+            if not await transaction.one(SERVERS[f"hold_{ref.server_type}_server"], id=ref.server_ref_id):
+                raise NotFound("server", ref)
+            if not await store.holds_refresh(transaction, ref, claim):
+                raise RefreshRunning(ref)
+            await store.store(transaction, ref, target.name, row.user_id, seen, self._ttl_seconds)
+        counts = len(seen.tools), len(seen.resources) + len(seen.resource_templates), len(seen.prompts)
+        emit(ServerRefreshed(ref.server_ref_id, (time.monotonic() - began) * 1000, target.name, *counts))
+        return seen
 
 
 class RefreshTrigger:
@@ -94,7 +152,7 @@ class RefreshTrigger:
     def __init__(
         self,
         database: Database,
-        prefect_client: PrefectClient,
+        prefect_client: PrefectRuns,
         *,
         interval: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.time,

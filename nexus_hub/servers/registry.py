@@ -1,42 +1,81 @@
-"""The upstream servers: registering, listing, trying and removing them."""
+"""Registry of upstream servers: register, list, open, try and remove them."""
 
-from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.errors import UniqueViolation
 
 from nexus_hub.catalog import store as catalog
-from nexus_hub.catalog.names import checked
+from nexus_hub.catalog.names import check_server_name
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
     Conflict,
-    DatabaseUnavailable,
-    HubError,
-    InternalError,
     InvalidConfig,
     NameTaken,
     NotAllowed,
     NotFound,
-    RefreshRunning,
     UnknownServer,
 )
-from nexus_hub.models import OPERATOR, Principal, ServerRef
-from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.models import OPERATOR, Principal, ServerRef, ServerType
+from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
-from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, exposed
+from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, expose_secrets
 from nexus_hub.upstream.connections import Connections, Target
-from nexus_hub.upstream.display import endpoint
+from nexus_hub.upstream.display import describe_endpoint
 from nexus_hub.upstream.snapshot import Snapshot
-from nexus_hub.vault.sealing import Place, Vault
+from nexus_hub.vault.sealing import SealContext, Vault
 
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
-LONGEST_READ_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListedServer:
+    """A server with the state of its catalog; nothing sealed is in it."""
+
+    server_type: ServerType
+    id: UUID
+    user_id: UUID | None
+    name: str
+    transport: str
+    endpoint: str | None
+    limit_per_minute: int | None
+    user_limit_per_minute: int | None
+    enabled: bool
+    revision: int
+    created_at: datetime
+    status: str | None
+    last_refresh_at: datetime | None
+    next_refresh_at: datetime | None
+    last_error_code: str | None
+    protocol_version: str | None
+    server_info: dict[str, Any] | None
+    tools: int
+    resources: int
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedServer:
+    """A server with its sealed configuration; `opens_unbound`: also one without a key's id may be opened."""
+
+    server_type: ServerType
+    id: UUID
+    user_id: UUID | None
+    name: str
+    config_encrypted: bytes | None = field(repr=False)
+    key_id: str | None
+    revision: int
+    limit_per_minute: int | None
+    user_limit_per_minute: int | None
+    enabled: bool
+    opens_unbound: bool
 
 
 async def list_servers(
@@ -46,17 +85,18 @@ async def list_servers(
     ref: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
-) -> dict[str, Any]:
-    """A page of servers in the order of their names: `{"items", "next_cursor"}`. Nothing sealed is in it.
+) -> Page[ListedServer]:
+    """List a page of servers in the order of their names.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
     """
-    limit = checked_limit(limit)
+    limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
     async with database.transaction(OPERATOR) as transaction:
         rows = await transaction.all(
             SERVERS["list_servers"],
+            ListedServer,
             all_users=principal.is_operator,
             user_id=principal.user_id,
             ref=ref,
@@ -64,27 +104,27 @@ async def list_servers(
             after_id=after_id,
             limit=limit + 1,
         )
-    return page(rows, limit, lambda row: encode(row["name"], row["id"]))
+    return page(rows, limit, lambda row: encode(row.name, row.id))
 
 
-async def find(database: Database, principal: Principal, ref: str) -> dict[str, Any]:
-    """A server by its name or id; by name the operator finds system servers first.
+async def find(database: Database, principal: Principal, ref: str) -> ListedServer:
+    """Find a server by its name or id; by name the operator finds system servers first.
 
     Raises:
         NotFound: the principal sees no such server.
         Conflict: several users have a server of that name, and the operator did not say which one.
     """
-    found: list[dict[str, Any]] = (await list_servers(database, principal, ref=ref))["items"]
+    found = (await list_servers(database, principal, ref=ref)).items
     if not found:
         raise UnknownServer(ref)
-    found.sort(key=lambda server: server["server_type"] != "system")
-    if len(found) > 1 and found[0]["server_type"] != "system":
+    found.sort(key=lambda server: server.server_type != "system")
+    if len(found) > 1 and found[0].server_type != "system":
         raise Conflict(f"Several users have a server {ref!r}; name the one you mean by its id.")
     return found[0]
 
 
 class Servers:
-    """What is done to servers needs the vault and connections beside the database."""
+    """Servers with their sealed configurations: the vault and the connections are needed beside the database."""
 
     def __init__(
         self,
@@ -94,10 +134,8 @@ class Servers:
         *,
         allow_private: bool,
         ttl_seconds: float = DAY_SECONDS,
-        read_seconds: float = LONGEST_READ_SECONDS,
     ) -> None:
         self._database = database
-        self._read_seconds = read_seconds
         self._ttl_seconds = ttl_seconds
         self._vault = vault
         self._connections = connections
@@ -110,7 +148,7 @@ class Servers:
         *,
         owner: UUID | None = None,
         limits: Limits = NO_LIMITS,
-    ) -> dict[str, Any]:
+    ) -> ListedServer:
         """Try a server and store it with what it offers; a server that can't be reached is not stored.
 
         Raises:
@@ -121,9 +159,9 @@ class Servers:
         ref = ServerRef("system" if owner is None else "user", uuid4())
         _check(name, config, owner, limits)
         if config.transport == "http":
-            await check_url(config.url, allow_private=not self._guarded(ref))
+            await check_url(config.url, allow_private=not self._needs_guard(ref))
         await self._refuse_taken(name, owner)
-        target = Target(ref, name, config, revision=1, guarded=self._guarded(ref))
+        target = Target(ref, name, config, revision=1, guarded=self._needs_guard(ref))
         try:
             seen = await self._connections.inspect(target)
         finally:
@@ -134,12 +172,12 @@ class Servers:
     async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
         """Say so before the server is tried; the database has the last word."""
         same = await list_servers(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
-        if any(server["name"] == name for server in same["items"]):
+        if any(server.name == name for server in same.items):
             raise NameTaken("server", name)
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
-        sealed = self._vault.seal_config(Place.of_server(ref), exposed(target.config))
+        sealed = self._vault.seal_config(SealContext.for_server(ref), expose_secrets(target.config))
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
@@ -150,7 +188,7 @@ class Servers:
                     transport=target.config.transport,
                     config_encrypted=sealed.data,
                     key_id=sealed.key_id,
-                    endpoint=endpoint(target.config),
+                    endpoint=describe_endpoint(target.config),
                     limit_per_minute=limits.per_minute,
                     user_limit_per_minute=limits.per_user,
                 )
@@ -158,8 +196,8 @@ class Servers:
         except UniqueViolation:
             raise NameTaken("server", target.name) from None
 
-    async def open(self, ref: ServerRef) -> tuple[Target, dict[str, Any]]:
-        """A server with its credentials opened, and its row.
+    async def open(self, ref: ServerRef) -> tuple[Target, SealedServer]:
+        """Open a server's credentials; the server, and its row.
 
         Raises:
             NotFound: it was removed.
@@ -167,53 +205,21 @@ class Servers:
             UnboundValue: it was written without a key id after a rotation had taken all such values over.
         """
         async with self._database.transaction() as transaction:
-            row = await transaction.one(SERVERS["sealed_server"], server_type=ref.server_type, id=ref.server_ref_id)
-        if row is None or not row["enabled"] or row["config_encrypted"] is None:
+            row = await transaction.one(
+                SERVERS["sealed_server"], SealedServer, server_type=ref.server_type, id=ref.server_ref_id
+            )
+        if row is None or not row.enabled or row.config_encrypted is None:
             raise NotFound("server", ref)
         opened = self._vault.open_config(
-            Place.of_server(ref), row["config_encrypted"], row["key_id"], unbound=row["opens_unbound"]
+            SealContext.for_server(ref), row.config_encrypted, row.key_id, unbound=row.opens_unbound
         )
         try:
             config = CONFIG.validate_python({"transport": "http"} | opened)
         except ValueError:
-            raise InvalidConfig(f"The stored configuration of server {row['name']!r} is not one of ours.") from None
+            raise InvalidConfig(f"The stored configuration of server {row.name!r} is not one of ours.") from None
         if ref.server_type == "user":
             _check_transport(config)
-        return Target(ref, row["name"], config, row["revision"], guarded=self._guarded(ref)), row
-
-    async def refresh(self, ref: ServerRef) -> Snapshot:
-        """Read anew what a server offers and store it; what was stored stays, as stale, if it can't be read.
-
-        Raises:
-            NotFound, CannotOpen: see `open`.
-            RefreshRunning: somebody else is at it.
-            UpstreamError: it does not answer as an MCP server.
-        """
-        claim = await catalog.claim_refresh(self._database, ref)
-        try:
-            return await self._refresh(ref, claim)
-        except DatabaseUnavailable:
-            raise
-        except HubError as error:
-            await catalog.fail_refresh(self._database, ref, claim, error.code)
-            raise
-        except Exception:
-            await catalog.fail_refresh(self._database, ref, claim, InternalError.code)
-            raise
-        finally:
-            with suppress(DatabaseUnavailable):  # the lease runs out
-                await catalog.release_refresh(self._database, ref, claim)
-
-    async def _refresh(self, ref: ServerRef, claim: UUID) -> Snapshot:
-        target, row = await self.open(ref)
-        seen = await self._connections.inspect(target, timeout=self._read_seconds)
-        async with self._database.transaction() as transaction:
-            if not await transaction.one(SERVERS[f"hold_{ref.server_type}_server"], id=ref.server_ref_id):
-                raise NotFound("server", ref)
-            if not await catalog.holds_refresh(transaction, ref, claim):
-                raise RefreshRunning(ref)
-            await catalog.store(transaction, ref, target.name, row["user_id"], seen, self._ttl_seconds)
-        return seen
+        return Target(ref, row.name, config, row.revision, guarded=self._needs_guard(ref)), row
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -234,20 +240,20 @@ class Servers:
             NotAllowed: a user removes a system server.
         """
         server = await find(self._database, principal, str(ref.server_ref_id))
-        if server["server_type"] != ref.server_type:
+        if server.server_type != ref.server_type:
             raise NotFound("server", ref)
-        if server["server_type"] == "system" and not principal.is_operator:
-            raise NotAllowed(f"Only an operator can remove the system server {server['name']!r}.")
+        if server.server_type == "system" and not principal.is_operator:
+            raise NotAllowed(f"Only an operator can remove the system server {server.name!r}.")
         async with self._database.transaction() as transaction:
-            await transaction.run(SERVERS[f"remove_{server['server_type']}_server"], id=server["id"])
+            await transaction.run(SERVERS[f"remove_{server.server_type}_server"], id=server.id)
         await self._connections.forget(ref)
 
-    def _guarded(self, ref: ServerRef) -> bool:
+    def _needs_guard(self, ref: ServerRef) -> bool:
         return ref.server_type == "user" and not self._allow_private
 
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
-    checked(name)
+    check_server_name(name)
     if owner is not None:
         _check_transport(config)
         if limits.per_user is not None:
@@ -262,6 +268,6 @@ def _check_limit(name: str, limit: int | None) -> None:
 
 
 def _check_transport(config: HttpConfig | StdioConfig) -> None:
-    """A command would run as the hub's own user."""
+    """Refuse a command, which would run as the hub's own user."""
     if config.transport == "stdio":
         raise InvalidConfig("A user's server is reached by HTTP; only operators register servers that run a command.")

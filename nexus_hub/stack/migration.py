@@ -9,7 +9,7 @@ from nexus_hub.errors import NotConfigured
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keyring import keyring_source
-from nexus_hub.vault.sealing import Place, Vault
+from nexus_hub.vault.sealing import SealContext, Vault
 
 
 class _RowSealer:
@@ -20,12 +20,12 @@ class _RowSealer:
 
     async def seal_config(self, row_id: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
         """The sealed bytes for that row, and the key's id."""
-        sealed = self._vault.seal_config(_place(row_id), dict(config))
+        sealed = self._vault.seal_config(_context(row_id), dict(config))
         return sealed.data, sealed.key_id
 
     async def open_config(self, row_id: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
         """The config out of the sealed bytes of that row."""
-        return self._vault.open_config(_place(row_id), sealed, key_id)
+        return self._vault.open_config(_context(row_id), sealed, key_id)
 
 
 def owner_url(settings: Settings) -> str | None:
@@ -59,5 +59,5 @@ def _sealer(settings: Settings) -> _RowSealer | None:
     return _RowSealer(Vault(source))
 
 
-def _place(row_id: UUID) -> Place:
-    return Place("user_servers", "config_encrypted", row_id)
+def _context(row_id: UUID) -> SealContext:
+    return SealContext("user_servers", "config_encrypted", row_id)

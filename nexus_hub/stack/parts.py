@@ -1,4 +1,4 @@
-"""The plan of the stack: which parts and steps the settings ask for, in their order."""
+"""The plan of the stack: the services and steps that the settings ask for, and what each comes after."""
 
 import os
 import sys
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import migration, ports, prefect_server, probes
-from nexus_hub.stack.keeper import Part
 from nexus_hub.stack.postgres import embedded_postgres
 from nexus_hub.stack.process import Command
+from nexus_hub.stack.services import Service
 from nexus_hub.stack.supervisor import Step, command_step
 
-Plan = list[Part | Step]
+Plan = list[Service | Step]
 Planner = Callable[[Settings, Home], Plan]
-HAND_BACK_SECONDS = 15
-"""How long a worker may take to hand back what it still runs after its grace time, and to end."""
+WORKER_STOP_SECONDS = 15
+"""The time that a worker has after its grace time to release what it still runs, and to end."""
 FOREIGN_PREFECT = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_KEY", "PREFECT_SERVER_DATABASE_")
 
 
 def whole_stack(settings: Settings, home: Home) -> Plan:
-    """Everything that `up` runs; needs the home's lock and its secrets.
+    """Plan everything that `up` runs; needs the home's lock and its secrets.
 
     Raises:
         PortTaken: before anything is started.
@@ -31,7 +31,7 @@ def whole_stack(settings: Settings, home: Home) -> Plan:
     return [
         *_postgres(settings, home),
         *_migration(settings),
-        *([prefect_server.part(settings, home, base)] if settings.embeds_prefect else []),
+        *([prefect_server.service(settings, home, base)] if settings.embeds_prefect else []),
         *_own(settings, home),
     ]
 
@@ -48,13 +48,13 @@ def require_ports(settings: Settings) -> None:
 
 
 def part_names(settings: Settings) -> list[str]:
-    """The names of the parts that `up` would run."""
+    """Name the services that `up` would run."""
     optional = {"postgres": settings.embeds_postgres, "prefect": settings.embeds_prefect}
     return [*(name for name, wanted in optional.items() if wanted), "api", "worker"]
 
 
 def environment(settings: Settings, home: Home) -> dict[str, str]:
-    """The environment of our own parts: the caller's, without what would lead them astray, with what they need."""
+    """Make the environment of our own services: the caller's, less what would lead them astray."""
     foreign = (
         *(("PG",) if settings.embeds_postgres else ()),
         *(FOREIGN_PREFECT if settings.embeds_prefect else ()),
@@ -77,16 +77,16 @@ def _postgres(settings: Settings, home: Home) -> Plan:
     if not settings.embeds_postgres:
         return []
     server = embedded_postgres(settings, home)
-    return [server.part(), Step("databases", server.create_databases)]
+    return [server.service(), Step("databases", server.create_databases, after=("postgres",))]
 
 
 def _migration(settings: Settings) -> Plan:
-    """The schema; on an outside database only when its owner's URL is given, since the app's role may not."""
+    """Plan the migration; on an outside database only when its owner's URL is given, since the app's role may not."""
 
     async def act() -> None:
         await migration.migrate_hub(settings)
 
-    return [Step("migrate", act)] if migration.owner_url(settings) else []
+    return [Step("migrate", act, after=("databases",))] if migration.owner_url(settings) else []
 
 
 def _own(settings: Settings, home: Home) -> Plan:
@@ -97,17 +97,21 @@ def _own(settings: Settings, home: Home) -> Plan:
     async def forget_heartbeat() -> None:
         home.heartbeat_file.unlink(missing_ok=True)
 
-    api = Part(
+    # Both wait for Prefect by themselves, and what is sent before its deployments are known is stored and starts then.
+    api = Service(
         name="api",
         command=command("-m", "nexus_hub", "api"),
         probe=probes.http(f"{settings.listen_url}/healthz"),
+        after=("databases", "migrate"),
         port=settings.port,
     )
-    worker = Part(
+    worker = Service(
         name="worker",
         command=command("-m", "nexus_hub", "worker"),
         probe=probes.heartbeat(home.heartbeat_file),
+        after=("databases", "migrate"),
         prepare=forget_heartbeat,
-        grace=settings.worker_grace_seconds + HAND_BACK_SECONDS,
+        grace=settings.worker_grace_seconds + WORKER_STOP_SECONDS,
     )
-    return [command_step("deploy", command("-m", "deployments.deploy"), home), api, worker]
+    deploy = command_step("deploy", command("-m", "deployments.ensure"), home, after=("prefect",))
+    return [deploy, api, worker]

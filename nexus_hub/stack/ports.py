@@ -1,4 +1,4 @@
-"""Whether a port is free, and who has it if it is not."""
+"""Ports: free ones, and the processes that listen on the others."""
 
 import errno
 import socket

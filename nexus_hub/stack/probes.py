@@ -1,4 +1,4 @@
-"""Health: how the supervisor learns that a part works."""
+"""Probes, by which the supervisor learns that a service works."""
 
 import ssl
 import time

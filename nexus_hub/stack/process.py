@@ -30,13 +30,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run: `needs` are the paths that its account must reach, `death_signal` ends it with its parent."""
+    """A program to run, as its account if it has one; `death_signal` ends it with its parent."""
 
     arguments: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     directory: Path
     account: Account | None = None
-    needs: tuple[Path, ...] = ()
     death_signal: signal.Signals = signal.SIGKILL
 
     def launch_line(self) -> tuple[str, ...]:
@@ -46,7 +45,6 @@ class Command:
             "death_signal": int(self.death_signal),
             "uid": self.account.uid if self.account else None,
             "gid": self.account.gid if self.account else None,
-            "needs": [str(path) for path in self.needs],
         }
         return (sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(options), *self.arguments)
 
@@ -78,7 +76,7 @@ async def run(command: Command, log: Path) -> int:
 
 
 async def output(command: Command) -> str:
-    """What a program prints; empty if it fails."""
+    """Read what a program prints; empty if it fails."""
     process = await asyncio.create_subprocess_exec(
         *command.launch_line(), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=dict(command.env), cwd=command.directory
     )

@@ -1,4 +1,4 @@
-"""What the supervisor tells others about itself: `run/state.json`."""
+"""The state of the stack, which the supervisor writes to `run/state.json`."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ Phase = Literal["waiting", "starting", "up", "down", "done", "failed", "stopped"
 
 
 class PartState(BaseModel):
-    """One part, or one step between two parts."""
+    """State of one service or one step."""
 
     name: str
     kind: Literal["part", "step"] = "part"
@@ -30,7 +30,7 @@ class PartState(BaseModel):
 
 
 class StackState(BaseModel):
-    """The whole stack."""
+    """State of the whole stack."""
 
     phase: Literal["starting", "ready", "stopping", "stopped"] = "starting"
     pid: int | None = None

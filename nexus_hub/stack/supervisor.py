@@ -1,5 +1,6 @@
-"""The supervisor: parts that start one after the other, are kept alive, and stop in reverse order."""
+"""The supervisor: services and steps that start as soon as what they need is there, and stop in reverse order."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -15,29 +16,30 @@ from nexus_hub.errors import StartFailed
 from nexus_hub.home.files import tail
 from nexus_hub.home.layout import Home
 from nexus_hub.stack import state as states
-from nexus_hub.stack.keeper import Keeper, Part
 from nexus_hub.stack.process import Command, gone, run
+from nexus_hub.stack.services import Service, ServiceSupervisor
 from nexus_hub.stack.state import PartState, Phase, StackState
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something done once between two parts."""
+    """Something done once, after the items of the plan that `after` names."""
 
     name: str
     act: Callable[[], Awaitable[None]]
+    after: tuple[str, ...] = ()
 
 
 class Supervisor:
     """Runs a plan in a home whose lock the caller holds; leaving it stops what was started, whatever happened."""
 
     def __init__(
-        self, home: Home, plan: Sequence[Part | Step], *, on_change: Callable[[StackState], None] | None = None
+        self, home: Home, plan: Sequence[Service | Step], *, on_change: Callable[[StackState], None] | None = None
     ) -> None:
         self.home = home
         self.plan = plan
         self._on_change = on_change
-        self._keepers: list[Keeper] = []
+        self._services: dict[str, ServiceSupervisor] = {}
         self._steps: dict[str, PartState] = {}
         self._phase = StackState()
 
@@ -53,31 +55,45 @@ class Supervisor:
         await self.stop()
 
     async def start(self) -> None:
-        """Start everything, each part when the one before is healthy.
+        """Start everything, each item when those that it comes after are healthy or done.
 
         Raises:
-            StartFailed: a part or a step did not succeed; leave the supervisor to stop the others.
+            StartFailed: a service or a step did not succeed; leave the supervisor to stop the others.
         """
-        for item in self.plan:
-            await (self._start_part(item) if isinstance(item, Part) else self._take_step(item))
+        started = {item.name: asyncio.Event() for item in self.plan}
+
+        async def take(item: Service | Step) -> None:
+            for name in item.after:
+                if name in started:  # what the plan leaves out is there already
+                    await started[name].wait()
+            await (self._start_service(item) if isinstance(item, Service) else self._take_step(item))
+            started[item.name].set()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for item in self.plan:
+                    group.create_task(take(item))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         self._enter("ready")
 
     async def stop(self) -> None:
-        """Stop all parts, the last one first."""
+        """Stop all services, the last one of the plan first."""
         self._enter("stopping")
-        for keeper in reversed(self._keepers):
-            await keeper.stop()
+        for item in reversed(self.plan):
+            if item.name in self._services:
+                await self._services[item.name].stop()
         self._enter("stopped")
 
     def state(self) -> StackState:
-        """How everything is now, in the order of the plan."""
-        known = {keeper.part.name: keeper.state for keeper in self._keepers} | self._steps
+        """Show everything as it is now, in the order of the plan."""
+        known = {name: service.state for name, service in self._services.items()} | self._steps
         return self._phase.model_copy(update={"parts": [known.get(item.name) or _waiting(item) for item in self.plan]})
 
-    async def _start_part(self, part: Part) -> None:
-        keeper = Keeper(part, self.home.logs / f"{part.name}.log", self._publish)
-        self._keepers.append(keeper)
-        await keeper.start()
+    async def _start_service(self, service: Service) -> None:
+        log = self.home.logs / f"{service.name}.log"
+        self._services[service.name] = ServiceSupervisor(service, log, self._publish)
+        await self._services[service.name].start()
 
     async def _take_step(self, step: Step) -> None:
         began = monotonic()
@@ -106,15 +122,15 @@ class Supervisor:
             self._on_change(state)
 
 
-def command_step(name: str, command: Command, home: Home) -> Step:
-    """A step that is a program; any exit code but 0 fails it."""
+def command_step(name: str, command: Command, home: Home, after: tuple[str, ...] = ()) -> Step:
+    """Make a step of a program; any exit code but 0 fails it."""
     log = home.logs / f"{name}.log"
 
     async def act() -> None:
         if (code := await run(command, log)) != 0:
             raise StartFailed(name, f"it ended with exit code {code}", log, tail(log))
 
-    return Step(name, act)
+    return Step(name, act, after)
 
 
 async def end_leftovers(state: StackState | None) -> None:
@@ -137,7 +153,7 @@ def _same_process(part: PartState) -> psutil.Process | None:
         return None
 
 
-def _waiting(item: Part | Step) -> PartState:
-    if isinstance(item, Part):
+def _waiting(item: Service | Step) -> PartState:
+    if isinstance(item, Service):
         return PartState(name=item.name, port=item.port)
     return PartState(name=item.name, kind="step")

@@ -1,4 +1,4 @@
-"""Which addresses a user's server may have: only those of the public internet.
+"""Guard of the addresses that a user's server may have: only those of the public internet.
 
 Addresses are judged after name resolution, and the connection goes to the very address that was judged, so that a
 name which resolves differently a moment later (DNS rebinding) gains nothing.
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from nexus_hub.errors import ForbiddenAddress, InvalidConfig
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""From host and port to the addresses it stands for; raises OSError when there is none."""
+"""Gives the addresses of a host and port; raises OSError when there is none."""
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -37,7 +37,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of `host`, as the system's resolver gives them, without repeats."""
+    """Resolve a host as the system does, without repeats."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
@@ -46,14 +46,14 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, looking into embedded IPv4 addresses as well."""
+    """Tell if an IP address is one of the public internet, looking into embedded IPv4 addresses as well."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
     if getattr(parsed, "scope_id", None) is not None:
         return False
-    return all(_is_plainly_public(each) for each in (parsed, *_embedded(parsed)))
+    return all(_is_plainly_public(each) for each in (parsed, *_embedded_addresses(parsed)))
 
 
 def _is_plainly_public(address: _Address) -> bool:
@@ -63,7 +63,7 @@ def _is_plainly_public(address: _Address) -> bool:
     return address.is_global and not special and not any(address in network for network in _NOT_PUBLIC)
 
 
-def _embedded(address: _Address) -> list[_Address]:
+def _embedded_addresses(address: _Address) -> list[_Address]:
     if not isinstance(address, ipaddress.IPv6Address):
         return []
     if address.ipv4_mapped is not None:
@@ -72,7 +72,7 @@ def _embedded(address: _Address) -> list[_Address]:
 
 
 def split_url(url: str) -> tuple[str, int]:
-    """Host and port of an upstream's URL.
+    """Split an upstream's URL into its host and port.
 
     Raises InvalidConfig when it isn't http or https, has no host, or holds a user name or password.
     """
@@ -100,13 +100,13 @@ async def check_url(url: str, *, allow_private: bool, resolve: Resolve = resolve
     if allow_private:
         return
     try:
-        await public_addresses(host, port, resolve)
+        await resolve_public(host, port, resolve)
     except OSError:
         return
 
 
-async def public_addresses(host: str, port: int, resolve: Resolve = resolve) -> list[str]:
-    """All addresses of a host; raises ForbiddenAddress if one of them isn't public, OSError if there is none."""
+async def resolve_public(host: str, port: int, resolve: Resolve = resolve) -> list[str]:
+    """Resolve a host; raises ForbiddenAddress if an address of it isn't public, OSError if there is none."""
     addresses = await resolve(host, port)
     if not all(is_public(address) for address in addresses):
         raise ForbiddenAddress(host)

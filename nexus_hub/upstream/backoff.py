@@ -1,4 +1,4 @@
-"""How long to leave a server alone that could not be reached."""
+"""Pauses before a server that could not be reached is tried again."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ FIRST_SECONDS = 0.5
 LONGEST_SECONDS = 30.0
 
 
-class Backoff:
+class ConnectBackoff:
     """Doubles the pause with every failure in a row, up to 30 s, and takes a random half to all of it.
 
     `jitter` gives numbers from 0 to 1, `clock` seconds that never go back.
@@ -31,5 +31,5 @@ class Backoff:
 
     @property
     def seconds_left(self) -> float:
-        """How long the pause still lasts; 0 when there is none."""
+        """Rest of the pause; 0 when there is none."""
         return max(0.0, self._until - self._clock()) if self._failures else 0.0

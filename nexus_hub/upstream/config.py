@@ -1,4 +1,4 @@
-"""How an upstream server is reached: the part of a server that is sealed."""
+"""Configuration of an upstream server: the part of it that is sealed."""
 
 from typing import Annotated, Any, Literal
 
@@ -30,8 +30,8 @@ ServerConfig = Annotated[HttpConfig | StdioConfig, Field(discriminator="transpor
 CONFIG: TypeAdapter[HttpConfig | StdioConfig] = TypeAdapter(ServerConfig)
 
 
-def exposed(config: HttpConfig | StdioConfig) -> dict[str, Any]:
-    """The configuration as a JSON object with its secrets in the clear: for sealing only."""
+def expose_secrets(config: HttpConfig | StdioConfig) -> dict[str, Any]:
+    """Give the configuration as a JSON object with its secrets in the clear: for sealing only."""
     secret = "headers" if isinstance(config, HttpConfig) else "env"
     values: dict[str, SecretStr] = getattr(config, secret)
     opened = {key: value.get_secret_value() for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""The connection to one upstream server, made when it is needed and made again when it was lost."""
+"""The connection to an upstream server: its session is opened at need, and anew once it was disconnected."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nexus_hub.errors import HubError, UpstreamRejected, UpstreamTimedOut, UpstreamUnavailable
 from nexus_hub.upstream import faults, snapshot, wire
-from nexus_hub.upstream.backoff import Backoff
+from nexus_hub.upstream.backoff import ConnectBackoff
 from nexus_hub.upstream.connector import Connector
 from nexus_hub.upstream.faults import NotExecuted, TransportFailure
 from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
@@ -23,7 +23,7 @@ Work = Callable[[ClientSession], Awaitable[T]]
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Bounds of one connection, in seconds, requests and bytes."""
+    """Bounds of a connection, in seconds, requests and bytes."""
 
     connect_timeout: float = 15.0
     idle_seconds: float = 300.0
@@ -32,21 +32,21 @@ class ConnectionLimits:
 
 
 class Connection:
-    """Sends requests over the one link to a server; opens it at need, at most one at a time."""
+    """Sends requests over its session with a server; opens that at need, at most one at a time."""
 
     def __init__(
-        self, connector: Connector, limits: ConnectionLimits, clock: Callable[[], float], backoff: Backoff
+        self, connector: Connector, limits: ConnectionLimits, clock: Callable[[], float], backoff: ConnectBackoff
     ) -> None:
         self._connector = connector
         self._limits = limits
         self._clock = clock
         self._backoff = backoff
         self._server = connector.server
-        self._places = asyncio.Semaphore(limits.concurrency)
+        self._slots = asyncio.Semaphore(limits.concurrency)
         self._session: Session | None = None
         self._sessions: set[Session] = set()
         self._fault: Callable[[], HubError] | None = None
-        self._failed_link: Session | None = None
+        self._failed_session: Session | None = None
         self._retired = False
 
     async def request(
@@ -65,9 +65,9 @@ class Connection:
         if self._session is not None:
             self._session.retire()
 
-    async def finished(self) -> None:
-        """Wait until a retired one is closed."""
-        await asyncio.gather(*(session.finished() for session in self._sessions))
+    async def wait_closed(self) -> None:
+        """Wait until a retired connection is closed."""
+        await asyncio.gather(*(session.wait_closed() for session in self._sessions))
 
     async def close(self) -> None:
         """Close now; requests under way fail."""
@@ -78,7 +78,7 @@ class Connection:
         """Do the work within the time-out, twice at most, and only if the first was surely not executed."""
         progress = _Progress(skip_backoff)
         try:
-            async with asyncio.timeout(seconds) as deadline, self._places:
+            async with asyncio.timeout(seconds) as deadline, self._slots:
                 return await self._with_reconnect(work, progress)
         except TimeoutError:
             if not deadline.expired() or seconds is None:
@@ -89,25 +89,28 @@ class Connection:
         raise late
 
     async def _with_reconnect(self, work: Work[T], progress: "_Progress") -> T:
-        trouble = TransportFailure("refused")
+        failure = TransportFailure("refused")
         for _ in range(2):
             outcome = await self._attempt(work, progress)
             if not isinstance(outcome, NotExecuted):
                 return outcome
-            trouble = outcome.trouble
+            failure = outcome.failure
             progress.sent = False
-        raise faults.not_reached(self._server, trouble)
+        raise faults.to_unreached_error(self._server, failure)
 
     async def _attempt(self, work: Work[T], progress: "_Progress") -> T | NotExecuted:
-        """Errors are raised outside of every except clause, so that they carry no context that holds secrets."""
-        async with self._live(skip_backoff=progress.skip_backoff) as (session, client):
+        """Do the work once.
+
+        Errors are raised outside of every except clause, so that they carry no context that holds secrets.
+        """
+        async with self._use_session(skip_backoff=progress.skip_backoff) as (session, client):
             progress.sent = True
             try:
                 return await work(client.session)
             except MCPError as error:
-                fault: HubError | NotExecuted = faults.while_calling(self._server, error, self._connector.mark)
+                fault: HubError | NotExecuted = faults.to_call_error(self._server, error, self._connector.mark)
             except ValidationError:
-                fault = faults.nonconforming(self._server)
+                fault = faults.to_result_error(self._server)
             except wire.InputRequired:
                 fault = UpstreamRejected(self._server, -32603, "it asks for input, which the hub does not offer")
             if isinstance(fault, NotExecuted):
@@ -117,32 +120,32 @@ class Connection:
         raise fault
 
     @asynccontextmanager
-    async def _live(self, *, skip_backoff: bool) -> AsyncGenerator[tuple[Session, Client]]:
+    async def _use_session(self, *, skip_backoff: bool) -> AsyncGenerator[tuple[Session, Client]]:
         for _ in range(2):
-            session = self._current(skip_backoff=skip_backoff)
-            opened = await session.opened()
+            session = self._pick_session(skip_backoff=skip_backoff)
+            opened = await session.wait_open()
             if isinstance(opened, Exception):
-                fault = self._not_opened(session, opened)
+                fault = self._note_failure(session, opened)
                 raise fault()
             if session.usable:
                 break
         else:
-            fault = self._not_opened(session, ConnectionAbortedError("closed as soon as it was open"))
+            fault = self._note_failure(session, ConnectionAbortedError("closed as soon as it was open"))
             raise fault()
         self._backoff.succeed()
         with session.use():
             yield session, opened
 
-    def _not_opened(self, session: Session, error: Exception) -> Callable[[], HubError]:
-        """Note the failure once, however many wait for the link."""
-        if self._fault is None or session is not self._failed_link:
-            self._failed_link = session
+    def _note_failure(self, session: Session, error: Exception) -> Callable[[], HubError]:
+        """Note the failure once, however many wait for the session."""
+        if self._fault is None or session is not self._failed_session:
+            self._failed_session = session
             self._fault = self._connector.fault(error)
             self._connector.forget()
             self._backoff.fail()
         return self._fault
 
-    def _current(self, *, skip_backoff: bool) -> Session:
+    def _pick_session(self, *, skip_backoff: bool) -> Session:
         if self._retired:
             raise UpstreamUnavailable(self._server, f"The server {self._server!r} was changed or removed; try again.")
         if self._session is not None and self._session.usable:
@@ -150,25 +153,25 @@ class Connection:
         if self._fault is not None and self._backoff.seconds_left and not skip_backoff:
             fault = self._fault
             raise fault()
-        self._session = self._open(after=self._session)
+        self._session = self._new_session(after=self._session)
         return self._session
 
-    def _open(self, after: Session | None) -> Session:
-        """A new link, which waits for the end of one that is closing, but not for requests on a retired one."""
+    def _new_session(self, after: Session | None) -> Session:
+        """Open a session, which waits for the end of one that is closing, but not for requests on a retired one."""
         session = Session(
             self._connector.client,
             after=after if after is not None and after.over else None,
             connect_timeout=self._limits.connect_timeout,
             idle_seconds=self._limits.idle_seconds,
             clock=self._clock,
-            finished=self._sessions.discard,
+            on_closed=self._sessions.discard,
         )
         self._sessions.add(session)
         return session
 
 
 class _Progress:
-    """How far a request has come: whether it has been handed to the SDK, and whether it waits out pauses."""
+    """Progress of a request: `sent` once the SDK has it; `skip_backoff` of one that waits out no pause."""
 
     def __init__(self, skip_backoff: bool) -> None:
         self.skip_backoff = skip_backoff

@@ -1,7 +1,6 @@
 """Live connections to upstream MCP servers: at most one per server and revision of its configuration."""
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -12,17 +11,15 @@ from typing import Any, Self
 
 from nexus_hub.errors import InvalidConfig
 from nexus_hub.models import ServerRef
+from nexus_hub.telemetry.logs import quiet_libraries
 from nexus_hub.upstream import addresses
 from nexus_hub.upstream.addresses import Resolve
-from nexus_hub.upstream.backoff import Backoff
+from nexus_hub.upstream.backoff import ConnectBackoff
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connection import Connection, ConnectionLimits
 from nexus_hub.upstream.connector import Connector
 from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
 from nexus_hub.upstream.snapshot import Snapshot
-
-_CHATTY = ("mcp.client", "client", "httpx2", "httpcore2")
-"""Loggers that write URLs, results and exceptions with values in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +66,7 @@ class Connections:
         self._open = False
 
     async def __aenter__(self) -> Self:
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        quiet_libraries()
         self._open = True
         return self
 
@@ -97,11 +93,11 @@ class Connections:
         ForbiddenAddress when the request surely had no effect, OutcomeUnknown and UpstreamTimedOut when it may have
         had one, UpstreamRejected for a JSON-RPC error, TooLarge for an answer over `max_bytes`.
         """
-        return await self._connection(target).request(request, timeout, on_progress)
+        return await self._connection_to(target).request(request, timeout, on_progress)
 
     async def inspect(self, target: Target, *, timeout: float | None = 60.0) -> Snapshot:
         """Read what the server says about itself and all it offers; errors as for `request`."""
-        return await self._connection(target).inspect(timeout)
+        return await self._connection_to(target).inspect(timeout)
 
     async def forget(self, ref: ServerRef) -> None:
         """Close the connection to a server once its requests under way have ended; it returns at once."""
@@ -109,8 +105,8 @@ class Connections:
         if held is not None:
             self._retire(held[1])
 
-    def _connection(self, target: Target) -> Connection:
-        """The connection for a target, or for a newer revision of it if there is one already."""
+    def _connection_to(self, target: Target) -> Connection:
+        """Get the connection for a target, or for a newer revision of it if there is one already."""
         if not self._open:
             raise RuntimeError("Connections are used inside 'async with'.")
         held = self._held.get(target.ref)
@@ -134,7 +130,7 @@ class Connections:
             max_bytes=self._limits.max_bytes,
             connect_timeout=self._limits.connect_timeout,
         )
-        return Connection(connector, self._limits, self._clock, Backoff(self._clock, self._jitter))
+        return Connection(connector, self._limits, self._clock, ConnectBackoff(self._clock, self._jitter))
 
     def _log_path(self, ref: ServerRef) -> Path | None:
         return self._log_dir / f"{ref.server_type}-{ref.server_ref_id}.log" if self._log_dir else None
@@ -142,10 +138,10 @@ class Connections:
     def _retire(self, connection: Connection) -> None:
         connection.retire()
         self._retired.add(connection)
-        task = asyncio.create_task(connection.finished())
+        task = asyncio.create_task(connection.wait_closed())
         self._closing.add(task)
-        task.add_done_callback(lambda done: self._closed(connection, done))
+        task.add_done_callback(lambda done: self._discard(connection, done))
 
-    def _closed(self, connection: Connection, task: asyncio.Task[None]) -> None:
+    def _discard(self, connection: Connection, task: asyncio.Task[None]) -> None:
         self._retired.discard(connection)
         self._closing.discard(task)

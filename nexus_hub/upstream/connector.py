@@ -1,4 +1,4 @@
-"""Opening an MCP client for a server's configuration, in either protocol era."""
+"""Connector: opens MCP clients for a server's configuration, in either protocol era."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,7 +19,7 @@ from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.http import ContainedClient, build_client, http_streams
 from nexus_hub.upstream.stdio import stdio_streams
 
-Lost = Callable[[], None]
+OnDisconnect = Callable[[], None]
 
 
 class Connector:
@@ -51,17 +51,17 @@ class Connector:
 
     @property
     def mark(self) -> str | None:
-        """What marks the answers that our HTTP client gave in the server's stead."""
+        """Secret that marks the answers that our HTTP client gave in the server's stead."""
         return self._http.mark if self._http else None
 
     @asynccontextmanager
-    async def client(self, lost: Lost) -> AsyncGenerator[Client]:
-        """An open client; `lost` is called once its server is gone."""
+    async def client(self, on_disconnect: OnDisconnect) -> AsyncGenerator[Client]:
+        """Open a client; `on_disconnect` is called once its server is gone."""
         known = self._known
-        streams = _Streams(self._streams(assumed=known is not None), lost)
+        streams = _Streams(self._streams(assumed=known is not None), on_disconnect)
         async with Client(
             streams,
-            mode="auto" if known is None else _newest(known),
+            mode="auto" if known is None else _newest_version(known),
             prior_discover=known,
             client_info=Implementation(name="nexus-hub", version=__version__),
             cache=None,
@@ -75,9 +75,9 @@ class Connector:
         self._known = None
 
     def fault(self, error: Exception) -> Callable[[], HubError]:
-        """Makes the hub's error for a client that did not open."""
-        trouble = self._http.trouble if self._http else None
-        fault = faults.while_connecting(self.server, error, trouble, seconds=self._connect_timeout)
+        """Give a maker of the hub's error for a client that did not open."""
+        failure = self._http.failure if self._http else None
+        fault = faults.to_connect_error(self.server, error, failure, seconds=self._connect_timeout)
         if isinstance(fault, ForbiddenAddress):
             return partial(ForbiddenAddress, fault.host)
         return partial(UpstreamUnavailable, self.server, fault.message, getattr(fault, "retry_after", None))
@@ -96,20 +96,20 @@ class Connector:
         return http_streams(self._config, self._http, self._max_bytes)
 
 
-def _newest(known: DiscoverResult) -> str:
+def _newest_version(known: DiscoverResult) -> str:
     return [each for each in MODERN_PROTOCOL_VERSIONS if each in known.supported_versions][-1]
 
 
 class _Streams:
-    """The streams of a transport, the reading one watched for its end."""
+    """The streams of a transport, of which the reading one is watched for its end."""
 
-    def __init__(self, inner: AbstractAsyncContextManager[Any], lost: Lost) -> None:
+    def __init__(self, inner: AbstractAsyncContextManager[Any], on_disconnect: OnDisconnect) -> None:
         self._inner = inner
-        self._lost = lost
+        self._on_disconnect = on_disconnect
 
     async def __aenter__(self) -> Any:
         reading, writing = await self._inner.__aenter__()
-        return _Watched(reading, self._lost), writing
+        return _Watched(reading, self._on_disconnect), writing
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,11 +118,11 @@ class _Streams:
 
 
 class _Watched:
-    """A read stream that tells when it ends, before whoever reads it knows."""
+    """A read stream that reports its end before whoever reads it knows."""
 
-    def __init__(self, inner: Any, lost: Lost) -> None:
+    def __init__(self, inner: Any, on_disconnect: OnDisconnect) -> None:
         self._inner = inner
-        self._lost = lost
+        self._on_disconnect = on_disconnect
 
     @property
     def last_context(self) -> Any:
@@ -132,7 +132,7 @@ class _Watched:
         try:
             return await self._inner.receive()
         except BaseException:
-            self._lost()
+            self._on_disconnect()
             raise
 
     def __aiter__(self) -> "_Watched":
@@ -142,7 +142,7 @@ class _Watched:
         try:
             return await self._inner.__anext__()
         except BaseException:
-            self._lost()
+            self._on_disconnect()
             raise
 
     async def aclose(self) -> None:

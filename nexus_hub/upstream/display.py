@@ -1,4 +1,4 @@
-"""What may be shown of a server's configuration."""
+"""Display form of a server's configuration, without its secrets."""
 
 import re
 from pathlib import PurePath
@@ -12,21 +12,21 @@ _TOKEN_LIKE = re.compile(r"(?=.*[0-9])[^/]{16,}|[^/]{32,}")
 """A segment of a path that looks like a key: some services put theirs into the URL's path."""
 
 
-def endpoint(config: HttpConfig | StdioConfig) -> str:
-    """Where a server is, without anything that may be a secret.
+def describe_endpoint(config: HttpConfig | StdioConfig) -> str:
+    """Describe where a server is, without anything that may be a secret.
 
     An HTTP server's URL loses userinfo, query and fragment, and segments of its path that look like a key are
     masked; of a command only its base name and the number of its arguments are left.
     """
     match config:
         case HttpConfig():
-            return _public_url(config.url)
+            return _describe_url(config.url)
         case StdioConfig():
-            return _public_command(config)
+            return _describe_command(config)
     assert_never(config)
 
 
-def _public_url(url: str) -> str:
+def _describe_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -38,7 +38,7 @@ def _public_url(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}"
 
 
-def _public_command(config: StdioConfig) -> str:
+def _describe_command(config: StdioConfig) -> str:
     name = PurePath(config.command).name or MASK
     count = len(config.args)
     return f"{name} ({count} argument{'' if count == 1 else 's'})"

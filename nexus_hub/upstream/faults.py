@@ -1,4 +1,4 @@
-"""What can go wrong between the hub and an upstream server, and which error of the hub it becomes.
+"""Failures between the hub and an upstream server, and the hub's errors that they become.
 
 The HTTP client never lets one failed request reach the SDK as an exception, since that would end every other call
 on the connection. It answers in the server's stead with a JSON-RPC error whose data holds a mark that no server
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, Self, assert_never
 
 import httpx2
 from mcp import MCPError
@@ -43,7 +43,7 @@ Kind = Literal[
     "session",
     "status",
     "too-large",
-    "lost",
+    "disconnected",
 ]
 REPEATABLE: frozenset[Kind] = frozenset({"refused", "unresolved", "session"})
 """Faults after which the request has surely not been executed and a new connection may help."""
@@ -52,7 +52,7 @@ MAX_RPC_MESSAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class TransportFailure:
-    """What the HTTP client met; `detail` is a host, a status or a size, never a secret.
+    """A failure that the HTTP client met; `detail` is a host, a status or a size, never a secret.
 
     `retry_after` is how many seconds the server wants to be left alone, if it said so.
     """
@@ -62,48 +62,54 @@ class TransportFailure:
     retry_after: float | None = None
 
     def encode(self, mark: str) -> dict[str, Any]:
-        """As the data of a JSON-RPC error."""
+        """Write it as the data of a JSON-RPC error."""
         return {"mark": mark, "kind": self.kind, "detail": self.detail, "retry_after": self.retry_after}
+
+    @classmethod
+    def from_exchange(cls, error: Exception) -> Self:
+        """Name the reason why a request got no response over HTTP."""
+        if isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError):
+            return cls("disconnected")  # even if it is caused by an ssl.SSLError: something may have been read
+        causes = list(_causes(error))
+        if any(isinstance(cause, socket.gaierror) for cause in causes):
+            return cls("unresolved")
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            return cls("certificate")
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
+            return cls("refused")
+        if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.InvalidURL):
+            return cls("unusable")
+        return cls("disconnected")
+
+    @classmethod
+    def from_status(cls, status: int, retry_after: str | None = None) -> Self:
+        """Read a status of 400 or more that no JSON-RPC error comes with; `retry_after` is the header's value."""
+        seconds = parse_retry_after(retry_after)
+        if status in {401, 403, 407}:
+            return cls("credentials", str(status), seconds)
+        if status in {408, 429}:
+            return cls("limited", str(status), seconds)
+        return cls("status", str(status), seconds)
+
+    @classmethod
+    def from_rpc(cls, error: MCPError, mark: str | None) -> Self | None:
+        """Read the failure that our own HTTP client wrote into an error; None if the server itself sent it."""
+        data = error.error.data
+        if mark is None or not isinstance(data, dict) or data.get("mark") != mark:
+            return None
+        return cls(data["kind"], data["detail"], data["retry_after"])
 
 
 class NotExecuted(Exception):
-    """The server has surely not executed the request, and a new connection may help."""
+    """A request that the server has surely not executed; a new connection may help."""
 
-    def __init__(self, trouble: TransportFailure) -> None:
-        self.trouble = trouble
-        super().__init__(trouble.kind)
-
-
-def trouble_of_exchange(error: Exception) -> TransportFailure:
-    """Why a request got no response over HTTP."""
-    if isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError):
-        return TransportFailure(
-            "lost"
-        )  # whatever lies behind it, such as an ssl.SSLError: something may have been read
-    causes = list(_causes(error))
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return TransportFailure("unresolved")
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return TransportFailure("certificate")
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
-        return TransportFailure("refused")
-    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.InvalidURL):
-        return TransportFailure("unusable")
-    return TransportFailure("lost")
+    def __init__(self, failure: TransportFailure) -> None:
+        self.failure = failure
+        super().__init__(failure.kind)
 
 
-def trouble_of_status(status: int, retry_after: str | None = None) -> TransportFailure:
-    """What a status of 400 or more says when no JSON-RPC error comes with it; `retry_after` is the header's value."""
-    seconds = seconds_of(retry_after)
-    if status in {401, 403, 407}:
-        return TransportFailure("credentials", str(status), seconds)
-    if status in {408, 429}:
-        return TransportFailure("limited", str(status), seconds)
-    return TransportFailure("status", str(status), seconds)
-
-
-def seconds_of(retry_after: str | None) -> float | None:
-    """The seconds that a header Retry-After names, from now on; None if it can't be read.
+def parse_retry_after(retry_after: str | None) -> float | None:
+    """Read the seconds that a header Retry-After names, from now on; None if it can't be read.
 
     Source: RFC 9110, 10.2.3: a number of seconds, or an HTTP date.
     """
@@ -118,32 +124,20 @@ def seconds_of(retry_after: str | None) -> float | None:
     return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def trouble_of(error: MCPError, mark: str | None) -> TransportFailure | None:
-    """The trouble that our own HTTP client wrote into an error, or None if the server itself sent it."""
-    data = error.error.data
-    if mark is None or not isinstance(data, dict) or data.get("mark") != mark:
-        return None
-    return TransportFailure(data["kind"], data["detail"], data["retry_after"])
-
-
-def while_connecting(
-    server: str, error: BaseException, trouble: TransportFailure | None, *, seconds: float
+def to_connect_error(
+    server: str, error: BaseException, failure: TransportFailure | None, *, seconds: float
 ) -> HubError:
-    """The hub's error for a connection that did not come about."""
+    """Make the hub's error for a connection that did not come about."""
     if isinstance(error, TimeoutError):
         return UpstreamUnavailable(server, f"The server {server!r} did not answer within {seconds:g} s of connecting.")
-    if trouble is not None:
-        return _connecting_trouble(server, trouble)
-    return UpstreamUnavailable(server, _connecting_cause(server, list(_causes(error))))
+    if failure is None:
+        return UpstreamUnavailable(server, _explain_causes(server, list(_causes(error))))
+    if failure.kind == "forbidden":
+        return ForbiddenAddress(failure.detail)
+    return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
 
 
-def _connecting_trouble(server: str, trouble: TransportFailure) -> HubError:
-    if trouble.kind == "forbidden":
-        return ForbiddenAddress(trouble.detail)
-    return UpstreamUnavailable(server, _why_unavailable(server, trouble), trouble.retry_after)
-
-
-def _connecting_cause(server: str, causes: list[BaseException]) -> str:
+def _explain_causes(server: str, causes: list[BaseException]) -> str:
     for cause in causes:
         if isinstance(cause, FileNotFoundError):
             return f"The command of the server {server!r} was not found; check its spelling and the hub's PATH."
@@ -156,11 +150,11 @@ def _connecting_cause(server: str, causes: list[BaseException]) -> str:
     return f"The server {server!r} ended the connection while it was being opened; see its error output, if it has one."
 
 
-def while_calling(server: str, error: MCPError, mark: str | None) -> HubError | NotExecuted:
-    """The hub's error for a request that failed after the connection was open."""
-    trouble = trouble_of(error, mark)
-    if trouble is not None:
-        return _calling_trouble(server, trouble)
+def to_call_error(server: str, error: MCPError, mark: str | None) -> HubError | NotExecuted:
+    """Make the hub's error for a request that failed after the connection was open."""
+    failure = TransportFailure.from_rpc(error, mark)
+    if failure is not None:
+        return _to_failed_call(server, failure)
     if _is_closed(error):
         return OutcomeUnknown(server)
     if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
@@ -168,49 +162,49 @@ def while_calling(server: str, error: MCPError, mark: str | None) -> HubError | 
     return UpstreamRejected(server, error.code, error.message[:MAX_RPC_MESSAGE])
 
 
-def nonconforming(server: str) -> UpstreamRejected:
-    """The error for a result that breaks the protocol; what it held is not repeated."""
+def to_result_error(server: str) -> UpstreamRejected:
+    """Make the error for a result that breaks the protocol; what it held is not repeated."""
     return UpstreamRejected(server, INTERNAL_ERROR, "the result does not conform to the protocol")
 
 
 def _is_closed(error: MCPError) -> bool:
-    """Whether the SDK itself, not the server, made this error because the connection went away.
+    """Tell if the SDK itself, not the server, made this error because the connection went away.
 
     Servers use -32000 for errors of their own too, so the SDK's wording decides.
     """
     return error.code == CONNECTION_CLOSED and error.message.startswith(("Connection closed", "SSE stream "))
 
 
-def _calling_trouble(server: str, trouble: TransportFailure) -> HubError | NotExecuted:
-    if trouble.kind in REPEATABLE:
-        return NotExecuted(trouble)
-    match trouble.kind:
-        case "lost":
+def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExecuted:
+    if failure.kind in REPEATABLE:
+        return NotExecuted(failure)
+    match failure.kind:
+        case "disconnected":
             return OutcomeUnknown(server)
         case "too-large":
-            return TooLarge(f"The answer of {server!r}", *(int(size) for size in trouble.detail.split("/")))
+            return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
         case "forbidden":
-            return ForbiddenAddress(trouble.detail)
+            return ForbiddenAddress(failure.detail)
         case "status":
-            return _calling_status(server, int(trouble.detail), trouble.retry_after)
+            return _to_status_error(server, int(failure.detail), failure.retry_after)
         case _:
-            return UpstreamUnavailable(server, _why_unavailable(server, trouble), trouble.retry_after)
+            return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
 
 
-def _calling_status(server: str, status: int, retry_after: float | None) -> HubError:
-    """4xx refuses the request; after 5xx nobody knows how far it came."""
+def _to_status_error(server: str, status: int, retry_after: float | None) -> HubError:
+    """Make the error of a status: 4xx refuses the request; after 5xx nobody knows how far it came."""
     if status >= 500:
         return OutcomeUnknown(server, retry_after)
     return UpstreamRejected(server, INTERNAL_ERROR, f"HTTP status {status}")
 
 
-def not_reached(server: str, trouble: TransportFailure) -> UpstreamUnavailable:
-    """The error for a request that was refused on two connections in a row."""
-    return UpstreamUnavailable(server, _why_unavailable(server, trouble))
+def to_unreached_error(server: str, failure: TransportFailure) -> UpstreamUnavailable:
+    """Make the error for a request that was refused on two connections in a row."""
+    return UpstreamUnavailable(server, _explain(server, failure))
 
 
-def _why_unavailable(server: str, trouble: TransportFailure) -> str:  # noqa: C901, PLR0911
-    kind, detail = trouble.kind, trouble.detail
+def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0911
+    kind, detail = failure.kind, failure.detail
     match kind:
         case "refused":
             return f"The server {server!r} can't be reached: nothing accepts connections at its address."
@@ -230,13 +224,13 @@ def _why_unavailable(server: str, trouble: TransportFailure) -> str:  # noqa: C9
             return f"The server {server!r} forgets its sessions at once."
         case "status":
             return f"The server {server!r} has no MCP endpoint at its URL (HTTP {detail})."
-        case "too-large" | "lost" | "forbidden":
+        case "too-large" | "disconnected" | "forbidden":
             return f"The server {server!r} gave no answer that could be used."
     assert_never(kind)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it was caused by or groups, deepest last."""
+    """Walk through an error and everything it was caused by or groups, deepest last."""
     seen: set[int] = set()
     queue = [error]
     while queue:
@@ -250,7 +244,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         queue.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
 
 
-def rpc_error(trouble: TransportFailure, mark: str) -> dict[str, Any]:
-    """The JSON-RPC answer that stands for a trouble."""
-    error = {"code": INTERNAL_ERROR, "message": trouble.kind, "data": trouble.encode(mark)}
+def to_rpc_error(failure: TransportFailure, mark: str) -> dict[str, Any]:
+    """Write the JSON-RPC answer that stands for a failure."""
+    error = {"code": INTERNAL_ERROR, "message": failure.kind, "data": failure.encode(mark)}
     return {"jsonrpc": "2.0", "id": None, "error": error}

@@ -1,11 +1,11 @@
-"""What the hub asks of an upstream server: call a tool, read a resource, get a prompt."""
+"""Requests to an upstream server: call a tool, read a resource, get a prompt."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
-"""Is told progress, total and message of every progress notification of one request."""
+"""Receives progress, total and message of every progress notification of one request."""
 
 
 @dataclass(frozen=True, slots=True)

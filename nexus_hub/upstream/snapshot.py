@@ -1,4 +1,4 @@
-"""What a server says about itself and all it offers, read page by page."""
+"""Snapshot of a server: its self-description and all it offers, read page by page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,12 +51,12 @@ async def take(session: ClientSession, server: str) -> Snapshot:
         *(["resources", "resourceTemplates"] if capabilities.resources else []),
         *(["prompts"] if capabilities.prompts else []),
     ]
-    found = {member: await _entries(session, server, member) for member in asked}
+    found = {member: await _list_entries(session, server, member) for member in asked}
     return Snapshot(
         protocol_version=session.protocol_version or "",
-        server_info=_wire(session.server_info) if session.server_info else None,
+        server_info=_as_on_the_wire(session.server_info) if session.server_info else None,
         instructions=session.instructions,
-        capabilities=_wire(capabilities),
+        capabilities=_as_on_the_wire(capabilities),
         tools=found.get("tools", []),
         resources=found.get("resources", []),
         resource_templates=found.get("resourceTemplates", []),
@@ -65,23 +65,23 @@ async def take(session: ClientSession, server: str) -> Snapshot:
 
 
 async def _discover_again(session: ClientSession) -> None:
-    """In the era without sessions, what a server said about itself when it was opened may be old."""
+    """Renew the self-description, which may be old where the protocol has no sessions."""
     if session.discover_result is not None and session.protocol_version is not None:
         raw = await session.send_discover(session.protocol_version)
         session.adopt(types.DiscoverResult.model_validate(raw))
 
 
-async def _entries(session: ClientSession, server: str, member: str) -> list[dict[str, Any]]:
-    """All pages of one listing; none when the server announces it and doesn't know the method."""
+async def _list_entries(session: ClientSession, server: str, member: str) -> list[dict[str, Any]]:
+    """Read all pages of a listing; none when the server announces it and doesn't know the method."""
     try:
-        return await _pages(session, server, member)
+        return await _list_pages(session, server, member)
     except MCPError as error:
         if error.code != METHOD_NOT_FOUND:
             raise
         return []
 
 
-async def _pages(session: ClientSession, server: str, member: str) -> list[dict[str, Any]]:
+async def _list_pages(session: ClientSession, server: str, member: str) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     seen: set[str | None] = {None}
     cursor: str | None = None
@@ -100,5 +100,5 @@ async def _pages(session: ClientSession, server: str, member: str) -> list[dict[
     raise UpstreamRejected(server, INVALID_REQUEST, f"its list of {member} has more than {MAX_PAGES} pages")
 
 
-def _wire(model: BaseModel) -> dict[str, Any]:
+def _as_on_the_wire(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(by_alias=True, mode="json", exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Running an upstream server as a child process, and keeping what it writes to its standard error."""
+"""Upstream servers as child processes, and a log of what they write to standard error."""
 
 import asyncio
 import os
@@ -52,9 +52,9 @@ def _open_private(path: Path) -> IO[bytes]:
 
 @asynccontextmanager
 async def _error_output(path: Path | None) -> AsyncGenerator[IO[str]]:
-    """What the child gets as its standard error: a pipe into the log, or nowhere."""
+    """Open the child's standard error: a pipe into the log, or nowhere."""
     if path is None:
-        with _open_nowhere() as nowhere:
+        with Path(os.devnull).open("w") as nowhere:  # noqa: ASYNC230 - it never blocks
             yield nowhere
         return
     reader, writer = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "w"), strict=True))
@@ -65,10 +65,6 @@ async def _error_output(path: Path | None) -> AsyncGenerator[IO[str]]:
         writer.close()
         await asyncio.sleep(0)
         transport.close()
-
-
-def _open_nowhere() -> IO[str]:
-    return Path(os.devnull).open("w")
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ MAX_RELIST_PAGES = 100
 
 
 class InputRequired(Exception):
-    """The server wants something of the user in the middle of a call, which the hub does not offer."""
+    """A server's wish for input of the user in the middle of a call, which the hub does not offer."""
 
 
 async def send(session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None) -> dict[str, Any]:
@@ -31,46 +31,46 @@ async def send(session: ClientSession, request: UpstreamRequest, on_progress: On
             raise
         await _learn_headers(session, request.name)
         result = await _send_once(session, request, on_progress)
-    return _plain(result)
+    return _strip_transport(result)
 
 
 async def _send_once(
     session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None
 ) -> dict[str, Any]:
     if on_progress is None:
-        return (await session.send_request(_typed(request), Wire)).root
-    telling = _Telling(on_progress)
-    result = await session.send_request(_typed(request), Wire, progress_callback=telling)
-    await telling.over.wait()
+        return (await session.send_request(_to_sdk(request), Wire)).root
+    reporter = _ProgressReporter(on_progress)
+    result = await session.send_request(_to_sdk(request), Wire, progress_callback=reporter)
+    await reporter.idle.wait()
     return result.root
 
 
-class _Telling:
-    """Tells of progress in order and one at a time; what a chatty server said meanwhile gives way to its last word.
+class _ProgressReporter:
+    """Reports progress in order and one at a time; of what a chatty server sends meanwhile the last counts.
 
-    The SDK starts a task for each notification: told at once, they would overtake each other.
+    The SDK starts a task for each notification: reported at once, they would overtake each other.
     """
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
         self._latest: tuple[float, float | None, str | None] | None = None
-        self.over = asyncio.Event()
-        self.over.set()
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
         self._latest = progress, total, message
-        if not self.over.is_set():
+        if not self.idle.is_set():
             return
-        self.over.clear()
+        self.idle.clear()
         try:
             while (latest := self._latest) is not None:
                 self._latest = None
                 await self._on_progress(*latest)
         finally:
-            self.over.set()
+            self.idle.set()
 
 
-def _typed(request: UpstreamRequest) -> types.ClientRequest:
+def _to_sdk(request: UpstreamRequest) -> types.ClientRequest:
     match request:
         case ToolCall(name, arguments):
             return types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
@@ -92,7 +92,7 @@ async def _learn_headers(session: ClientSession, tool: str) -> None:
             return
 
 
-def _plain(result: dict[str, Any]) -> dict[str, Any]:
+def _strip_transport(result: dict[str, Any]) -> dict[str, Any]:
     kind = result.get("resultType", "complete")
     if kind != "complete":
         raise InputRequired(kind)

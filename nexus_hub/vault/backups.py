@@ -1,19 +1,27 @@
-"""What rotations replaced: put back, and thrown away once it is old."""
+"""Backups of what rotations replaced: put back, and thrown away once they are old."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, NotFound
 from nexus_hub.models import ServerRef, ServerType
 from nexus_hub.vault.keyring import Keyring
-from nexus_hub.vault.resealing import FIRST, SERVER_TYPES, VAULT, cannot_open, opened
+from nexus_hub.vault.resealing import FIRST, SERVER_TYPES, VAULT, DueValue, describe_failure, open_row
 
 HIGHEST_DAYS = 3650
 
 
+@dataclass(frozen=True, slots=True)
+class Backup(DueValue):
+    """Bytes that a rotation replaced, and what has become of those that it put in their place."""
+
+    state: Literal["restored", "resealed", "changed"]
+
+
 async def restore(database: Database, ring: Keyring, new_key_id: str, *, batch: int) -> dict[str, Any]:
-    """Put back what rotations to that key replaced: `{"restored": how many, "left": a line for each other one}`.
+    """Put back what rotations to that key replaced: `{"restored": their number, "left": a line for each other one}`.
 
     A value that was changed since stays, and so does one whose backup the ring does not open.
 
@@ -27,36 +35,38 @@ async def restore(database: Database, ring: Keyring, new_key_id: str, *, batch: 
     for server_type in SERVER_TYPES:
         after: UUID | None = FIRST
         while after is not None:
-            after, count, lines = await _next(database, ring, new_key_id, server_type, after, batch)
+            after, count, lines = await _restore_batch(database, ring, new_key_id, server_type, after, batch)
             restored += count
             left += lines
     return {"restored": restored, "left": left}
 
 
-async def _next(
+async def _restore_batch(
     database: Database, ring: Keyring, new_key_id: str, server_type: ServerType, after: UUID, batch: int
 ) -> tuple[UUID | None, int, list[str]]:
-    """One batch, in one transaction: the last id that it looked at, how many it put back, and why it left others."""
+    """Put a batch back in one transaction: the last id looked at, the number restored, a line for each left."""
     async with database.transaction() as transaction:
-        rows = await transaction.all(VAULT[f"backups_{server_type}"], new_key_id=new_key_id, after=after, limit=batch)
-        reasons = {row["id"]: _why_not(ring, ServerRef(server_type, row["id"]), row) for row in rows}
+        rows = await transaction.all(
+            VAULT[f"backups_{server_type}"], Backup, new_key_id=new_key_id, after=after, limit=batch
+        )
+        reasons = {row.id: _explain_refusal(ring, ServerRef(server_type, row.id), row) for row in rows}
         await transaction.run(VAULT["no_new_revision"])
-        ids = [row["id"] for row in rows if row["state"] == "resealed" and reasons[row["id"]] is None]
+        ids = [row.id for row in rows if row.state == "resealed" and reasons[row.id] is None]
         restored = await transaction.run(VAULT[f"restore_{server_type}"], ids=ids, new_key_id=new_key_id)
         await transaction.run(VAULT["undo_rotations"], new_key_id=new_key_id)
-    return (rows[-1]["id"] if rows else None), restored, [line for line in reasons.values() if line]
+    return (rows[-1].id if rows else None), restored, [line for line in reasons.values() if line]
 
 
-def _why_not(ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> str | None:
-    if row["state"] == "changed":
+def _explain_refusal(ring: Keyring, ref: ServerRef, row: Backup) -> str | None:
+    if row.state == "changed":
         return f"Server {ref}: was changed since the rotation"
-    if row["state"] == "resealed" and opened(ring, ref, row) is None:
-        return f"{cannot_open(ref, row['key_id'])} as it was before; put that key back into the ring first"
+    if row.state == "resealed" and open_row(ring, ref, row) is None:
+        return f"{describe_failure(ref, row.key_id)} as it was before; put that key back into the ring first"
     return None
 
 
 async def purge(database: Database, days: int) -> int:
-    """Throw away backups that are older than so many days; how many there were.
+    """Throw away backups that are older than so many days; their number.
 
     Raises:
         InvalidRequest: days outside 0..3650.

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from nexus_hub.errors import InvalidKey, NotConfigured, NotFound
 from nexus_hub.home.files import write_private
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keys import VaultKey
 
@@ -23,15 +24,15 @@ class Keyring:
     others: tuple[VaultKey, ...] = ()
 
     def keys(self) -> tuple[VaultKey, ...]:
-        """All keys, the primary first, none twice."""
+        """List all keys, the primary first, none twice."""
         return tuple(dict.fromkeys((self.primary, *self.others)))
 
     def get(self, key_id: str) -> VaultKey | None:
-        """The key of that id, if the ring holds it."""
+        """Find the key of that id, if the ring holds it."""
         return next((key for key in self.keys() if key.id == key_id), None)
 
-    def promoted(self, key_id: str) -> "Keyring":
-        """The same keys with that one as the primary.
+    def with_primary(self, key_id: str) -> "Keyring":
+        """Make that key the primary of a new ring of the same keys.
 
         Raises:
             NotFound: the ring lacks it.
@@ -42,11 +43,11 @@ class Keyring:
         return Keyring(key, tuple(other for other in self.keys() if other != key))
 
     def with_other(self, key: VaultKey) -> "Keyring":
-        """The same keys and one more, which only opens."""
+        """Add a key that only opens, in a new ring."""
         return Keyring(self.primary, (*self.others, key))
 
     def without(self, key_id: str) -> "Keyring":
-        """The same keys but for that one, which must not be the primary.
+        """Leave out a key that is not the primary, in a new ring.
 
         Raises:
             NotFound: none of the others has that id.
@@ -74,49 +75,49 @@ class Keyring:
         )
 
     def render(self) -> str:
-        """The text of a keyring file. It holds the keys themselves."""
+        """Write the text of a keyring file. It holds the keys themselves."""
         others = [key.reveal() for key in self.others]
         return json.dumps({"primary": self.primary.reveal(), "others": others}, indent=2) + "\n"
 
 
 class KeyringSource(Protocol):
-    """Where a process takes its keyring from, asked anew for each use."""
+    """Source of a process's keyring, asked anew for each use."""
 
     def current(self) -> Keyring:
-        """The keyring as it is now."""
+        """Read the keyring as it is now."""
 
-    def waiting(self, used: Collection[str]) -> list[str]:
-        """The ids of the keys that a rotation may go to unasked; `used` are those of keys that were primary before."""
+    def list_targets(self, used: Collection[str]) -> list[str]:
+        """List the ids of keys that a rotation may go to unasked; `used` are those of keys that were primary before."""
 
     def promote(self, key_id: str) -> bool:
         """Make that key the primary of all who share this source; False where only the operator can do that."""
 
     def remedy(self) -> str:
-        """How a second key is had."""
+        """Say where a second key comes from."""
 
 
 @dataclass(frozen=True, slots=True)
 class FixedKeyring:
-    """A keyring that comes from the environment and stays as it is; `new` is the key that a rotation goes to."""
+    """Keyring of the environment, which stays as it is; `new` is the key that a rotation goes to."""
 
     keyring: Keyring
     new: VaultKey | None = None
 
     def current(self) -> Keyring:
-        """The keyring."""
+        """Give the keyring."""
         return self.keyring
 
-    def waiting(self, used: Collection[str]) -> list[str]:
-        """The new key's id, whether it was used before or not: who sets it says so."""
+    def list_targets(self, used: Collection[str]) -> list[str]:
+        """Name the new key, used before or not: who sets it says so."""
         _ = used
         return [] if self.new is None or self.new == self.keyring.primary else [self.new.id]
 
     def promote(self, key_id: str) -> bool:
-        """Whether it is the primary already: an environment can't be changed from here."""
+        """Check that it is the primary already: an environment can't be changed from here."""
         return self.keyring.primary.id == key_id
 
     def remedy(self) -> str:
-        """What to set."""
+        """Name the variable to set."""
         return (
             "VAULT_NEW_KEY is not set, or it is the same key as VAULT_ENCRYPTION_KEY. Set it for every process of the "
             "hub; nexus-hub vault keygen makes one."
@@ -124,7 +125,7 @@ class FixedKeyring:
 
 
 class KeyringFile:
-    """A keyring file that is read again when it changes, so that a new key needs no restart."""
+    """Keyring file that is read again when it changes, so that a new key needs no restart."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -132,7 +133,7 @@ class KeyringFile:
         self._keyring: Keyring | None = None
 
     def current(self) -> Keyring:
-        """The keyring of the file as it is now.
+        """Read the keyring of the file as it is now.
 
         Raises:
             NotConfigured: there is no such file.
@@ -153,13 +154,13 @@ class KeyringFile:
             raise NotConfigured("VAULT_ENCRYPTION_KEY", why) from None
         return self._keyring
 
-    def waiting(self, used: Collection[str]) -> list[str]:
-        """The ids of the keys beside the primary that never were one."""
+    def list_targets(self, used: Collection[str]) -> list[str]:
+        """List the ids of the keys beside the primary that never were one."""
         _, *others = self.current().keys()
         return [key.id for key in others if key.id not in used]
 
     def promote(self, key_id: str) -> bool:
-        """Make that key the primary, for this process and for all others that read the file; whether it could be.
+        """Make that key the primary for all processes that read the file; False if it can't be written.
 
         Raises:
             NotFound: the file has no such key.
@@ -167,13 +168,13 @@ class KeyringFile:
         if self.current().primary.id == key_id:
             return True
         try:
-            self.change(lambda ring: ring.promoted(key_id))
+            self.change(lambda ring: ring.with_primary(key_id))
         except OSError:  # a file that somebody else looks after, such as a mounted secret
             return False
         return True
 
     def remedy(self) -> str:
-        """What to add."""
+        """Name the command that adds one."""
         return f"`others` in {self.path} holds no key that is not used yet. Add one: nexus-hub vault keygen --add"
 
     def change(self, new: Callable[[Keyring], Keyring]) -> None:
@@ -184,11 +185,11 @@ class KeyringFile:
             OSError: it can't be written.
         """
         self.current()
-        with self._held():
+        with self._lock_file():
             write_private(self.path, new(self.current()).render())
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _lock_file(self) -> Iterator[None]:
         while True:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -208,13 +209,13 @@ def create(path: Path) -> None:
 
 
 def keyring_source(settings: Settings) -> KeyringSource:
-    """The keyring of the environment if it names a primary key, else the file in the home.
+    """Take the keyring of the environment if it names a primary key, else the file in the home.
 
     Raises:
         InvalidKey: a key of the environment is refused.
     """
     if settings.vault_encryption_key is None:
-        return KeyringFile(settings.home / "keyring.json")
+        return KeyringFile(Home(settings.home).keyring_file)
     named = {
         "VAULT_ENCRYPTION_KEY": settings.vault_encryption_key,
         "VAULT_OLD_KEY": settings.vault_old_key,

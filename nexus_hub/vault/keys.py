@@ -16,7 +16,7 @@ _TOO_LONG_FOR_A_SLIP = 16
 
 @dataclass(frozen=True, slots=True)
 class VaultKey:
-    """One AES-256 key; neither its repr nor its str shows it."""
+    """An AES-256 key; neither its repr nor its str shows it."""
 
     material: bytes = field(repr=False)
 
@@ -39,7 +39,7 @@ class VaultKey:
 
     @classmethod
     def generate(cls) -> Self:
-        """A new random key."""
+        """Make a new random key."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @property
@@ -48,12 +48,12 @@ class VaultKey:
         return hashlib.sha256(self.material).hexdigest()[:8]
 
     def reveal(self) -> str:
-        """The key as 64 hexadecimal digits: for its file and for `vault keygen` only."""
+        """Give the key as 64 hexadecimal digits: for its file and for `vault keygen` only."""
         return self.material.hex()
 
 
-def checked_key_id(text: str, *, what: str) -> str:
-    """A key's id in the form that the database has; `what` names the place where it was sent.
+def parse_key_id(text: str, *, what: str) -> str:
+    """Read a key's id into the form that the database has; `what` names the parameter it came in.
 
     Raises:
         InvalidRequest: it is none. What looks like a key is not repeated.

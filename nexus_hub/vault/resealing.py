@@ -1,37 +1,36 @@
 """Sealing values anew under another key: row by row, in short transactions, each with its backup."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.db.queries import load
 from nexus_hub.errors import CannotOpen
 from nexus_hub.models import ServerRef, ServerType
+from nexus_hub.steps import OnProgress
 from nexus_hub.vault.keyring import Keyring, KeyringSource
-from nexus_hub.vault.sealing import Place, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, open_sealed, seal
 
 VAULT = load("vault")
 SERVER_TYPES: tuple[ServerType, ...] = ("system", "user")
 FIRST = UUID(int=0)
 PAUSE_SECONDS = 0.25
 
-OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
-"""Is told of each batch: `{"done", "total"}`. What it raises stops the rotation, which can be resumed then."""
-
 
 @dataclass(frozen=True, slots=True)
 class RotationPlan:
-    """Which values go under which key. Without `old_key_id` all that are not under the new key, else only that key's;
-    values without a key id always."""
+    """Choice of values and their new key: those under `old_key_id`, or without it all that are not under the new one.
+
+    Values without a key id are always chosen.
+    """
 
     new_key_id: str
     old_key_id: str | None = None
 
     def takes(self, key_id: str | None) -> bool:
-        """Whether a value under that key is to be sealed anew."""
+        """Decide if a value under that key is to be sealed anew."""
         if key_id is None or self.old_key_id is None:
             return key_id != self.new_key_id
         return key_id == self.old_key_id
@@ -42,23 +41,39 @@ class RotationPlan:
         return {"new_key_id": self.new_key_id, "old_key_id": self.old_key_id}
 
 
-def opened(ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> bytes | None:
-    """What a row has sealed, or None if it can't be opened."""
+@dataclass(frozen=True, slots=True)
+class DueValue:
+    """A value that is to be sealed anew."""
+
+    id: UUID
+    key_id: str | None
+    config_encrypted: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValue(DueValue):
+    """A sealed value, and whether the rotation that is asked for sealed it anew."""
+
+    rotated: bool
+
+
+def open_row(ring: Keyring, ref: ServerRef, row: DueValue) -> bytes | None:
+    """Open what a row has sealed; None if no key does."""
     try:
-        return open_sealed(ring, Place.of_server(ref), row["config_encrypted"], row["key_id"])
+        return open_sealed(ring, SealContext.for_server(ref), row.config_encrypted, row.key_id)
     except CannotOpen:
         return None
 
 
-def cannot_open(ref: ServerRef, key_id: str | None) -> str:
-    """The line on a value that does not open."""
+def describe_failure(ref: ServerRef, key_id: str | None) -> str:
+    """Write the line on a value that does not open."""
     key = f"key {key_id}" if key_id else "any key of the ring"
     return f"Server {ref}: can't be opened with {key}"
 
 
 @dataclass
-class Resealing:
-    """The work of one rotation."""
+class Resealer:
+    """Seals the values of one rotation anew."""
 
     database: Database
     source: KeyringSource
@@ -70,17 +85,18 @@ class Resealing:
     done: int = 0
 
     async def run(self, on_progress: OnProgress) -> list[str]:
-        """Seal anew until nothing is left but what fails; a line for each of those.
+        """Seal anew until nothing is left but what fails, telling of each batch; a line for each of those.
 
         Raises:
             NotFound: the new key has left the ring.
         """
-        self.done = await self._done_before()
+        async with self.database.transaction() as transaction:
+            self.done = await transaction.only(VAULT["count_rotated"], int, rotation_id=self.rotation_id)
         waits = 0
-        while left := await self._left():
+        while left := await self._list_due():
             seen, total = self.done + len(self.failed), self.done + len(left)
             for server_type in SERVER_TYPES:
-                await self._pass(server_type, on_progress, total)
+                await self._reseal_table(server_type, on_progress, total)
             waits = waits + 1 if self.done + len(self.failed) == seen else 0
             if waits * PAUSE_SECONDS > self.patience:
                 return [*self.failed.values(), *(f"Server {ref}: is held by another transaction" for ref in left)]
@@ -88,50 +104,45 @@ class Resealing:
                 await asyncio.sleep(PAUSE_SECONDS)
         return list(self.failed.values())
 
-    async def _done_before(self) -> int:
+    async def _list_due(self) -> list[ServerRef]:
         async with self.database.transaction() as transaction:
-            row = await transaction.one(VAULT["count_rotated"], rotation_id=self.rotation_id)
-        return row["rows"] if row else 0
+            return await transaction.all(VAULT["due"], ServerRef, failed=self._list_failed(), **self.plan.parameters)
 
-    async def _left(self) -> list[ServerRef]:
-        async with self.database.transaction() as transaction:
-            rows = await transaction.all(VAULT["due"], failed=self._failed_ids(), **self.plan.parameters)
-        return [ServerRef(**row) for row in rows]
-
-    async def _pass(self, server_type: ServerType, on_progress: OnProgress, total: int) -> None:
-        """Once over all rows of a table, in the order of their ids."""
+    async def _reseal_table(self, server_type: ServerType, on_progress: OnProgress, total: int) -> None:
+        """Go over all rows of a table once, in the order of their ids."""
         after: UUID | None = FIRST
         while after is not None:
-            after, resealed = await self._next(server_type, after)
+            after, resealed = await self._reseal_batch(server_type, after)
             self.done += resealed
             if resealed:
                 await on_progress({"done": self.done, "total": max(total, self.done)})
 
-    async def _next(self, server_type: ServerType, after: UUID) -> tuple[UUID | None, int]:
-        """One batch, in one transaction: the last id that it looked at, and how many values it sealed anew."""
+    async def _reseal_batch(self, server_type: ServerType, after: UUID) -> tuple[UUID | None, int]:
+        """Seal a batch anew in one transaction: the last id that it looked at, and the number of values sealed."""
         async with self.database.transaction() as transaction:
             rows = await transaction.all(
                 VAULT[f"take_due_{server_type}"],
+                DueValue,
                 after=after,
-                failed=self._failed_ids(),
+                failed=self._list_failed(),
                 limit=self.batch,
                 **self.plan.parameters,
             )
-            ring = self.source.current().promoted(self.plan.new_key_id)
-            sealed = [one for row in rows if (one := self._sealed(ring, ServerRef(server_type, row["id"]), row))]
+            ring = self.source.current().with_primary(self.plan.new_key_id)
+            sealed = [one for row in rows if (one := self._reseal_row(ring, ServerRef(server_type, row.id), row))]
             resealed = await self._store(transaction, server_type, sealed) if sealed else 0
-        return (rows[-1]["id"] if rows else None), resealed
+        return (rows[-1].id if rows else None), resealed
 
-    def _sealed(self, ring: Keyring, ref: ServerRef, row: dict[str, Any]) -> tuple[UUID, bytes, bytes] | None:
-        """A row's id, its bytes, and those to put in their place, which were opened again and compared."""
-        plaintext = opened(ring, ref, row)
+    def _reseal_row(self, ring: Keyring, ref: ServerRef, row: DueValue) -> tuple[UUID, bytes, bytes] | None:
+        """Seal a row's bytes anew, open them again and compare: its id, the old and the new bytes."""
+        plaintext = open_row(ring, ref, row)
         if plaintext is None:
-            self.failed[ref] = cannot_open(ref, row["key_id"])
+            self.failed[ref] = describe_failure(ref, row.key_id)
             return None
-        sealed = seal(ring, Place.of_server(ref), plaintext)
-        if open_sealed(ring, Place.of_server(ref), sealed.data, sealed.key_id) != plaintext:
-            raise CannotOpen(str(Place.of_server(ref)), sealed.key_id)
-        return row["id"], row["config_encrypted"], sealed.data
+        sealed = seal(ring, SealContext.for_server(ref), plaintext)
+        if open_sealed(ring, SealContext.for_server(ref), sealed.data, sealed.key_id) != plaintext:
+            raise CannotOpen(str(SealContext.for_server(ref)), sealed.key_id)
+        return row.id, row.config_encrypted, sealed.data
 
     async def _store(
         self, transaction: Transaction, server_type: ServerType, sealed: list[tuple[UUID, bytes, bytes]]
@@ -147,21 +158,21 @@ class Resealing:
             rotation_id=self.rotation_id,
         )
 
-    def _failed_ids(self) -> list[UUID]:
+    def _list_failed(self) -> list[UUID]:
         return [ref.server_ref_id for ref in self.failed]
 
 
-async def sealed_values(
+async def read_sealed_values(
     database: Database, rotation_id: UUID | None = None, *, limit: int = 500
-) -> AsyncIterator[tuple[ServerRef, dict[str, Any]]]:
-    """Every sealed value, page by page: `id`, `key_id`, `config_encrypted`, and whether the rotation sealed it anew."""
+) -> AsyncIterator[tuple[ServerRef, SealedValue]]:
+    """Read every sealed value, page by page."""
     for server_type in SERVER_TYPES:
         after: UUID | None = FIRST
         while after is not None:
             async with database.transaction() as transaction:
                 rows = await transaction.all(
-                    VAULT[f"sealed_{server_type}"], after=after, rotation_id=rotation_id, limit=limit
+                    VAULT[f"sealed_{server_type}"], SealedValue, after=after, rotation_id=rotation_id, limit=limit
                 )
             for row in rows:
-                yield ServerRef(server_type, row["id"]), row
-            after = rows[-1]["id"] if rows else None
+                yield ServerRef(server_type, row.id), row
+            after = rows[-1].id if rows else None

@@ -8,24 +8,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import InternalError, InvalidRequest, NoSecondKey, NotFound, RotationRunning
+from nexus_hub.errors import InvalidRequest, NoSecondKey, NotFound, RotationRunning
+from nexus_hub.steps import OnProgress, StepRunner, run_step
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import KeysRotated
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
-from nexus_hub.vault.keys import checked_key_id
-from nexus_hub.vault.resealing import VAULT, OnProgress, Resealing, RotationPlan, cannot_open, opened, sealed_values
+from nexus_hub.vault.keys import parse_key_id
+from nexus_hub.vault.resealing import VAULT, Resealer, RotationPlan, describe_failure, open_row, read_sealed_values
 
-__all__ = ["LOCK", "Rotation", "RotationPlan", "RotationReport"]
+__all__ = ["Rotation", "RotationPlan", "RotationReport"]
 LOCK = "vault-rotation"
 """The name of the lock that whoever changes sealed values in bulk holds: see `Database.exclusive_lock`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotationReport:
-    """How a rotation ended: `updated` values were sealed anew by it and opened afterwards, `errors` has a line for
+    """Report of a rotation: `updated` values were sealed anew by it and opened afterwards, `errors` has a line for
     each that was not; `seconds` since it was first started."""
 
     rotation_id: UUID
@@ -38,13 +42,41 @@ class RotationReport:
 
     @property
     def advice(self) -> str | None:
-        """What is left to the operator to do."""
+        """Advice on what is left to the operator to do."""
         if self.promoted:
             return None
         return (
             f"New values are still sealed under the old key: make the key {self.new_key_id} the primary for every "
             "process (VAULT_ENCRYPTION_KEY, and the old one as VAULT_OLD_KEY), start them anew, then rotate once more."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LastRotation:
+    """The rotation that was started last, as the database has it."""
+
+    id: UUID
+    old_key_id: str | None
+    new_key_id: str
+    started_at: datetime
+    finished_at: datetime | None
+    restored_at: datetime | None
+    updated: int
+    errors: list[str]
+    flow_run_id: UUID | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it can be gone on with."""
+        return self.finished_at is None and self.restored_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """The number of values that are sealed under a key; None: a key of no known id."""
+
+    key_id: str | None
+    rows: int
 
 
 class Rotation:
@@ -57,7 +89,7 @@ class Rotation:
         self._patience = patience
 
     async def plan(self, old_key_id: str | None = None, new_key_id: str | None = None) -> RotationPlan:
-        """What a rotation would do. Without `new_key_id`: go on with the last one if it was interrupted, else go to
+        """Plan a rotation. Without `new_key_id`: go on with the last one if it was interrupted, else go to
         the one key of the ring that is new.
 
         Raises:
@@ -66,19 +98,19 @@ class Rotation:
             NoSecondKey: it has no new one.
         """
         ring = self._source.current()
-        old = None if old_key_id is None else _known(ring, old_key_id, "old_key_id")
-        new = await self._next_key_id() if new_key_id is None else _known(ring, new_key_id, "new_key_id")
+        old = None if old_key_id is None else _require_key(ring, old_key_id, "old_key_id")
+        new = await self._choose_key_id() if new_key_id is None else _require_key(ring, new_key_id, "new_key_id")
         if old == new:
             raise InvalidRequest(f"old_key_id and new_key_id are both {new}; name two keys, or only the new one.")
         return RotationPlan(new, old)
 
-    async def _next_key_id(self) -> str:
+    async def _choose_key_id(self) -> str:
         async with self._database.transaction() as transaction:
-            last = await transaction.one(VAULT["last_rotation"])
-            used = {row["key_id"] for row in await transaction.all(VAULT["used_key_ids"])}
-        if _interrupted(last) and self._source.current().get(last["new_key_id"]):
-            return str(last["new_key_id"])
-        waiting = self._source.waiting(used)
+            last = await transaction.one(VAULT["last_rotation"], LastRotation)
+            used = set(await transaction.all(VAULT["used_key_ids"], str))
+        if last and last.interrupted and self._source.current().get(last.new_key_id):
+            return last.new_key_id
+        waiting = self._source.list_targets(used)
         if not waiting:
             raise NoSecondKey(self._source.remedy())
         if len(waiting) > 1:
@@ -86,29 +118,36 @@ class Rotation:
         return waiting[0]
 
     async def dry_run(self, plan: RotationPlan) -> dict[str, Any]:
-        """What would be sealed anew, `{"would_update", "errors"}`; every value is opened and none is changed."""
+        """Count what would be sealed anew, `{"would_update", "errors"}`: every value is opened, none is changed."""
         would_update, errors = 0, []
-        async for ref, row in sealed_values(self._database):
-            if plan.takes(row["key_id"]):
-                if opened(self._source.current(), ref, row) is None:
-                    errors.append(cannot_open(ref, row["key_id"]))
+        async for ref, row in read_sealed_values(self._database):
+            if plan.takes(row.key_id):
+                if open_row(self._source.current(), ref, row) is None:
+                    errors.append(describe_failure(ref, row.key_id))
                 else:
                     would_update += 1
         return {"would_update": would_update, "errors": errors}
 
-    async def run(self, plan: RotationPlan, on_progress: OnProgress, flow_run_id: UUID | None = None) -> RotationReport:
-        """All steps of a rotation, or of what is left of one.
+    async def run(
+        self,
+        plan: RotationPlan,
+        on_progress: OnProgress,
+        flow_run_id: UUID | None = None,
+        step: StepRunner = run_step,
+    ) -> RotationReport:
+        """Take all steps of a rotation, or of what is left of one; a flow gives a `step` that makes each a task.
 
         Raises:
             RotationRunning: another one is under way.
             NotFound: the new key has left the ring.
         """
         async with self.exclusive_lock():
-            rotation_id = await self.begin(plan, flow_run_id)
-            promoted = await self.promote(plan)
-            errors = await self.reseal(rotation_id, plan, on_progress)
-            updated, unverified = await self.verify(rotation_id, plan)
-            return await self.finish(rotation_id, updated, errors + unverified, promoted=promoted)
+            rotation_id = await step("begin-rotation", self.begin, plan, flow_run_id)
+            promoted = await step("promote-key", self.promote, plan)
+            errors = await step("reseal-values", self.reseal, rotation_id, plan, on_progress)
+            updated, unverified = await step("verify-values", self.verify, rotation_id, plan)
+            errors += unverified
+            return await step("finish-rotation", self.finish, rotation_id, updated, errors, promoted=promoted)
 
     @asynccontextmanager
     async def exclusive_lock(self) -> AsyncIterator[None]:
@@ -117,8 +156,8 @@ class Rotation:
         Raises:
             RotationRunning: another one is under way.
         """
-        async with self._database.exclusive_lock(LOCK) as exclusive_lock:
-            if not exclusive_lock:
+        async with self._database.exclusive_lock(LOCK) as free:
+            if not free:
                 raise RotationRunning
             yield
 
@@ -127,18 +166,17 @@ class Rotation:
         primary = self._source.current().primary.id
         old_primary = primary if primary != plan.new_key_id else None
         async with self._database.transaction() as transaction:
-            last = await transaction.one(VAULT["last_rotation"])
-            if _interrupted(last) and last["new_key_id"] == plan.new_key_id:
-                row = await transaction.one(VAULT["resume_rotation"], id=last["id"], flow_run_id=flow_run_id)
-            else:
-                row = await transaction.one(
-                    VAULT["begin_rotation"],
-                    old_key_id=plan.old_key_id or old_primary,
-                    old_primary_key_id=old_primary,
-                    new_key_id=plan.new_key_id,
-                    flow_run_id=flow_run_id,
-                )
-        return _id(row)
+            last = await transaction.one(VAULT["last_rotation"], LastRotation)
+            if last and last.interrupted and last.new_key_id == plan.new_key_id:
+                return await transaction.only(VAULT["resume_rotation"], UUID, id=last.id, flow_run_id=flow_run_id)
+            return await transaction.only(
+                VAULT["begin_rotation"],
+                UUID,
+                old_key_id=plan.old_key_id or old_primary,
+                old_primary_key_id=old_primary,
+                new_key_id=plan.new_key_id,
+                flow_run_id=flow_run_id,
+            )
 
     async def promote(self, plan: RotationPlan) -> bool:
         """Let all who share the keyring seal under the new key; False where only the operator can do that.
@@ -154,43 +192,44 @@ class Rotation:
         Raises:
             NotFound: the new key has left the ring.
         """
-        work = Resealing(self._database, self._source, plan, rotation_id, self._batch, self._patience)
+        work = Resealer(self._database, self._source, plan, rotation_id, self._batch, self._patience)
         return await work.run(on_progress)
 
     async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str]]:
-        """Open every value under the new key: how many of the rotation's do, and a line for each that does not.
+        """Open every value under the new key: the number of the rotation's that do, and a line for each that does not.
 
         A value that somebody has sealed under an old key since is a line too.
         """
         updated, errors = 0, []
-        async for ref, row in sealed_values(self._database, rotation_id):
-            if row["key_id"] == plan.new_key_id:
-                if opened(self._source.current(), ref, row) is None:
-                    errors.append(cannot_open(ref, row["key_id"]))
+        async for ref, row in read_sealed_values(self._database, rotation_id):
+            if row.key_id == plan.new_key_id:
+                if open_row(self._source.current(), ref, row) is None:
+                    errors.append(describe_failure(ref, row.key_id))
                 else:
-                    updated += row["rotated"]
-            elif plan.takes(row["key_id"]) and opened(self._source.current(), ref, row) is not None:
-                errors.append(f"Server {ref}: was sealed under key {row['key_id']} meanwhile; rotate once more")
+                    updated += row.rotated
+            elif plan.takes(row.key_id) and open_row(self._source.current(), ref, row) is not None:
+                errors.append(f"Server {ref}: was sealed under key {row.key_id} meanwhile; rotate once more")
         return updated, errors
 
     async def finish(self, rotation_id: UUID, updated: int, errors: list[str], *, promoted: bool) -> RotationReport:
         """Note the rotation's end, and report; of several lines on one server the first counts."""
         errors = list({line.partition(": ")[0]: line for line in reversed(errors)}.values())[::-1]
         async with self._database.transaction() as transaction:
-            row = await transaction.one(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
-        if row is None:
-            raise InternalError
-        return RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+            row = await transaction.only(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
+        report = RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
+        ms = report.seconds * 1000
+        emit(KeysRotated(rotation_id, report.new_key_id, updated, len(errors), ms, report.old_key_id))
+        return report
 
     async def status(self) -> dict[str, Any]:
-        """The ring's keys by their ids with the rows under each, the rows under other keys or none, the last rotation
+        """List the keys by their ids with the rows under each, the rows under other keys or none, the last rotation
         and the number of backups."""
         held = self._source.current().keys()
         async with self._database.transaction() as transaction:
-            found = await transaction.all(VAULT["rows_per_key"])
-            last = await transaction.one(VAULT["last_rotation"])
-            kept = await transaction.one(VAULT["count_backups"])
-        rows = {row["key_id"]: row["rows"] for row in found}
+            found = await transaction.all(VAULT["rows_per_key"], KeyUse)
+            last = await transaction.one(VAULT["last_rotation"], LastRotation)
+            kept = await transaction.only(VAULT["count_backups"], int)
+        rows = {use.key_id: use.rows for use in found}
         keys = [{"key_id": key.id, "primary": key == held[0], "rows": rows.pop(key.id, 0)} for key in held]
         return {
             "primary_key_id": held[0].id,
@@ -198,7 +237,7 @@ class Rotation:
             "unbound": rows.pop(None, 0),
             "missing_keys": [{"key_id": key_id, "rows": count} for key_id, count in rows.items()],
             "last_rotation": last,
-            "backups": kept["rows"] if kept else 0,
+            "backups": kept,
         }
 
     async def restore(self, new_key_id: str) -> dict[str, Any]:
@@ -210,12 +249,12 @@ class Rotation:
             NotFound: no rotation went to that key.
             RotationRunning: a rotation is under way.
         """
-        key_id = checked_key_id(new_key_id, what="key_id")
+        key_id = parse_key_id(new_key_id, what="key_id")
         async with self.exclusive_lock():
             return await backups.restore(self._database, self._source.current(), key_id, batch=self._batch)
 
     async def purge_backups(self, days: int = 30) -> int:
-        """Throw away backups that are older than so many days; how many there were.
+        """Throw away backups that are older than so many days; their number.
 
         Raises:
             InvalidRequest: days outside 0..3650.
@@ -223,19 +262,8 @@ class Rotation:
         return await backups.purge(self._database, days)
 
 
-def _known(ring: Keyring, key_id: str, what: str) -> str:
-    checked = checked_key_id(key_id, what=what)
+def _require_key(ring: Keyring, key_id: str, what: str) -> str:
+    checked = parse_key_id(key_id, what=what)
     if ring.get(checked) is None:
         raise NotFound("vault key", checked)
     return checked
-
-
-def _interrupted(last: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
-    return last is not None and last["finished_at"] is None and last["restored_at"] is None
-
-
-def _id(row: dict[str, Any] | None) -> UUID:
-    if row is None:
-        raise InternalError
-    found: UUID = row["id"]
-    return found

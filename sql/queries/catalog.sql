@@ -119,7 +119,7 @@ SELECT tool.server_type, tool.server_ref_id, tool.tool_name AS name, tool.namesp
 FROM tool_cache AS tool
 WHERE tool.namespaced_name = %(namespaced_name)s
   AND tool.tool_name IS NOT NULL
-  AND (tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
+  AND nexus_is_seen_by(false, %(user_id)s, tool.user_id)
   AND tool.enabled
 ORDER BY tool.user_id NULLS LAST
 LIMIT 1;
@@ -129,7 +129,7 @@ SELECT prompt.server_type, prompt.server_ref_id, prompt.prompt_name AS name, pro
 FROM prompt_cache AS prompt
 WHERE prompt.namespaced_name = %(namespaced_name)s
   AND prompt.prompt_name IS NOT NULL
-  AND (prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
+  AND nexus_is_seen_by(false, %(user_id)s, prompt.user_id)
 ORDER BY prompt.user_id NULLS LAST
 LIMIT 1;
 
@@ -139,8 +139,8 @@ SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool
 FROM tool_cache AS tool
 JOIN server_state AS state USING (server_type, server_ref_id)
 WHERE tool.enabled AND tool.tool_name IS NOT NULL
-  AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
-  AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
+  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
+  AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
   AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
 ORDER BY tool.namespaced_name, tool.id
 LIMIT %(limit)s;
@@ -158,8 +158,8 @@ WITH word AS MATERIALIZED (
     FROM tool_cache AS tool
     JOIN server_state AS state USING (server_type, server_ref_id)
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
-      AND (%(all_users)s OR tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
-      AND (%(server)s::text IS NULL OR state.name = %(server)s OR tool.server_ref_id::text = lower(%(server)s))
+      AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
+      AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
 ), hit AS (
     SELECT candidate.id, ts_rank('{0.2, 0.4, 0.6, 1.0}', candidate.search, word.sought, 1) AS rank,
            count(*) OVER (PARTITION BY word.lexeme) AS tools, (SELECT count(*) FROM candidate) AS all_tools
@@ -199,7 +199,7 @@ SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool
 FROM tool_cache AS tool
 WHERE tool.namespaced_name = %(namespaced_name)s
   AND tool.tool_name IS NOT NULL
-  AND (tool.user_id IS NULL OR tool.user_id = %(user_id)s::uuid)
+  AND nexus_is_seen_by(false, %(user_id)s, tool.user_id)
   AND tool.enabled
 ORDER BY tool.user_id NULLS LAST
 LIMIT 1;
@@ -209,7 +209,7 @@ LIMIT 1;
 SELECT coalesce(sum(definition_bytes), 0) AS bytes
 FROM tool_cache
 WHERE enabled AND tool_name IS NOT NULL
-  AND (%(all_users)s OR user_id IS NULL OR user_id = %(user_id)s::uuid);
+  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, user_id);
 
 -- name: list_resources
 SELECT resource.id, resource.uri AS name, resource.name AS resource_name, resource.title, resource.description,
@@ -218,8 +218,8 @@ SELECT resource.id, resource.uri AS name, resource.name AS resource_name, resour
 FROM resource_cache AS resource
 JOIN server_state AS state USING (server_type, server_ref_id)
 WHERE resource.uri IS NOT NULL
-  AND (%(all_users)s OR resource.user_id IS NULL OR resource.user_id = %(user_id)s::uuid)
-  AND (%(server)s::text IS NULL OR state.name = %(server)s OR resource.server_ref_id::text = lower(%(server)s))
+  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, resource.user_id)
+  AND nexus_is_meant(%(server)s, state.name, resource.server_ref_id)
   AND (%(query)s::text IS NULL
        OR strpos(lower(concat_ws(' ', resource.uri, resource.title, resource.description)), lower(%(query)s)) > 0)
   AND (%(after_name)s::text IS NULL OR (resource.uri, resource.id) > (%(after_name)s, %(after_id)s::uuid))
@@ -232,8 +232,8 @@ SELECT prompt.id, prompt.namespaced_name AS name, prompt.title, prompt.descripti
 FROM prompt_cache AS prompt
 JOIN server_state AS state USING (server_type, server_ref_id)
 WHERE prompt.prompt_name IS NOT NULL
-  AND (%(all_users)s OR prompt.user_id IS NULL OR prompt.user_id = %(user_id)s::uuid)
-  AND (%(server)s::text IS NULL OR state.name = %(server)s OR prompt.server_ref_id::text = lower(%(server)s))
+  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, prompt.user_id)
+  AND nexus_is_meant(%(server)s, state.name, prompt.server_ref_id)
   AND (%(query)s::text IS NULL
        OR strpos(lower(concat_ws(' ', prompt.namespaced_name, prompt.title, prompt.description)), lower(%(query)s)) > 0)
   AND (%(after_name)s::text IS NULL OR (prompt.namespaced_name, prompt.id) > (%(after_name)s, %(after_id)s::uuid))

@@ -12,7 +12,7 @@ WITH deleted AS (
     WHERE ctid = ANY (ARRAY(
         SELECT ctid
         FROM job_results
-        WHERE status IN ('completed', 'failed', 'cancelled') AND error_code IS DISTINCT FROM 'orphaned'
+        WHERE nexus_has_ended(status) AND error_code IS DISTINCT FROM 'orphaned'
           AND completed_at < %(cutoff)s::timestamptz
           AND (completed_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
         ORDER BY completed_at, id
@@ -33,7 +33,7 @@ WITH deleted AS (
     WHERE ctid = ANY (ARRAY(
         SELECT ctid
         FROM job_results
-        WHERE status = 'failed' AND error_code = 'orphaned'
+        WHERE nexus_is_orphan(status, error_code)
           AND completed_at < %(cutoff)s::timestamptz
           AND (completed_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
         ORDER BY completed_at, id
@@ -50,21 +50,21 @@ LIMIT 1;
 -- name: count_ended
 SELECT count(*) AS counted
 FROM job_results
-WHERE status IN ('completed', 'failed', 'cancelled') AND error_code IS DISTINCT FROM 'orphaned'
+WHERE nexus_has_ended(status) AND error_code IS DISTINCT FROM 'orphaned'
   AND completed_at < %(cutoff)s::timestamptz;
 
 -- name: count_orphaned
 SELECT count(*) AS counted
 FROM job_results
-WHERE status = 'failed' AND error_code = 'orphaned' AND completed_at < %(cutoff)s::timestamptz;
+WHERE nexus_is_orphan(status, error_code) AND completed_at < %(cutoff)s::timestamptz;
 
 -- name: silent_running
 -- Running and without a lease, which only other programs and the mirrors of other flows are: the sweep takes back
 -- jobs whose lease ran out.
-SELECT id, version, flow_run_id, created_at::text AS after_at, id AS after_id
-FROM job_results
+SELECT id, version, flow_run_id, created_at::text AS after_at
+FROM job_results AS job
 WHERE status = 'running' AND lease_expires_at IS NULL
-  AND greatest(created_at, started_at, heartbeat_at) < %(cutoff)s::timestamptz
+  AND nexus_last_sign(job) < %(cutoff)s::timestamptz
   AND created_at < %(cutoff)s::timestamptz
   AND (created_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
 ORDER BY created_at, id
@@ -74,13 +74,13 @@ LIMIT %(limit)s;
 -- Pending, and nothing will start it: marked as handed over without a flow run; of a type that can't be started, in
 -- general or as long as Prefect lacks its deployment; or the mirror of another flow's run. The sweep hands over all
 -- other jobs, and gives up their flow runs.
-SELECT id, version, flow_run_id, created_at::text AS after_at, id AS after_id
-FROM job_results
+SELECT id, version, flow_run_id, created_at::text AS after_at
+FROM job_results AS job
 WHERE status = 'pending'
-  AND greatest(created_at, available_at, dispatched_at) < %(cutoff)s::timestamptz
+  AND nexus_last_sign(job) < %(cutoff)s::timestamptz
   AND created_at < %(cutoff)s::timestamptz
   AND CASE WHEN flow_run_id IS NULL THEN dispatched_at IS NOT NULL OR job_type <> ALL (%(startable)s)
-           ELSE job_type NOT IN ('tool_invoke', 'resource_fetch', 'prompt_execute') END
+           ELSE NOT nexus_is_call(job_type) END
   AND (created_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
 ORDER BY created_at, id
 LIMIT %(limit)s;
@@ -92,25 +92,16 @@ WITH silent AS (
     FROM job_results AS job
     JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS judged (id, version)
       ON judged.id = job.id AND judged.version = job.version
-    WHERE CASE job.status  -- a heartbeat is no new version
-              WHEN 'running' THEN job.lease_expires_at IS NULL
-                  AND greatest(job.created_at, job.started_at, job.heartbeat_at) < %(cutoff)s::timestamptz
-              WHEN 'pending'
-                  THEN greatest(job.created_at, job.available_at, job.dispatched_at) < %(cutoff)s::timestamptz
-              ELSE false
-          END
+    WHERE nexus_is_live(job.status) AND job.lease_expires_at IS NULL
+      AND nexus_last_sign(job) < %(cutoff)s::timestamptz  -- a heartbeat is no new version
     ORDER BY job.id
     FOR UPDATE OF job SKIP LOCKED
 )
 UPDATE job_results AS job
 SET status = 'failed', completed_at = now(), error_code = 'orphaned',
-    error = CASE job.status
-        WHEN 'running' THEN 'The job is orphaned: it has no worker, and its last sign of life was at '
-            || to_char(greatest(job.created_at, job.started_at, job.heartbeat_at) AT TIME ZONE 'UTC',
-                       'YYYY-MM-DD HH24:MI:SS "UTC."')
-        ELSE 'The job is orphaned: nothing will start it, and its last sign of life was at '
-            || to_char(greatest(job.created_at, job.available_at, job.dispatched_at) AT TIME ZONE 'UTC',
-                       'YYYY-MM-DD HH24:MI:SS "UTC."')
-    END
+    error = 'The job is orphaned: '
+        || CASE job.status WHEN 'running' THEN 'it has no worker' ELSE 'nothing will start it' END
+        || ', and its last sign of life was at '
+        || to_char(nexus_last_sign(job) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC."')
 FROM silent
 WHERE job.id = silent.id;

@@ -229,21 +229,21 @@ SELECT state.name AS server, job.status, job.error_code, count(*) AS jobs,
 FROM job_results AS job
 LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
-WHERE job.flow_run_id = %(flow_run_id)s AND job.status IN ('completed', 'failed', 'cancelled')
+WHERE job.flow_run_id = %(flow_run_id)s AND nexus_has_ended(job.status)
 GROUP BY state.name, job.status, job.error_code
 ORDER BY count(*) DESC, state.name, job.status, job.error_code;
 
 -- name: cancel_job
 UPDATE job_results
 SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
-WHERE id = %(id)s AND status IN ('pending', 'running')
+WHERE id = %(id)s AND nexus_is_live(status)
 RETURNING flow_run_id, batch_id;
 
 -- name: cancel_flow_run
 WITH carried AS (
     SELECT id
     FROM job_results
-    WHERE flow_run_id = %(flow_run_id)s AND status IN ('pending', 'running')
+    WHERE flow_run_id = %(flow_run_id)s AND nexus_is_live(status)
     ORDER BY id
     FOR UPDATE
 )
@@ -275,7 +275,7 @@ WITH waiting AS (
     SELECT id
     FROM job_results
     WHERE status = 'pending' AND dispatched_at IS NULL AND available_at <= now() AND batch_id IS NULL
-      AND lost_flow_run_id IS NULL AND job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
+      AND lost_flow_run_id IS NULL AND nexus_is_call(job_type)
       AND (attempt > 0 OR created_at < now() - make_interval(secs => %(grace)s))
     ORDER BY available_at
     LIMIT %(limit)s
@@ -370,7 +370,7 @@ UPDATE job_results AS job SET lost_flow_run_id = NULL FROM lost WHERE job.id = l
 -- Of these flow runs: whether they carry a job which has not ended, or has only just; else how the one ended that they
 -- were made for.
 SELECT flow_run_id,
-       bool_or(status IN ('pending', 'running') OR completed_at > now() - make_interval(secs => %(seconds)s)) AS in_use,
+       bool_or(nexus_is_live(status) OR completed_at > now() - make_interval(secs => %(seconds)s)) AS in_use,
        CASE WHEN count(*) = 1 THEN min(status) FILTER (WHERE batch_id IS NULL) END AS status
 FROM job_results
 WHERE flow_run_id = ANY (%(flow_run_ids)s::uuid[])
@@ -399,7 +399,7 @@ LEFT JOIN server_state AS state
        ON state.server_type = job.server_type AND state.server_ref_id = job.server_ref_id
 WHERE job.id = %(id)s AND job.status = 'pending' AND job.dispatched_at IS NULL AND job.available_at <= now()
   AND job.lost_flow_run_id IS NULL
-  AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute');
+  AND nexus_is_call(job.job_type);
 
 -- name: unclaimed_jobs
 -- Handed to Prefect a while ago, and not claimed since: what does Prefect say of the run? One that works on other jobs
@@ -407,7 +407,7 @@ WHERE job.id = %(id)s AND job.status = 'pending' AND job.dispatched_at IS NULL A
 SELECT job.id, job.attempt, job.flow_run_id, job.dispatched_at
 FROM job_results AS job
 WHERE job.status = 'pending' AND job.dispatched_at IS NOT NULL AND job.flow_run_id IS NOT NULL
-  AND job.job_type IN ('tool_invoke', 'resource_fetch', 'prompt_execute')
+  AND nexus_is_call(job.job_type)
   AND greatest(job.dispatched_at, job.available_at) < now() - make_interval(secs => %(grace)s)
   AND (%(after_at)s::timestamptz IS NULL
        OR (job.dispatched_at, job.id) > (%(after_at)s::timestamptz, %(after_id)s::uuid))
@@ -472,7 +472,7 @@ SELECT id, version, status, user_id, job_type, attempt, error_code
 FROM (
     SELECT id, version, status, user_id, job_type, attempt, error_code, created_at
     FROM job_results
-    WHERE status IN ('pending', 'running') AND (%(all_users)s OR user_id = %(user_id)s::uuid)
+    WHERE nexus_is_live(status) AND (%(all_users)s OR user_id = %(user_id)s::uuid)
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s
 ) AS newest
@@ -483,7 +483,7 @@ ORDER BY created_at, id;
 SELECT id, version, status, user_id, job_type, attempt, error_code, completed_at,
        extract(epoch FROM now() - completed_at)::float8 AS ended_ago
 FROM job_results
-WHERE status IN ('completed', 'failed', 'cancelled')
+WHERE nexus_has_ended(status)
   AND completed_at > now() - make_interval(secs => %(seconds)s) AND completed_at <= now()
   AND (%(after_completed_at)s::timestamptz IS NULL
        OR (completed_at, id) > (%(after_completed_at)s::timestamptz, %(after_id)s::uuid))

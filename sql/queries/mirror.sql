@@ -10,7 +10,7 @@ RETURNING id;
 UPDATE job_results
 SET flow_run_id = %(flow_run_id)s, dispatched_at = now()
 WHERE id = %(id)s AND status = 'pending'
-  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
+  AND NOT nexus_is_call(job_type);
 
 -- name: resume_mirror
 -- A run that begins again, after a time-out or a lost answer, goes on with the row that it left open.
@@ -36,31 +36,31 @@ RETURNING id;
 -- Whoever ends the row elsewhere stops the run: then nothing is touched here.
 UPDATE job_results SET progress = %(progress)s, heartbeat_at = now()
 WHERE id = %(id)s AND status = 'running'
-  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
+  AND NOT nexus_is_call(job_type);
 
 -- name: beat_mirror
 UPDATE job_results SET heartbeat_at = now()
 WHERE id = %(id)s AND status = 'running'
-  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
+  AND NOT nexus_is_call(job_type);
 
 -- name: end_mirror
 UPDATE job_results
 SET status = %(status)s, result = %(result)s, error = %(error)s, error_code = %(error_code)s
-WHERE id = %(id)s AND status IN ('pending', 'running')
-  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
+WHERE id = %(id)s AND nexus_is_live(status)
+  AND NOT nexus_is_call(job_type);
 
 -- name: abandon_mirror
 -- The run ended without a word of its own.
 UPDATE job_results
 SET status = %(status)s, error = %(error)s, error_code = %(error_code)s
-WHERE flow_run_id = %(flow_run_id)s AND status IN ('pending', 'running')
-  AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup');
+WHERE flow_run_id = %(flow_run_id)s AND nexus_is_live(status)
+  AND NOT nexus_is_call(job_type);
 
 -- name: silent_mirrors
 -- Unended runs that have given no sign of life for a while: what does Prefect say of them?
 SELECT id, flow_run_id
 FROM job_results
-WHERE status IN ('pending', 'running') AND job_type IN ('cache_refresh', 'key_rotation', 'job_cleanup')
+WHERE nexus_is_live(status) AND NOT nexus_is_call(job_type)
   AND flow_run_id IS NOT NULL
   -- While the database was away nobody could give one.
   AND pg_postmaster_start_time() < now() - make_interval(secs => %(grace)s)
@@ -71,5 +71,5 @@ LIMIT %(limit)s;
 -- The stored row has ended, and not by an earlier attempt of this flow run: the run is not wanted any more.
 SELECT job.id
 FROM job_results AS job
-WHERE job.id = %(id)s AND job.job_type = %(job_type)s AND job.status IN ('completed', 'failed', 'cancelled')
+WHERE job.id = %(id)s AND job.job_type = %(job_type)s AND nexus_has_ended(job.status)
   AND (job.status = 'cancelled' OR job.flow_run_id IS DISTINCT FROM %(flow_run_id)s);

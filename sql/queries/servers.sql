@@ -33,8 +33,8 @@ SELECT server.server_type, server.id, server.user_id, server.name, server.transp
         WHERE prompt.server_type = server.server_type AND prompt.server_ref_id = server.id) AS prompts
 FROM server
 LEFT JOIN server_state AS state ON state.server_type = server.server_type AND state.server_ref_id = server.id
-WHERE (%(all_users)s OR server.user_id IS NULL OR server.user_id = %(user_id)s::uuid)
-  AND (%(ref)s::text IS NULL OR server.name = %(ref)s OR server.id::text = lower(%(ref)s))
+WHERE nexus_is_seen_by(%(all_users)s, %(user_id)s, server.user_id)
+  AND nexus_is_meant(%(ref)s, server.name, server.id)
   AND (%(after_name)s::text IS NULL OR (server.name, server.id) > (%(after_name)s, %(after_id)s::uuid))
 ORDER BY server.name, server.id
 LIMIT %(limit)s;

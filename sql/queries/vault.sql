@@ -59,20 +59,19 @@ SELECT count(*) AS rows FROM vault_backups WHERE rotation_id = %(rotation_id)s;
 -- Values that are still to be sealed anew, but for those that failed.
 SELECT 'system' AS server_type, id AS server_ref_id
 FROM system_servers
-WHERE key_id <> %(new_key_id)s AND (%(old_key_id)s::text IS NULL OR key_id = %(old_key_id)s)
+WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id <> ALL (%(failed)s::uuid[])
 UNION ALL
 SELECT 'user', id
 FROM user_servers
-WHERE config_encrypted IS NOT NULL AND key_id IS DISTINCT FROM %(new_key_id)s
-  AND (key_id IS NULL OR %(old_key_id)s::text IS NULL OR key_id = %(old_key_id)s)
+WHERE config_encrypted IS NOT NULL AND nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id <> ALL (%(failed)s::uuid[]);
 
 -- name: take_due_system
 -- The next values to seal anew, held until the transaction ends. What somebody else holds is left for a later pass.
 SELECT id, key_id, config_encrypted
 FROM system_servers
-WHERE key_id <> %(new_key_id)s AND (%(old_key_id)s::text IS NULL OR key_id = %(old_key_id)s)
+WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id > %(after)s AND id <> ALL (%(failed)s::uuid[])
 ORDER BY id
 LIMIT %(limit)s
@@ -81,8 +80,7 @@ FOR NO KEY UPDATE SKIP LOCKED;
 -- name: take_due_user
 SELECT id, key_id, config_encrypted
 FROM user_servers
-WHERE config_encrypted IS NOT NULL AND key_id IS DISTINCT FROM %(new_key_id)s
-  AND (key_id IS NULL OR %(old_key_id)s::text IS NULL OR key_id = %(old_key_id)s)
+WHERE config_encrypted IS NOT NULL AND nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id > %(after)s AND id <> ALL (%(failed)s::uuid[])
 ORDER BY id
 LIMIT %(limit)s

@@ -5,14 +5,13 @@ Each leaves a completed run with an artifact, and a row of `job_results`.
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.hub import Hub, any_hub, until
+from tests.fixtures.hub import Hub, until
 
 pytestmark = pytest.mark.stack
 OFFERS = str(Path(__file__).parents[1] / "upstreams" / "offers.py")
@@ -55,12 +54,11 @@ FLOWS = [case.flow for case in CASES]
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hub]:
-    """A hub of its own, whose keys are rotated to and fro."""
-    with any_hub(tmp_path_factory.mktemp("flows"), request) as hub:
-        assert hub.run("server", "add", "offers", "--command", sys.executable, OFFERS).code == 0
-        assert hub.run("vault", "keygen", "--add").code == 0
-        yield hub
+def busy(spare_hub: Hub) -> Hub:
+    """A hub with a second key, whose keys are rotated to and fro."""
+    assert spare_hub.run("server", "add", "offers", "--command", sys.executable, OFFERS).code == 0
+    assert spare_hub.run("vault", "keygen", "--add").code == 0
+    return spare_hub
 
 
 def keys(hub: Hub) -> tuple[str, str]:
@@ -130,6 +128,7 @@ def test_the_thin_api_starts_it(busy: Hub, case: Case) -> None:
 
 
 def test_a_schedule_starts_each(busy: Hub) -> None:
+    """It would not with SQLAlchemy 2.1."""
     made: list[tuple[str, str]] = []
     with busy.prefect() as prefect:
         for case in CASES:

@@ -1,4 +1,4 @@
-"""The four ways to start a flow: Prefect's UI, a schedule, the API and the command line."""
+"""Three ways to start a flow: Prefect's UI, the API and the command line; test_all_flows.py has the schedules."""
 
 import json
 from typing import Any
@@ -68,39 +68,6 @@ def test_prefects_api_runs_the_deployment_as_its_ui_does(hub: Hub) -> None:
         ).json()
     assert hub.flow_run(made["id"])["state"]["name"] == "Completed"
     assert job_of_run(hub, made["id"])["status"] == "completed"
-
-
-def test_a_cron_schedule_fires_by_itself(hub: Hub) -> None:
-    """It would not with SQLAlchemy 2.1."""
-    with hub.prefect() as prefect:
-        deployment = prefect.get("/deployments/name/invoke-tool/nexus").json()
-        made = prefect.post(
-            f"/deployments/{deployment['id']}/schedules",
-            json=[
-                {
-                    "schedule": {"cron": "* * * * *", "timezone": "UTC"},
-                    "active": True,
-                    "parameters": {"tool": TOOL, "arguments": ARGUMENTS},
-                }
-            ],
-        ).json()
-        try:
-
-            def look() -> str | None:
-                runs = prefect.post(
-                    "/flow_runs/filter",
-                    json={
-                        "deployments": {"id": {"any_": [deployment["id"]]}},
-                        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
-                        "limit": 200,
-                    },
-                ).json()
-                return next((run["id"] for run in runs if run["auto_scheduled"]), None)
-
-            flow_run_id = until(look, 180, "a run of the schedule")
-        finally:
-            prefect.delete(f"/deployments/{deployment['id']}/schedules/{made[0]['id']}").raise_for_status()
-    assert job_of_run(hub, flow_run_id)["status"] == "completed"
 
 
 def test_a_run_without_a_tool_says_what_to_give(hub: Hub) -> None:

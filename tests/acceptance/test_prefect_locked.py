@@ -12,11 +12,15 @@ TOOL = {"tool": "time__get_current_time", "arguments": {"timezone": "UTC"}}
 def test_prefects_api_refuses_who_does_not_authenticate(hub: Hub) -> None:
     for auth in (None, ("admin", "guess")):
         assert httpx.post(f"{hub.prefect_url}/deployments/filter", json={}, auth=auth).status_code == 401
+        assert httpx.get(f"{hub.prefect_url}/admin/version", auth=auth).status_code == 401
+    assert httpx.get(f"{hub.prefect_url}/admin/version", auth=hub.prefect_auth).is_success
+    assert (hub.home / "prefect.auth").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_preflight_from_a_foreign_origin_is_refused(hub: Hub) -> None:
+@pytest.mark.parametrize("path", ["deployments/filter", "flow_runs/"])
+def test_a_preflight_from_a_foreign_origin_is_refused(hub: Hub, path: str) -> None:
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
-    answer = httpx.options(f"{hub.prefect_url}/deployments/filter", headers=headers)
+    answer = httpx.options(f"{hub.prefect_url}/{path}", headers=headers)
     assert answer.status_code == 400
     assert "access-control-allow-origin" not in answer.headers
 

@@ -1,9 +1,9 @@
 """A canary in everything that may be secret, and nowhere to be found where secrets must not be.
 
 Given to the API and to `nexus-hub`: a header's value, a child's environment, a URL's query, tool arguments, a result;
-and the vault's own keys, after a rotation. Looked for, also in base64, in hex and in what is gzipped or pickled:
-Prefect's database, PREFECT_HOME, all logs, all errors, the listings, and in the hub's own database the columns that are
-not the job's.
+and the vault's own keys, after a rotation. Looked for, also in base64, in hex, percent-encoded and in what is gzipped
+or pickled: Prefect's database, PREFECT_HOME, all logs at their most talkative, all errors, the listings, and in the
+hub's own database the columns that are not the job's.
 """
 
 import base64
@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import psycopg
 import pytest
@@ -23,8 +24,10 @@ from tests.fixtures.hub import Hub, Ran, any_hub
 
 pytestmark = pytest.mark.stack
 CANARY = "c4n4ry-Zq81"
+TALKATIVE = {"NEXUS_LOG_FORMAT": "json", "NEXUS_LOG_LEVEL": "debug"}
 UPSTREAM = Path(__file__).parents[1] / "upstreams" / "canary.py"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
+_PERCENT = re.compile(rb"(?:%[0-9A-Fa-f]{2}){4}")
 _HEX = re.compile(rb"(?:[0-9a-f]{2}){12,}")
 
 
@@ -38,6 +41,8 @@ def forms(data: bytes, depth: int = 4) -> Iterator[bytes]:
         for start in range(4):
             part = padded[start:]
             yield from forms(base64.b64decode(part[: len(part) - (len(part) % 4 == 1)] + b"==="), depth - 2)
+    if _PERCENT.search(data):
+        yield from forms(unquote_to_bytes(data), depth - 1)
     for run in _HEX.findall(data):
         yield from forms(bytes.fromhex(run.decode()[: len(run) // 2 * 2]), depth - 2)
     try:
@@ -61,6 +66,7 @@ def needles_of(hub: Hub) -> list[bytes]:
 def test_the_search_finds_a_canary_in_every_encoding() -> None:
     plain = f'{{"a": "{CANARY}"}}'.encode()
     encoded = [plain, base64.b64encode(plain), base64.urlsafe_b64encode(b"x" + plain), plain.hex().encode()]
+    encoded += ["".join(f"%{one:02x}" for one in plain).encode()]
     encoded += [gzip.compress(plain), zlib.compress(plain), base64.b64encode(gzip.compress(plain))]
     assert all(shows(one) for one in encoded)
     key = bytes(range(1, 33))
@@ -69,11 +75,9 @@ def test_the_search_finds_a_canary_in_every_encoding() -> None:
 
 
 @pytest.fixture(scope="module")
-def canary_hub(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[tuple[Hub, list[Ran]]]:
+def canary_hub(request: pytest.FixtureRequest) -> Iterator[tuple[Hub, list[Ran]]]:
     """A hub of its own that was given canaries in every way, and what its commands said."""
-    with any_hub(tmp_path_factory.mktemp("canary"), request) as hub:
+    with any_hub(request, **TALKATIVE) as hub:
         yield hub, list(_give_canaries(hub))
 
 
@@ -151,6 +155,15 @@ def test_no_log_and_no_file_of_prefects_shows_it(canary_hub: tuple[Hub, list[Ran
     assert not shown, [(path, path.read_bytes()[:2000]) for path in shown]
 
 
+def test_the_logs_tell_what_was_done(canary_hub: tuple[Hub, list[Ran]]) -> None:
+    logs = canary_hub[0].home / "logs"
+    written = [line for name in ("api", "worker") for line in (logs / f"{name}.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in written if not line.startswith("--- ")]
+    events = {line["event"] for line in lines if "event" in line}
+    assert events >= {"stored", "dispatched", "refused", "answered", "rotated"}
+    assert {line["tool"] for line in lines if line.get("event") == "stored"} == {"say", "fail", "raise", "die"}
+
+
 def test_prefects_database_does_not_hold_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
     hub = canary_hub[0]
     needles = needles_of(hub)
@@ -180,7 +193,8 @@ def test_the_hubs_database_holds_it_only_in_jobs_and_only_sealed_elsewhere(canar
 
 def test_the_calls_themselves_went_through(canary_hub: tuple[Hub, list[Ran]]) -> None:
     with canary_hub[0].api() as api:
-        rows = [row for row in api.get("/v1/jobs").json()["items"] if row["job_type"] == "tool_invoke"]
+        echo = api.get("/v1/servers/echo").json()["id"]
+        rows = [row for row in api.get("/v1/jobs").json()["items"] if row["server_id"] == echo]
         said = next(row for row in rows if row["tool_name"] == "say")
         result = api.get(f"/v1/jobs/{said['id']}").json()["result"]
     assert f"{CANARY}-say" in result["content"][0]["text"]

@@ -10,7 +10,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.fixtures.hub import TIME_SERVER, Hub, kept_up, run
+from tests.fixtures import run
+from tests.fixtures.hub import TIME_SERVER, Hub, copy_prepared_home, kept_up, run_command
 from tests.fixtures.upstreams import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -92,23 +93,25 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def started(installed: Path, elsewhere: Path, tmp_path: Path) -> Iterator[Hub]:
+def started(installed: Path, elsewhere: Path) -> Iterator[Hub]:
     """A hub of the wheel, started in the directory with the foreign code."""
     program = (str(installed / "bin" / "nexus-hub"),)
-    hub = Hub(tmp_path / "home", free_port(), free_port(), program=program, directory=elsewhere)
+    home = run.new_directory("wheel") / "home"
+    copy_prepared_home(home)
+    hub = Hub(home, free_port(), free_port(), program=program, directory=elsewhere)
     with kept_up(hub):
         yield hub
 
 
 def test_the_code_that_runs_is_the_wheels(installed: Path, elsewhere: Path) -> None:
     script = "import nexus_hub, flows, tasks, deployments; print(nexus_hub.__file__, flows.__file__)"
-    ran = run([str(installed / "bin" / "python"), "-P", "-c", script], {}, directory=elsewhere)
+    ran = run_command([str(installed / "bin" / "python"), "-P", "-c", script], {}, directory=elsewhere)
     assert ran.code == 0, ran.err
     assert all(path.startswith(str(installed)) for path in ran.out.split())
 
 
 def test_the_traps_work(installed: Path, elsewhere: Path, tmp_path: Path) -> None:
-    ran = run([str(installed / "bin" / "python"), "-c", "import tasks"], {}, directory=elsewhere)
+    ran = run_command([str(installed / "bin" / "python"), "-c", "import tasks"], {}, directory=elsewhere)
     assert "not the code of the hub" in ran.err
     assert (tmp_path / "imported").read_text() == "tasks.py\n"
 

@@ -1,6 +1,5 @@
 """The worker takes runs without a poll, which comes once an hour here, and keeps to Prefect's limits."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,23 +9,9 @@ from pathlib import Path
 import pytest
 
 from deployments.worker.policy import KNOWN_SECONDS
-from tests.fixtures.hub import Hub, any_hub, until
+from tests.fixtures.hub import Hub, process, until
 
 pytestmark = pytest.mark.stack
-HABITS = str(Path(__file__).parents[1] / "upstreams" / "habits.py")
-SETTINGS = {
-    "PREFECT_WORKER_QUERY_SECONDS": "3600",
-    "PREFECT_WORKER_HEARTBEAT_SECONDS": "3",
-    "PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
-}
-
-
-@pytest.fixture(scope="module")
-def rung(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hub]:
-    """A hub whose worker hardly ever polls."""
-    with any_hub(tmp_path_factory.mktemp("worker"), request, **SETTINGS) as hub:
-        assert hub.run("server", "add", "habits", "--command", sys.executable, HABITS).code == 0
-        yield hub
 
 
 def waits(hub: Hub, seconds: float) -> str:
@@ -67,83 +52,74 @@ def deployment(hub: Hub) -> str:
         return str(prefect.get("/deployments/name/invoke-tool/nexus").json()["id"])
 
 
-def test_a_job_is_taken(rung: Hub) -> None:
-    assert rung.ended(waits(rung, 0))["status"] == "completed"
+def test_a_job_is_taken(quiet_hub: Hub) -> None:
+    assert quiet_hub.ended(waits(quiet_hub, 0))["status"] == "completed"
 
 
-def test_a_run_that_a_person_starts_in_prefect_is_taken(rung: Hub) -> None:
+def test_a_run_that_a_person_starts_in_prefect_is_taken(quiet_hub: Hub) -> None:
     asked = {"parameters": {"tool": "habits__wait", "arguments": {"seconds": 0}}, "state": {"type": "SCHEDULED"}}
-    with rung.prefect() as prefect:
-        made = prefect.post(f"/deployments/{deployment(rung)}/create_flow_run", json=asked).json()
-    assert rung.flow_run(made["id"])["state"]["type"] == "COMPLETED"
+    with quiet_hub.prefect() as prefect:
+        made = prefect.post(f"/deployments/{deployment(quiet_hub)}/create_flow_run", json=asked).json()
+    assert quiet_hub.flow_run(made["id"])["state"]["type"] == "COMPLETED"
 
 
-def test_a_slow_call_holds_up_no_other(rung: Hub) -> None:
-    slow = waits(rung, 120)
-    until(lambda: under_way(rung) > 0, 30, "the slow job's run")
-    assert rung.ended(waits(rung, 0))["status"] == "completed"
-    with rung.api() as api:
+def test_a_slow_call_holds_up_no_other(quiet_hub: Hub) -> None:
+    slow = waits(quiet_hub, 120)
+    until(lambda: under_way(quiet_hub) > 0, 30, "the slow job's run")
+    assert quiet_hub.ended(waits(quiet_hub, 0))["status"] == "completed"
+    with quiet_hub.api() as api:
         assert api.get(f"/v1/jobs/{slow}").json()["status"] == "running"
         api.delete(f"/v1/jobs/{slow}").raise_for_status()
-    assert rung.ended(slow)["status"] == "cancelled"
+    assert quiet_hub.ended(slow)["status"] == "cancelled"
 
 
-def test_a_cancellation_in_prefect_ends_a_run_and_its_job(rung: Hub) -> None:
-    job = waits(rung, 120)
-    with rung.api() as api:
+def test_a_cancellation_in_prefect_ends_a_run_and_its_job(quiet_hub: Hub) -> None:
+    job = waits(quiet_hub, 120)
+    with quiet_hub.api() as api:
         until(lambda: api.get(f"/v1/jobs/{job}").json()["started_at"], 30, "the job's start")
         run = api.get(f"/v1/jobs/{job}").json()["flow_run_id"]
-    with rung.prefect() as prefect:
+    with quiet_hub.prefect() as prefect:
         prefect.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
-    assert rung.ended(job)["status"] == "cancelled"
-    assert rung.flow_run(run)["state"]["type"] == "CANCELLED"
+    assert quiet_hub.ended(job)["status"] == "cancelled"
+    assert quiet_hub.flow_run(run)["state"]["type"] == "CANCELLED"
 
 
-def test_the_limit_of_the_pool_is_kept(rung: Hub) -> None:
-    with limited(rung, "/work_pools/nexus"):
-        assert most_under_way(rung, [waits(rung, 0.5) for _ in range(4)]) == 1
+def test_the_limit_of_the_pool_is_kept(quiet_hub: Hub) -> None:
+    with limited(quiet_hub, "/work_pools/nexus"):
+        assert most_under_way(quiet_hub, [waits(quiet_hub, 0.5) for _ in range(4)]) == 1
 
 
-def test_the_limit_of_a_deployment_is_kept(rung: Hub) -> None:
-    with limited(rung, f"/deployments/{deployment(rung)}"):
+def test_the_limit_of_a_deployment_is_kept(quiet_hub: Hub) -> None:
+    with limited(quiet_hub, f"/deployments/{deployment(quiet_hub)}"):
         time.sleep(KNOWN_SECONDS)
-        assert most_under_way(rung, [waits(rung, 0.5) for _ in range(4)]) == 1
+        assert most_under_way(quiet_hub, [waits(quiet_hub, 0.5) for _ in range(4)]) == 1
 
 
-def test_the_limit_of_a_queue_is_kept(rung: Hub) -> None:
-    with limited(rung, "/work_pools/nexus/queues/default"):
-        assert most_under_way(rung, [waits(rung, 0.5) for _ in range(4)]) == 1
+def test_the_limit_of_a_queue_is_kept(quiet_hub: Hub) -> None:
+    with limited(quiet_hub, "/work_pools/nexus/queues/default"):
+        assert most_under_way(quiet_hub, [waits(quiet_hub, 0.5) for _ in range(4)]) == 1
 
 
-def test_a_paused_pool_gives_nothing_until_it_goes_on(rung: Hub) -> None:
-    with rung.prefect() as prefect:
+def test_a_paused_pool_gives_nothing_until_it_goes_on(quiet_hub: Hub) -> None:
+    with quiet_hub.prefect() as prefect:
         prefect.patch("/work_pools/nexus", json={"is_paused": True}).raise_for_status()
         try:
-            job = waits(rung, 0)
-            with rung.api() as api:
+            job = waits(quiet_hub, 0)
+            with quiet_hub.api() as api:
                 run = until(lambda: api.get(f"/v1/jobs/{job}").json()["flow_run_id"], 30, "the job's run")
             assert prefect.get(f"/flow_runs/{run}").json()["state"]["type"] == "SCHEDULED"
         finally:
             prefect.patch("/work_pools/nexus", json={"is_paused": False}).raise_for_status()
-    assert rung.ended(waits(rung, 0))["status"] == "completed"
-    assert rung.ended(job)["status"] == "completed"
+    assert quiet_hub.ended(waits(quiet_hub, 0))["status"] == "completed"
+    assert quiet_hub.ended(job)["status"] == "completed"
 
 
-def test_prefects_own_command_starts_one_too(rung: Hub, tmp_path: Path) -> None:
+def test_prefects_own_command_starts_one_too(quiet_hub: Hub, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
     options = ["--pool", "nexus", "--type", "nexus", "--name", "by-hand"]
-    with subprocess.Popen(
-        [*command, *options],
-        env=rung.prefect_environment,
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as worker:
-        try:
-            until(lambda: online(rung).get("by-hand"), 90, "a worker that Prefect's command has started")
-            assert len(online(rung)) == 2
-        finally:
-            worker.terminate()
+    with process(tmp_path, "by-hand", [*command, *options], quiet_hub.prefect_environment):
+        until(lambda: online(quiet_hub).get("by-hand"), 90, "a worker that Prefect's command has started")
+        assert len(online(quiet_hub)) == 2
 
 
 def online(hub: Hub) -> dict[str, bool]:

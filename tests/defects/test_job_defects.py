@@ -10,21 +10,21 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from nexus_hub.client import ApiProblem
-from nexus_hub.errors import InvalidRequest
+from nexus_hub.errors import ApiProblem, InvalidRequest
 from nexus_hub.execution.attempt import Attempt, NotClaimed
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.cleanup import Cleanup, checked_days
+from nexus_hub.orchestration.cleanup import Cleanup, parse_days
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.rescuer import Rescuer, RescueReport
 from nexus_hub.upstream.config import StdioConfig
 from tests.defects import seed_code
 from tests.defects.replay import Connection, count, one
-from tests.fixtures.jobs import PlayedPrefect, Table, ago
+from tests.fixtures.jobs import Table, ago
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.served import Served
 
 STORE = "INSERT INTO job_results (job_type, server_id, params) VALUES ('tool_invoke', 'github', '{}') RETURNING id"
@@ -40,7 +40,7 @@ async def table(database: HubDatabase) -> AsyncIterator[Table]:
 
 
 @pytest.fixture
-def rescuer(library: Library, prefect: PlayedPrefect) -> Rescuer:
+def rescuer(library: Library, prefect: FakePrefect) -> Rescuer:
     return Rescuer(library.database, prefect, Mirror(library.database), lease_seconds=0)
 
 
@@ -108,7 +108,7 @@ async def test_defect_19_what_has_ended_never_changes_and_a_late_result_is_dropp
 
 
 async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
-    seed: Connection, library: Library, time_server: StdioConfig, rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    seed: Connection, library: Library, time_server: StdioConfig, rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     """That it is so when processes and databases are killed for good is shown by tests/faults."""
     job_id = one(seed, STORE)["id"]
@@ -130,7 +130,7 @@ async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
 
 
 async def test_defect_21_a_job_that_was_stored_and_never_started_is_started(
-    seed: Connection, ours: Connection, rescuer: Rescuer, prefect: PlayedPrefect
+    seed: Connection, ours: Connection, rescuer: Rescuer, prefect: FakePrefect
 ) -> None:
     for connection in (seed, ours):  # and the process dies before it triggers the job
         connection.execute(
@@ -147,7 +147,7 @@ async def test_defect_21_a_job_that_was_stored_and_never_started_is_started(
 
 
 async def test_defect_22_a_live_job_is_kept_and_an_orphan_fails_with_a_reason(
-    seed: Connection, ours: Connection, library: Library, prefect: PlayedPrefect, table: Table
+    seed: Connection, ours: Connection, library: Library, prefect: FakePrefect, table: Table
 ) -> None:
     cleanup, news = Cleanup(library.database, prefect), list[dict[str, Any]]()
 
@@ -204,7 +204,7 @@ async def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(
     seed: Connection, ours: Connection, served: Served
 ) -> None:
     assert seed_code.days_completed({"days_completed": 0}) == 7, "in the seed 0 is 7"
-    assert checked_days("days_completed", 0) == 0
+    assert parse_days("days_completed", 0) == 0
     for connection in (seed, ours):
         connection.execute(STORE.encode())
         connection.execute(b"UPDATE job_results SET status = 'completed', completed_at = now()")
@@ -216,7 +216,7 @@ async def test_defect_24_no_days_are_no_days_and_days_out_of_range_are_refused(
             ours.execute(manual.format(days).encode())
     for value in (3651, -1, 10**30, "7", 1.5, None, True):
         with pytest.raises(InvalidRequest, match="days_completed"):
-            checked_days("days_completed", value)
+            parse_days("days_completed", value)
     async with served.client() as client:
         for body, deleted in (({"days_completed": 0}, 1), ({}, 0)):
             counts = await client.request("POST", "/internal/cleanup-jobs", body | {"dry_run": True})

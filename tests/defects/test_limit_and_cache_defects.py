@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +20,6 @@ from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.rate_limit.limiter import Limiter, Limits
-from nexus_hub.servers.refresh import Refresher
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.snapshot import Snapshot
@@ -160,7 +160,7 @@ def tool(name: str) -> dict[str, Any]:
 
 async def entries(library: Library, kind: read.Kind) -> dict[str, bool]:
     """The entries that are served, and whether each is stale."""
-    found = (await read.list_entries(library.database, OPERATOR, kind))["items"]
+    found = asdict(await read.list_entries(library.database, OPERATOR, kind))["items"]
     return {str(item["server_ref_id"]): item["stale"] for item in found}
 
 
@@ -181,7 +181,7 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
     assert count(seed, SERVED) == 0, "and until it comes to a server, its tools are gone"
 
     servers = [await library.servers.register(name, own_server("offers")) for name in ("one", "two")]
-    one_ref, _ = (ServerRef("system", server["id"]) for server in servers)
+    one_ref, _ = (ServerRef("system", server.id) for server in servers)
     dead = Target(ServerRef("system", uuid4()), "dead", HttpConfig(url="http://127.0.0.1:1/mcp"), 1, guarded=False)
     seen = Snapshot(
         "", None, None, {}, tools=[tool("t")], resources=[{"uri": "a://b", "name": "r"}], prompts=[{"name": "p"}]
@@ -189,20 +189,20 @@ async def test_defect_31_everything_is_refreshed_and_a_dead_server_hurts_no_othe
     await library.servers._store(dead, None, Limits(), seen)
     for table in ("tool_cache", "resource_cache", "prompt_cache"):
         ours.execute(f"UPDATE {table} SET expires_at = now() - interval '1 s'".encode())
-    refresher, dead_id = Refresher(library.database, library.servers), str(dead.ref.server_ref_id)
-    due = await refresher.due()
+    refresher, dead_id = library.refresher, str(dead.ref.server_ref_id)
+    due = await refresher.find_due()
     assert {server.name for server in due} == {"one", "dead", "two"}
 
     claim = await catalog.claim_refresh(library.database, one_ref)
     with pytest.raises(RefreshRunning):
-        await library.servers.refresh(one_ref)
+        await library.refresher.refresh(one_ref)
     assert (await entries(library, "tools"))[str(one_ref.server_ref_id)] is True, "served as stale while it is read"
     await catalog.release_refresh(library.database, one_ref, claim)
 
-    outcomes = await asyncio.gather(*map(refresher.refresh, due))
+    outcomes = await asyncio.gather(*map(refresher.refresh_due, due))
     assert {outcome.name for outcome in outcomes if outcome.error_code is not None} == {"dead"}
     for kind in KINDS:
         stale = await entries(library, kind)
         assert len(stale) == 3, f"no {kind} have vanished"
         assert [server for server, is_stale in stale.items() if is_stale] == [dead_id]
-    assert await refresher.due() == [], "the dead one rests before it is tried again"
+    assert await refresher.find_due() == [], "the dead one rests before it is tried again"

@@ -43,7 +43,7 @@ async def test_defect_32_no_change_is_lost_between_the_first_look_and_the_first_
 
     for ends_before in (True, False):
         job_id = await served.stored()
-        with served.runtime.changes.follow(OPERATOR, job_id) as follower:
+        with served.runtime.feed.follow(OPERATOR, job_id) as follower:
             attempt = await served.claimed(job_id)
             if ends_before:
                 await served.completed(attempt)
@@ -82,8 +82,8 @@ async def test_defect_33_monitoring_does_not_count_all_rows(
         admin.execute("ANALYZE job_results")
         admin.execute("DELETE FROM job_results WHERE status = 'completed'")
     found = await stats(hub_database)
-    assert found["total_jobs"] > 10_000, "an estimate: who counts would find 1"
-    assert (found["pending"], found["running"]) == (1, 0), "but live jobs are counted, by their index"
+    assert found.total_jobs > 10_000, "an estimate: who counts would find 1"
+    assert (found.pending, found.running) == (1, 0), "but live jobs are counted, by their index"
 
 
 async def test_defect_34_migrations_run_again_and_on_a_server_without_foreign_roles(

@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -275,12 +276,12 @@ async def test_defect_17_what_is_searched_for_is_never_part_of_a_statement(seed:
     await offer(library, ServerRef("user", uuid4()), "bobs", BOB, "secret")
     await offer(library, ServerRef("user", uuid4()), "alices", ALICE, "open")
     alice = Principal(ALICE)
-    assert [item["name"] for item in (await read.list_entries(library.database, alice, "tools"))["items"]] == [
+    assert [item["name"] for item in asdict(await read.list_entries(library.database, alice, "tools"))["items"]] == [
         "alices__open"
     ]
     for text in INJECTED:
         for query, server in ((text, None), (None, text)):
-            found = await read.list_entries(library.database, alice, "tools", query=query, server=server)
+            found = asdict(await read.list_entries(library.database, alice, "tools", query=query, server=server))
             assert "secret" not in str(found), text
         with pytest.raises(NotFound):
             await read.find(library.database, alice, "tool", text)

@@ -32,7 +32,7 @@ from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import FixedKeyring, Keyring, KeyringFile
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.rotation import Rotation, RotationPlan
-from nexus_hub.vault.sealing import Place, Vault, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, Vault, open_sealed, seal
 from tests.defects import seed_code
 from tests.defects.replay import SEED, Connection, one
 from tests.faults.test_rotation_kills import rotated
@@ -66,9 +66,9 @@ async def silent(_progress: dict[str, Any]) -> None:
     """Listens to no progress."""
 
 
-def place(row_id: UUID) -> Place:
+def place(row_id: UUID) -> SealContext:
     """Where the configuration of a row of `user_servers` is sealed."""
-    return Place.of_server(ServerRef("user", row_id))
+    return SealContext.for_server(ServerRef("user", row_id))
 
 
 def settings_of(database: HubDatabase, home: Path) -> Settings:
@@ -268,7 +268,9 @@ async def test_defect_06_a_rotation_is_resumed_after_a_kill_and_overwrites_no_ed
     under_new = [row["key_id"] for row in stored(database.owner_url).values()].count(NEW.id)
     assert 20 <= under_new < 600
     left = next(row for row in mine if stored(database.owner_url)[row.ref.server_ref_id]["key_id"] == OLD.id)
-    edited = seal(Keyring(OLD), Place.of_server(left.ref), b'{"transport": "http", "url": "https://edited.example"}')
+    edited = seal(
+        Keyring(OLD), SealContext.for_server(left.ref), b'{"transport": "http", "url": "https://edited.example"}'
+    )
 
     edits: list[SealedRow] = []
 
@@ -345,7 +347,7 @@ async def test_defect_09_a_rotation_with_errors_fails_and_has_a_backup_and_a_ver
     ]
     assert (report.updated, report.errors) == (1, named), "the second one was found by the verification"
     answer = {"updated": report.updated, "errors": report.errors}
-    assert command.rotated(Output(as_json=False), answer, jsonable_encoder(await rotation.status())) == 1
+    assert command.show_rotation(Output(as_json=False), answer, jsonable_encoder(await rotation.status())) == 1
     assert capsys.readouterr().err.splitlines() == named
     assert await rotation.restore(NEW.id) == {"restored": 1, "left": []}
     assert stored(database.owner_url) == before

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.console import Terminal, examples
-from tests.fixtures.hub import Hub, processes_of
+from tests.fixtures import run
+from tests.fixtures.hub import Hub, copy_prepared_home, processes_of
 from tests.fixtures.upstreams import ROOT, free_port
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
@@ -28,10 +29,15 @@ def names(path: Path) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Hub]:
-    """Where a hub can be started, in the place of the default home and ports; stopped if the page left it running."""
+def place(document: Path, tmp_path: Path) -> Iterator[Hub]:
+    """Where a hub can be started, in the place of the default home and ports; stopped if the page left it running.
+
+    The README is for who has never started one, on whose home there is nothing.
+    """
     (tmp_path / "work").mkdir()
-    hub = Hub(tmp_path / "home", free_port(), free_port())
+    hub = Hub(run.new_directory("page") / "home", free_port(), free_port())
+    if document.name != "README.md":
+        copy_prepared_home(hub.home)
     yield hub
     hub.run("down")
     assert not processes_of(hub.home)

@@ -1,5 +1,7 @@
 """The tables of the documentation list what the code has: settings, routes, problems, commands."""
 
+import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from nexus_hub.api.app import create_app
 from nexus_hub.cli.main import app
 from nexus_hub.settings import Settings
 from nexus_hub.stack.prefect_server import POOL_SIZE, TUNING
+from nexus_hub.telemetry.events import TelemetryEvent
 from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.upstreams import ROOT
 
@@ -70,6 +73,20 @@ def test_operations_lists_what_prefects_server_is_set_to() -> None:
     assert listed == {"PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": str(POOL_SIZE)} | TUNING
 
 
+def every_event(root: type[TelemetryEvent]) -> Iterator[type[TelemetryEvent]]:
+    """All kinds of events."""
+    for kind in root.__subclasses__():
+        yield kind
+        yield from every_event(kind)
+
+
+def test_operations_lists_every_event_with_its_level() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    table = rows(page, "| event | level | what has happened | fields beside those of the job |")
+    listed = {row[0].strip("`"): row[1] for row in table}
+    assert listed == {kind.name: logging.getLevelName(kind.level).lower() for kind in every_event(TelemetryEvent)}
+
+
 def test_operations_lists_every_environment_variable_with_its_default() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     listed = {
@@ -81,7 +98,9 @@ def test_operations_lists_every_environment_variable_with_its_default() -> None:
 def test_the_default_home_is_where_the_pages_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("NEXUS_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    assert Settings().home == Path("~/.local/share/nexus-hub").expanduser()
+    of_root = Path("/var/lib/nexus-hub")
+    assert Settings().home == (of_root if os.geteuid() == 0 else Path("~/.local/share/nexus-hub").expanduser())
+    assert f"`{of_root}`" in (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_the_api_page_describes_every_route_and_no_other(routes: set[tuple[str, str]]) -> None:

@@ -1,7 +1,8 @@
 """Jobs of all kinds while worker, API, Prefect and PostgreSQL are killed at random and connections are cut.
 
 The same seed gives the same jobs and the same blows in the same order; when they fall, and so on what, is chance.
-Sizes: NEXUS_CHAOS_SEED, NEXUS_CHAOS_JOBS, NEXUS_CHAOS_KILLS. NEXUS_CHAOS_TABLE names a file for the table.
+Sizes: NEXUS_CHAOS_SEED, NEXUS_CHAOS_JOBS, NEXUS_CHAOS_KILLS, NEXUS_CHAOS_LEASE (seconds).
+NEXUS_CHAOS_TABLE names a file for the table.
 """
 
 import os
@@ -21,7 +22,7 @@ async def test_no_job_is_lost_doubled_or_changed_by_kills(
     tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = Size.of_environment()
-    with any_hub(tmp_path, request, NEXUS_ALLOW_PRIVATE_UPSTREAMS="true") as hub:
+    with any_hub(request, NEXUS_ALLOW_PRIVATE_UPSTREAMS="true", **size.times) as hub:
         report = await run(hub, size, tmp_path)
     lines = table.lines(report.evidence, report.runs, seed=size.seed, seconds=report.seconds, tail=report.tail)
     text = table.markdown(report.evidence, lines)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nexus_hub.client import Event, HubClient
-from tests.fixtures.hub import HABITS, Hub, any_hub, process
+from tests.fixtures.hub import HABITS, Hub, process
 from tests.fixtures.upstreams import found_everything, free_port
 
 pytestmark = pytest.mark.stack
@@ -50,8 +50,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """A hub of its own with servers of both transports and, where Node.js is there, of both eras."""
+def place(quiet_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A hub with servers of both transports and, where Node.js is there, of both eras."""
     directory = tmp_path_factory.mktemp("long")
     everything = found_everything()
     with ExitStack() as stack:
@@ -62,8 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             http["everything"] = (other, [everything, "streamableHttp"])
         for name, (number, command) in http.items():
             stack.enter_context(process(directory, name, command, os.environ | {"PORT": str(number)}))
-        hub = stack.enter_context(any_hub(directory, request))
-        tools = []
+        hub, tools = quiet_hub, []
         for name, command in stdio.items():
             make = of_habits if name == "habits" else of_everything
             assert hub.run("server", "add", f"{name}-stdio", "--command", *command).code == 0

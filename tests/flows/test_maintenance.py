@@ -1,25 +1,31 @@
-"""How a flow that looks after the hub ends, on a real Prefect server and a real database."""
+"""Ends of maintenance flows, on a real Prefect server and a real database."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import CannotOpen, DatabaseUnavailable, NoSecondKey
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR
+from nexus_hub.orchestration.cleanup import Cleanup
 from nexus_hub.orchestration.mirror import Mirror
+from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.runtime import Runtime
 from nexus_hub.vault.keyring import FixedKeyring, Keyring
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.rotation import Rotation
 from tests.defects.replay import contents
+from tests.fixtures.jobs import Table, ago
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.sealed import forms, insert, sealed_row, unbound_row
 
 SECRET = "s3cret-in-a-message"
@@ -106,7 +112,7 @@ async def rows(database: Database) -> list[tuple[str, str | None, str | None]]:
 async def test_what_was_done_is_completed_with_its_summary(hub_database: Database, mirror: Mirror) -> None:
     async def steps(run: Any) -> Any:
         await run.begin({})
-        await run.told({"done": 1, "total": 1})
+        await run.on_progress({"done": 1, "total": 1})
         return Page()
 
     state = await ended(steps)
@@ -174,7 +180,7 @@ async def test_a_run_whose_row_was_cancelled_is_cancelled(hub_database: Database
     async def steps(run: Any) -> Any:
         await run.begin({})
         await store.cancel(hub_database, OPERATOR, run.row)
-        await run.told({"done": 1})
+        await run.on_progress({"done": 1})
 
     assert (await ended(steps)).name == "Cancelled"
     assert [row[:2] for row in await rows(hub_database)] == [("cancelled", "cancelled")]
@@ -196,6 +202,51 @@ async def test_a_second_run_at_the_same_time_leaves_the_work_to_the_first(
         job_id = await mirror.add("job_cleanup", {})
         assert (await ended(steps, job_id)).name == "Failed"
     assert (await store.get(hub_database, OPERATOR, job_id))["error_code"] == "at-work"
+
+
+async def test_a_run_that_is_cancelled_in_a_step_of_the_library_stops_there(
+    hub_database: Database, mirror: Mirror, owner: psycopg.AsyncConnection[Any]
+) -> None:
+    from flows.cleanup_jobs import cleanup_jobs
+    from tasks import context
+
+    class Cancelling(Cleanup):
+        """Has its row cancelled while orphans are looked for."""
+
+        async def fail_orphans(self, days_orphaned: int) -> int:
+            for row in (await store.list_jobs(hub_database, OPERATOR, status="running"))["items"]:
+                await store.cancel(hub_database, OPERATOR, row["id"])
+            return await super().fail_orphans(days_orphaned)
+
+    kept = await Table(owner).add(status="completed", completed_at=ago(timedelta(days=8)))
+    cleanup = Cancelling(hub_database, FakePrefect())
+    context.use(cast("Runtime", SimpleNamespace(database=hub_database, mirror=mirror, cleanup=cleanup)))
+    assert (await cleanup_jobs(return_state=True)).name == "Cancelled"
+    assert (await store.get(hub_database, OPERATOR, kept))["status"] == "completed"
+
+
+async def test_the_clean_up_leaves_all_its_counts_as_progress_and_result(
+    hub_database: Database, mirror: Mirror, owner: psycopg.AsyncConnection[Any]
+) -> None:
+    from flows.cleanup_jobs import cleanup_jobs
+    from tasks import context
+
+    table = Table(owner)
+    await table.add(status="completed", completed_at=ago(timedelta(days=8)))
+    await table.add(status="failed", error_code="orphaned", completed_at=ago(timedelta(days=2)))
+    runtime = SimpleNamespace(
+        database=hub_database,
+        mirror=mirror,
+        cleanup=Cleanup(hub_database, FakePrefect()),
+        rotation=Rotation(hub_database, FixedKeyring(Keyring(VaultKey.generate()))),
+        limiter=Limiter(hub_database),
+    )
+    context.use(cast("Runtime", runtime))
+    state = await cleanup_jobs(return_state=True)
+    assert (state.name, state.message) == ("Completed", "2 jobs deleted, 0 orphans failed")
+    (row,) = (await store.list_jobs(hub_database, OPERATOR))["items"]
+    counts = {"orphans_failed": 0, "deleted_completed": 1, "deleted_orphaned": 1}
+    assert await table.get(row["id"], "result", "progress") == (counts | {"total_deleted": 2}, counts)
 
 
 async def test_a_crash_closes_the_row(hub_database: Database, mirror: Mirror) -> None:

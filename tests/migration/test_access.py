@@ -1,5 +1,6 @@
 """What the app's role can see and do, by the scope that a transaction declares."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from nexus_hub.db.migrate import migrate
 from tests.fixtures.postgres import HubDatabase
 
 ALICE, BOB = uuid4(), uuid4()
@@ -24,6 +26,18 @@ TABLES = [
     "api_tokens",
     "vault_rotations",
     "vault_backups",
+]
+DEFINERS = {"nexus_server_check_name", "nexus_server_keep_state", "nexus_cache_before_write", "nexus_job_counts"}
+CONDITIONS = [
+    ("job_results", "nexus_has_ended(status) AND completed_at < now()", "idx_job_results_ended"),
+    ("job_results", "nexus_is_live(status) AND created_at < now()", "idx_job_results_orphaned"),
+    ("job_results", "nexus_is_orphan(status, error_code) AND completed_at < now()", "idx_job_results_failed_orphans"),
+    ("job_results", "nexus_is_call(job_type)", None),
+    ("job_results", "nexus_last_sign(t) < now()", None),
+    ("job_results", "nexus_uuid(server_id) IS NOT NULL", None),
+    ("tool_cache", "nexus_is_seen_by(false, gen_random_uuid(), user_id)", None),
+    ("server_state", "nexus_is_meant('x', name, server_ref_id)", None),
+    ("system_servers", "nexus_rotation_takes(key_id, 'x', NULL)", None),
 ]
 INSERT_JOB = b"INSERT INTO job_results (user_id, job_type, server_id) VALUES (%s, 'tool_invoke', 'hub')"
 
@@ -231,11 +245,61 @@ def test_public_may_run_no_function_of_the_hub(database: HubDatabase) -> None:
             "SELECT p.proname FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a "
             "WHERE p.pronamespace = 'public'::regnamespace AND a.grantee = 0"
         ).fetchall()
-        unpinned = connection.execute(
-            "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace "
-            "AND coalesce(array_to_string(p.proconfig, ','), '') <> 'search_path=pg_catalog, public, pg_temp'"
+    assert open_to_all == []
+
+
+def test_the_search_path_of_every_function_is_pinned(database: HubDatabase) -> None:
+    """One whose body was parsed when it was made needs none; one with the owner's rights never looks into public."""
+    with psycopg.connect(database.owner_url) as connection:
+        functions = connection.execute(
+            "SELECT p.proname, p.prosecdef, p.proconfig FROM pg_proc p "
+            "WHERE p.pronamespace = 'public'::regnamespace AND (p.prosqlbody IS NULL OR p.prosecdef)"
         ).fetchall()
-    assert (open_to_all, unpinned) == ([], [])
+    assert {name for name, definer, _ in functions if definer} == DEFINERS
+    paths = {True: ["search_path=pg_catalog, pg_temp"], False: ["search_path=pg_catalog, public, pg_temp"]}
+    assert [name for name, definer, config in functions if config != paths[definer]] == []
+
+
+def test_nobody_but_the_owner_creates_objects_in_the_schema(empty_database: HubDatabase) -> None:
+    """As in a database that was upgraded from a PostgreSQL where everybody could."""
+    with psycopg.connect(empty_database.owner_url, autocommit=True) as owner:
+        owner.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    asyncio.run(migrate(empty_database.owner_url, app_url=empty_database.app_url))
+    with psycopg.connect(empty_database.app_url) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        app.execute("CREATE FUNCTION mine() RETURNS integer LANGUAGE sql RETURN 1")
+
+
+@pytest.mark.parametrize(("table", "condition", "index"), CONDITIONS)
+def test_a_named_condition_is_part_of_the_plan(
+    app: psycopg.Connection[Any], table: str, condition: str, index: str | None
+) -> None:
+    """A call of a function would be opaque to the planner: no index would be used, and each row would pay for it."""
+    app.execute("SET enable_seqscan = off")
+    with acting(app, "service"):
+        lines = app.execute(f"EXPLAIN (VERBOSE, COSTS OFF) SELECT FROM {table} AS t WHERE {condition}".encode())
+        plan = "\n".join(line for (line,) in lines)
+    assert condition.partition("(")[0] not in plan
+    assert index is None or index in plan
+
+
+def test_each_named_condition_is_held_against_a_plan(database: HubDatabase) -> None:
+    with psycopg.connect(database.owner_url) as connection:
+        found = connection.execute(
+            "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosqlbody IS NOT NULL"
+        ).fetchall()
+    assert {name for (name,) in found} == {condition.partition("(")[0] for _, condition, _ in CONDITIONS}
+
+
+def test_rights_are_taken_from_all_but_the_owner_and_given_to_roles_that_exist(database: HubDatabase) -> None:
+    with psycopg.connect(database.owner_url) as owner:
+        owner.execute("CREATE TABLE later (id integer)")
+        owner.execute("GRANT ALL ON later TO PUBLIC, nexus_app")
+        owner.execute("SELECT nexus_revoke_all('later'), nexus_grant('SELECT ON later', 'nexus_app', 'no_such_role')")
+        left = owner.execute(
+            "SELECT a.grantee::regrole::text, a.privilege_type FROM pg_class c, aclexplode(c.relacl) a "
+            "WHERE c.relname = 'later' AND a.grantee <> c.relowner"
+        ).fetchall()
+    assert left == [("nexus_app", "SELECT")]
 
 
 def test_every_table_has_row_security(database: HubDatabase) -> None:

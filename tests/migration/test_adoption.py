@@ -81,6 +81,37 @@ async def test_no_row_is_lost(seeded: HubDatabase) -> None:
     assert await pending(seeded.owner_url) == []
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT attrelid::regclass::text || '.' || attname AS name, format_type(atttypid, atttypmod), attnotnull, "
+        "attacl::text, pg_get_expr(adbin, adrelid) FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+        "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped",
+        "SELECT conrelid::regclass::text || '.' || conname AS name, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace = 'public'::regnamespace",
+        "SELECT indexname AS name, replace(indexdef, '(enabled = true)', 'enabled') FROM pg_indexes "
+        "WHERE schemaname = 'public'",
+        "SELECT tgrelid::regclass::text || '.' || tgname AS name, pg_get_triggerdef(oid) FROM pg_trigger "
+        "WHERE NOT tgisinternal",
+        "SELECT tablename || '.' || policyname AS name, roles, cmd, qual, with_check FROM pg_policies",
+        "SELECT oid::regprocedure::text AS name, pg_get_functiondef(oid), proacl::text FROM pg_proc "
+        "WHERE pronamespace = 'public'::regnamespace",
+        "SELECT relname AS name, relrowsecurity, relacl::text, reloptions FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')",
+    ],
+    ids=["columns", "constraints", "indexes", "triggers", "policies", "functions", "rights"],
+)
+async def test_what_was_taken_over_has_the_schema_of_a_new_database(
+    seeded: HubDatabase, database: HubDatabase, query: str
+) -> None:
+    await migrate(seeded.owner_url, app_url=seeded.app_url)
+    ordered = f"{query} ORDER BY name".encode()
+    found = rows(database, ordered)
+    assert len(found) > 5
+    assert rows(seeded, ordered) == found
+
+
 async def test_documented_values_stay_as_they_were(seeded: HubDatabase) -> None:
     query = b"SELECT id, user_id, job_type, tool_name, status, result, error, server_id FROM job_results ORDER BY id"
     before = rows(seeded, query)

@@ -42,20 +42,23 @@ def test_every_file_runs_twice_by_itself(database: HubDatabase) -> None:
 async def test_a_file_that_changed_after_it_was_applied_is_named(database: HubDatabase) -> None:
     with psycopg.connect(database.owner_url) as connection:
         connection.execute("UPDATE schema_migrations SET checksum = 'other' WHERE version = 2")
-    with pytest.raises(CannotMigrate, match="0002_hub_tables was changed"):
+    with pytest.raises(CannotMigrate, match="0002_servers was changed"):
         await migrate(database.owner_url)
-    with pytest.raises(CannotMigrate, match="0002_hub_tables was changed"):
+    with pytest.raises(CannotMigrate, match="0002_servers was changed"):
         await pending(database.owner_url)
 
 
 async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database: HubDatabase) -> None:
     with psycopg.connect(empty_database.owner_url) as connection:
-        connection.execute("CREATE TABLE job_results (id text, status text, created_at timestamptz)")
-    with pytest.raises(CannotMigrate, match="0001_documented_tables failed and changed nothing"):
+        connection.execute("CREATE TABLE server_state (name text)")
+    with pytest.raises(CannotMigrate, match="0003_catalog failed and changed nothing"):
         await migrate(empty_database.owner_url)
     with psycopg.connect(empty_database.owner_url) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-    assert set(tables) == {("job_results",), ("schema_migrations",)}
+        applied = connection.execute("SELECT name FROM schema_migrations").fetchall()
+    before = {"users", "api_tokens", "schema_migrations", "system_servers", "user_servers"}
+    assert {name for (name,) in tables} == {"server_state", *before}
+    assert applied == [("0001_access",), ("0002_servers",)]
 
 
 async def test_the_app_role_is_let_in_and_owns_nothing(empty_database: HubDatabase, stranger: str) -> None:

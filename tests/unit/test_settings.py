@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_hub.settings import Settings
+from nexus_hub.errors import InvalidSetting
+from nexus_hub.settings import Settings, load
 
 NAMES = ("NEXUS_HOME", "NEXUS_PORT", "NEXUS_DATABASE_URL", "NEXUS_URL", "NEXUS_TOKEN", "NEXUS_HOST", "PREFECT_API_URL")
 
@@ -42,6 +43,32 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NEXUS_SERVICE_KEY", "VAULT_ENCRYPTION_KEY", "NEXUS_TOKEN", "NEXUS_DATABASE_URL"):
         monkeypatch.setenv(name, "canary")
     assert "canary" not in repr(Settings()) + str(Settings())
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"NEXUS_HEARTBEAT_SECONDS": "16"}, "NEXUS_HEARTBEAT_SECONDS: Value error, must be at most half"),
+        ({"NEXUS_LEASE_SECONDS": "9"}, "NEXUS_HEARTBEAT_SECONDS: Value error, must be at most half"),
+        ({"NEXUS_LEASE_SECONDS": "1"}, "NEXUS_LEASE_SECONDS: "),
+        ({"NEXUS_UNCLAIMED_SECONDS": "0"}, "NEXUS_UNCLAIMED_SECONDS: "),
+        ({"NEXUS_ABANDONED_SECONDS": "20"}, "NEXUS_ABANDONED_SECONDS: "),
+    ],
+)
+def test_a_time_that_would_take_jobs_from_the_living_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting) as refused:
+        load()
+    assert named in refused.value.message
+
+
+def test_a_heartbeat_of_half_the_lease_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_LEASE_SECONDS", "4")
+    monkeypatch.setenv("NEXUS_HEARTBEAT_SECONDS", "2")
+    assert (load().lease_seconds, load().heartbeat_seconds) == (4, 2)
 
 
 @pytest.mark.parametrize(

@@ -150,13 +150,13 @@ class Blow:
     """How long a freeze lasts."""
 
 
-def blows(seed: int, kills: int, parts: tuple[str, ...] = PARTS) -> list[Blow]:
+def blows(seed: int, kills: int, parts: tuple[str, ...] = PARTS, *, lease: float = 30) -> list[Blow]:
     """Blows with so many kills in all, each part as often as the others, and cuts and freezes in between."""
     chance = random.Random(f"blows {seed}")
-    return list(_blows(chance, kills, parts))
+    return list(_blows(chance, kills, parts, lease))
 
 
-def _blows(chance: random.Random, kills: int, parts: tuple[str, ...]) -> Iterator[Blow]:
+def _blows(chance: random.Random, kills: int, parts: tuple[str, ...], lease: float) -> Iterator[Blow]:
     bag: list[str] = []
     left = kills
     while left:
@@ -169,4 +169,4 @@ def _blows(chance: random.Random, kills: int, parts: tuple[str, ...]) -> Iterato
         if chance.random() < 0.5:
             yield Blow(chance.uniform(0, 3), True, "cut", (chance.choice(CUTS),))
         if (kills - left) % 10 < together:
-            yield Blow(chance.uniform(0, 3), True, "freeze", ("worker",), chance.uniform(35, 42))
+            yield Blow(chance.uniform(0, 3), True, "freeze", ("worker",), lease * chance.uniform(1.2, 1.4))

@@ -38,11 +38,23 @@ class Size:
     seed: int
     jobs: int
     kills: int
+    lease: int
+    """The lease of the hub, in seconds."""
+
+    @property
+    def times(self) -> dict[str, str]:
+        """The settings of the hub that go with the lease."""
+        return {
+            "NEXUS_LEASE_SECONDS": str(self.lease),
+            "NEXUS_HEARTBEAT_SECONDS": str(self.lease / 3),
+            "NEXUS_UNCLAIMED_SECONDS": str(self.lease),
+            "NEXUS_ABANDONED_SECONDS": str(max(60, 4 * self.lease)),
+        }
 
     @classmethod
     def of_environment(cls) -> "Size":
-        """NEXUS_CHAOS_SEED, NEXUS_CHAOS_JOBS, NEXUS_CHAOS_KILLS; else the size for every test run."""
-        values = {"seed": 1, "jobs": 300, "kills": 20}
+        """NEXUS_CHAOS_SEED, NEXUS_CHAOS_JOBS, NEXUS_CHAOS_KILLS, NEXUS_CHAOS_LEASE; else those of every test run."""
+        values = {"seed": 1, "jobs": 100, "kills": 6, "lease": 12}
         given = {name: os.environ.get(f"NEXUS_CHAOS_{name.upper()}") for name in values}
         return cls(**{name: int(given[name] or default) for name, default in values.items()})
 
@@ -61,7 +73,7 @@ class Report:
 async def run(hub: Hub, size: Size, directory: Path) -> Report:
     """Submit, kill, wait until all is over, and bring the evidence together."""
     began = time.monotonic()
-    blows = plan.blows(size.seed, size.kills, _parts(hub))
+    blows = plan.blows(size.seed, size.kills, _parts(hub), lease=size.lease)
     jobs = plan.jobs(size.seed, size.jobs, span=size.kills * SECONDS_PER_KILL)
     rows, watching = Rows(hub.app_url), Rows(hub.app_url)
     observer = Observer(watching)

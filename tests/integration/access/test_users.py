@@ -40,11 +40,11 @@ async def test_a_users_token_is_the_users_until_it_is_revoked(
     ann = await users.add(hub_database, "ann")
     tokens = [
         await users.issue_token(hub_database, "ann"),
-        await users.issue_token(hub_database, str(ann["id"]).upper()),
+        await users.issue_token(hub_database, str(ann.id).upper()),
     ]
     bobs = await token_of(hub_database, "bob")
     for token in tokens:
-        assert await authenticator.principal(token) == Principal(ann["id"])
+        assert await authenticator.principal(token) == Principal(ann.id)
     assert await users.revoke_tokens(hub_database, "ann") == 2
     for token in tokens:
         with pytest.raises(NotAuthenticated):
@@ -62,12 +62,12 @@ async def test_a_token_that_has_run_out_is_nobodys_and_not_counted(
     hub_database: Database, authenticator: Authenticator, database: HubDatabase
 ) -> None:
     token = await token_of(hub_database, "ann")
-    assert [user["tokens"] for user in await users.list_users(hub_database)] == [1]
+    assert [user.tokens for user in await users.list_users(hub_database)] == [1]
     async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
         await connection.execute("UPDATE api_tokens SET expires_at = now() - interval '1 second'")
     with pytest.raises(NotAuthenticated):
         await authenticator.principal(token)
-    assert [user["tokens"] for user in await users.list_users(hub_database)] == [0]
+    assert [user.tokens for user in await users.list_users(hub_database)] == [0]
     assert await users.revoke_tokens(hub_database, "ann") == 0
 
 
@@ -82,8 +82,8 @@ async def test_of_a_token_only_its_hash_is_stored(hub_database: Database, databa
 @pytest.mark.parametrize("name", ["a", "Ann.B-c_d@example.org", "7", "a" * 64])
 async def test_a_user_is_found_by_name_and_by_id(hub_database: Database, name: str) -> None:
     user = await users.add(hub_database, name)
-    assert await users.find(hub_database, name) == user["id"]
-    assert await users.find(hub_database, str(user["id"])) == user["id"]
+    assert await users.find(hub_database, name) == user.id
+    assert await users.find(hub_database, str(user.id)) == user.id
     with pytest.raises(NameTaken, match="taken"):
         await users.add(hub_database, name)
 

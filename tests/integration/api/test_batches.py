@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexus_hub.client import ApiProblem
+from nexus_hub.errors import ApiProblem
 from tests.fixtures.served import Served
 from tests.fixtures.upstreams import own_server
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from nexus_hub.api import events
-from nexus_hub.client import ApiProblem, Event, HubClient
+from nexus_hub.client import Event, HubClient
+from nexus_hub.errors import ApiProblem
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR
 from tests.fixtures.postgres import HubDatabase
@@ -90,7 +91,7 @@ async def test_a_change_that_is_over_is_told_without_the_row(served: Served) -> 
 async def test_a_feed_begins_with_what_has_not_ended_and_goes_on(served: Served) -> None:
     waiting, ended = await served.stored(), await served.stored()
     await store.cancel(served.database, OPERATOR, ended)
-    await all_heard(served.runtime.changes, served.admin_url)
+    await all_heard(served.runtime.feed, served.admin_url)
     async with served.client() as client, aclosing(client.events()) as stream:
         first = await taken(stream, 1)
         later = await served.stored()
@@ -191,7 +192,7 @@ async def test_one_who_leaves_is_forgotten(served: Served) -> None:
         waiting.cancel()
         await asyncio.wait([waiting])
     async with asyncio.timeout(OVER):
-        while served.runtime.changes._all():
+        while served.runtime.feed._all():
             await asyncio.sleep(0.01)
 
 

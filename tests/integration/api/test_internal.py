@@ -1,6 +1,7 @@
 """The internal endpoints by ASGI on a real database; Prefect is played, since it is not what is asked here."""
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,13 +12,12 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from nexus_hub.api.app import create_app
-from nexus_hub.errors import PrefectUnavailable
-from nexus_hub.orchestration.prefect_client import PrefectClient
 from nexus_hub.runtime import Runtime
 from nexus_hub.settings import Settings
 from nexus_hub.vault.keyring import Keyring
 from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 
 KEY = "the-service-key-of-this-test"
 PATHS = ("/internal/job-executor", "/internal/vault-rotate", "/internal/cleanup-jobs")
@@ -25,41 +25,40 @@ EDGE = "/functions/v1/nexus-hub"
 FIRST, SECOND = VaultKey.generate(), VaultKey.generate()
 
 
-class Played(PrefectClient):
-    """Prefect with a worker that ends the flows which look after the hub at once, in the way it is told."""
+class Worker:
+    """A worker that ends the flows which look after the hub at once, in the way it is told."""
 
     def __init__(self) -> None:
-        super().__init__("http://unused.invalid/api", None)
-        self.started: list[tuple[str, dict[str, Any]]] = []
         self.result: dict[str, Any] | None = None
         self.code: str | None = None
-        self.away = False
         self.runtime: Runtime | None = None
 
-    async def _create(self, flow: str, idempotency_key: str, wanted: dict[str, Any]) -> UUID:
-        parameters: dict[str, Any] = wanted["parameters"]
+    async def take(self, flow: str, _run: UUID, parameters: dict[str, Any]) -> None:
         assert self.runtime is not None
-        assert idempotency_key
-        if self.away:
-            raise PrefectUnavailable("Prefect is away.")
-        self.started.append((flow, parameters))
-        if flow != "invoke-tool":
-            if self.result is not None:
-                await self.runtime.mirror.complete(UUID(parameters["job_id"]), self.result, self.code, self.code)
-            elif self.code is not None:
-                await self.runtime.mirror.fail(UUID(parameters["job_id"]), self.code, "It failed.")
-        return uuid4()
+        if flow == "invoke-tool":
+            return
+        if self.result is not None:
+            await self.runtime.mirror.complete(UUID(parameters["job_id"]), self.result, self.code, self.code)
+        elif self.code is not None:
+            await self.runtime.mirror.fail(UUID(parameters["job_id"]), self.code, "It failed.")
+
+
+def asked(prefect: FakePrefect) -> list[tuple[str, dict[str, Any]]]:
+    """The runs that Prefect was asked for: their flows and parameters."""
+    return [(flow, parameters) for flow, _, parameters in prefect.made]
 
 
 @pytest.fixture
-def prefect() -> Played:
-    return Played()
+def worker(prefect: FakePrefect) -> Worker:
+    worker = Worker()
+    prefect.take = worker.take
+    return worker
 
 
 @pytest.fixture
-def app(database: HubDatabase, tmp_path: Path, prefect: Played, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+def app(database: HubDatabase, tmp_path: Path, prefect: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     (tmp_path / "keyring.json").write_text(Keyring(FIRST, (SECOND,)).render())
-    monkeypatch.setattr("nexus_hub.runtime.PrefectClient", lambda *_: prefect)
+    monkeypatch.setattr("nexus_hub.runtime.PrefectClient", lambda *_: nullcontext(prefect))
     return create_app(
         Settings(
             home=tmp_path,
@@ -71,13 +70,13 @@ def app(database: HubDatabase, tmp_path: Path, prefect: Played, monkeypatch: pyt
 
 
 @pytest.fixture
-async def api(app: FastAPI, prefect: Played) -> AsyncIterator[httpx.AsyncClient]:
+async def api(app: FastAPI, worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=headers) as client,
     ):
-        prefect.runtime = app.state.runtime
+        worker.runtime = app.state.runtime
         yield client
 
 
@@ -120,17 +119,17 @@ async def test_a_users_token_opens_none_of_them(api: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("base", ["", EDGE])
 async def test_the_executor_starts_a_stored_job_once_and_is_harmless_twice(
-    api: httpx.AsyncClient, app: FastAPI, prefect: Played, base: str
+    api: httpx.AsyncClient, app: FastAPI, prefect: FakePrefect, base: str
 ) -> None:
     job_id = await stored(app)
     for _ in range(2):
         answer = await api.post(f"{base}/internal/job-executor", json={"job_id": str(job_id)})
         assert (answer.status_code, answer.json()) == (200, {"success": True})
-    assert prefect.started == [("invoke-tool", {"job_id": str(job_id), "attempt": 1})]
+    assert asked(prefect) == [("invoke-tool", {"job_id": str(job_id), "attempt": 1})]
 
 
 async def test_the_executor_believes_nothing_else_in_the_body(
-    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+    api: httpx.AsyncClient, app: FastAPI, prefect: FakePrefect
 ) -> None:
     owner = uuid4()
     job_id = await stored(app, user_id=owner, params='{"a": 1}')
@@ -150,18 +149,18 @@ async def test_the_executor_believes_nothing_else_in_the_body(
         "t",
         "tool_invoke",
     )
-    assert prefect.started == [("invoke-tool", {"job_id": str(job_id), "attempt": 1})]
+    assert asked(prefect) == [("invoke-tool", {"job_id": str(job_id), "attempt": 1})]
 
 
 async def test_the_executor_leaves_an_ended_job_and_one_that_waits_for_prefect(
-    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+    api: httpx.AsyncClient, app: FastAPI, prefect: FakePrefect
 ) -> None:
     ended = await stored(app, status="completed")
     assert (await api.post("/internal/job-executor", json={"job_id": str(ended)})).json() == {"success": True}
     prefect.away = True
     waiting = await stored(app)
     assert (await api.post("/internal/job-executor", json={"job_id": str(waiting)})).json() == {"success": True}
-    assert prefect.started == []
+    assert asked(prefect) == []
     assert (await api.get(f"/v1/jobs/{waiting}")).json()["status"] == "pending"
 
 
@@ -184,16 +183,16 @@ async def test_the_executor_refuses_what_names_no_job(api: httpx.AsyncClient, bo
 
 @pytest.mark.parametrize("path", [*PATHS[1:2], EDGE + PATHS[1], EDGE])
 async def test_a_rotation_is_started_with_ids_and_answered_with_its_counts(
-    api: httpx.AsyncClient, prefect: Played, path: str
+    api: httpx.AsyncClient, prefect: FakePrefect, worker: Worker, path: str
 ) -> None:
-    prefect.result = {"updated": 3, "errors": ["Server user/1: can't be opened"], "rotation_id": "x"}
-    prefect.code = "rotation-incomplete"
+    worker.result = {"updated": 3, "errors": ["Server user/1: can't be opened"], "rotation_id": "x"}
+    worker.code = "rotation-incomplete"
     action = {"action": "rotate_vault_key"} if path == EDGE else {}
     body = {"old_key_id": f" {FIRST.id.upper()}", "new_key_id": SECOND.id} | action
     answer = await api.post(path, json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"updated": 3, "errors": ["Server user/1: can't be opened"]}
-    ((flow, parameters),) = prefect.started
+    ((flow, parameters),) = asked(prefect)
     assert flow == "rotate-vault-key"
     assert {name: parameters[name] for name in ("old_key_id", "new_key_id")} == {
         "old_key_id": FIRST.id,
@@ -215,7 +214,7 @@ async def test_a_rotation_is_started_with_ids_and_answered_with_its_counts(
     ],
 )
 async def test_a_rotation_with_keys_in_the_body_is_refused_with_what_to_send(
-    api: httpx.AsyncClient, prefect: Played, body: dict[str, Any]
+    api: httpx.AsyncClient, prefect: FakePrefect, body: dict[str, Any]
 ) -> None:
     for path, sent in ((PATHS[1], body), (EDGE + PATHS[1], body), (EDGE, body | {"action": "rotate_vault_key"})):
         answer = await api.post(path, json=sent)
@@ -223,7 +222,7 @@ async def test_a_rotation_with_keys_in_the_body_is_refused_with_what_to_send(
         assert "new_key_id" in answer.json()["error"]
         assert FIRST.reveal() not in answer.text
         assert SECOND.reveal() not in answer.text
-    assert prefect.started == []
+    assert asked(prefect) == []
 
 
 @pytest.mark.parametrize(
@@ -237,38 +236,47 @@ async def test_a_rotation_with_keys_in_the_body_is_refused_with_what_to_send(
     ],
 )
 async def test_a_rotation_to_no_known_key_is_refused(
-    api: httpx.AsyncClient, prefect: Played, body: dict[str, Any], status: int, code: str
+    api: httpx.AsyncClient, prefect: FakePrefect, body: dict[str, Any], status: int, code: str
 ) -> None:
     answer = await api.post("/internal/vault-rotate", json=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert prefect.started == []
+    assert asked(prefect) == []
 
 
 async def test_a_rotation_without_a_second_key_names_what_is_missing(
-    api: httpx.AsyncClient, tmp_path: Path, prefect: Played
+    api: httpx.AsyncClient, tmp_path: Path, prefect: FakePrefect
 ) -> None:
     (tmp_path / "keyring.json").write_text(Keyring(FIRST).render())
     answer = await api.post("/internal/vault-rotate")
     assert (answer.status_code, answer.json()["code"]) == (409, "no-second-key"), answer.text
     assert "keyring.json" in answer.json()["error"]
-    assert prefect.started == []
+    assert asked(prefect) == []
 
 
-async def test_a_second_rotation_at_the_same_time_is_a_409(api: httpx.AsyncClient, prefect: Played) -> None:
-    prefect.code = "at-work"
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("at-work", "Another run of rotate-vault-key is at work"),
+        ("rotation-running", "A rotation of the vault's keys is under way"),
+    ],
+)
+async def test_a_second_rotation_at_the_same_time_is_a_409(
+    api: httpx.AsyncClient, worker: Worker, code: str, said: str
+) -> None:
+    worker.code = code
     answer = await api.post("/internal/vault-rotate", json={"new_key_id": SECOND.id})
-    assert (answer.status_code, answer.json()["code"]) == (409, "at-work")
-    assert "Another run of rotate-vault-key is at work" in answer.json()["error"]
+    assert (answer.status_code, answer.json()["code"]) == (409, code)
+    assert said in answer.json()["error"]
 
 
-async def test_a_rotation_can_be_tried_without_changing_anything(api: httpx.AsyncClient, prefect: Played) -> None:
+async def test_a_rotation_can_be_tried_without_changing_anything(api: httpx.AsyncClient, prefect: FakePrefect) -> None:
     answer = await api.post("/internal/vault-rotate", json={"dry_run": True})
     assert (answer.status_code, answer.json()) == (200, {"would_update": 0, "errors": []})
-    assert prefect.started == []
+    assert asked(prefect) == []
 
 
 async def test_a_run_that_takes_long_is_answered_with_where_to_look(
-    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+    api: httpx.AsyncClient, app: FastAPI, prefect: FakePrefect
 ) -> None:
     app.state.runtime.maintenance.patience = 0.1
     answer = await api.post("/internal/cleanup-jobs")
@@ -278,10 +286,12 @@ async def test_a_run_that_takes_long_is_answered_with_where_to_look(
     assert job["status"] == "pending"
 
 
-async def test_a_run_that_fails_is_a_problem_with_its_reason(api: httpx.AsyncClient, prefect: Played) -> None:
-    prefect.code = "database-unavailable"
+async def test_a_run_that_fails_is_a_problem_with_its_reason(
+    api: httpx.AsyncClient, prefect: FakePrefect, worker: Worker
+) -> None:
+    worker.code = "database-unavailable"
     answer = await api.post("/internal/cleanup-jobs")
-    assert (answer.status_code, answer.json()["code"]) == (500, "upkeep-failed")
+    assert (answer.status_code, answer.json()["code"]) == (500, "maintenance-failed")
     prefect.away = True
     answer = await api.post("/internal/cleanup-jobs")
     assert (answer.status_code, answer.json()["code"]) == (503, "prefect-unavailable")
@@ -298,52 +308,54 @@ async def test_a_run_that_fails_is_a_problem_with_its_reason(api: httpx.AsyncCli
     ],
 )
 async def test_the_clean_up_takes_seven_and_one_unless_told_otherwise(
-    api: httpx.AsyncClient, prefect: Played, base: str, body: Any, days: tuple[int, int]
+    api: httpx.AsyncClient, prefect: FakePrefect, worker: Worker, base: str, body: Any, days: tuple[int, int]
 ) -> None:
     counts = {"deleted_completed": 2, "deleted_orphaned": 1, "total_deleted": 3}
-    prefect.result = counts | {"orphans_failed": 4}
+    worker.result = counts | {"orphans_failed": 4}
     answer = (
         await api.post(f"{base}/internal/cleanup-jobs", json=body)
         if body is not None
         else await api.post(f"{base}/internal/cleanup-jobs")
     )
     assert (answer.status_code, answer.json()) == (200, counts), answer.text
-    ((flow, parameters),) = prefect.started
+    ((flow, parameters),) = asked(prefect)
     assert (flow, parameters["days_completed"], parameters["days_orphaned"]) == ("cleanup-jobs", *days)
 
 
 @pytest.mark.parametrize("value", [-1, 3651, 10**30, "7", "many", 1.5, True, [], {}])
 @pytest.mark.parametrize("name", ["days_completed", "days_orphaned"])
 async def test_days_outside_the_range_are_refused_by_name(
-    api: httpx.AsyncClient, prefect: Played, name: str, value: Any
+    api: httpx.AsyncClient, prefect: FakePrefect, name: str, value: Any
 ) -> None:
     answer = await api.post("/internal/cleanup-jobs", json={name: value})
     assert answer.status_code == 400, answer.text
     assert name in answer.json()["error"]
     assert "3650" in answer.json()["error"]
-    assert prefect.started == []
+    assert asked(prefect) == []
 
 
 async def test_the_clean_up_can_be_tried_without_deleting(
-    api: httpx.AsyncClient, app: FastAPI, prefect: Played
+    api: httpx.AsyncClient, app: FastAPI, prefect: FakePrefect
 ) -> None:
     await stored(app, status="completed", completed_at="2020-01-01")
     answer = await api.post("/internal/cleanup-jobs", json={"dry_run": True})
     assert answer.json() == {"deleted_completed": 1, "deleted_orphaned": 0, "total_deleted": 1}
-    assert prefect.started == []
+    assert asked(prefect) == []
     assert len((await api.get("/v1/jobs")).json()["items"]) == 1
 
 
 @pytest.mark.parametrize("server", ["nothing", "' OR 1=1 --", "*", "\x1a", str(UUID(int=7))])
-async def test_a_refresh_of_an_unknown_server_is_a_404(api: httpx.AsyncClient, prefect: Played, server: str) -> None:
+async def test_a_refresh_of_an_unknown_server_is_a_404(
+    api: httpx.AsyncClient, prefect: FakePrefect, server: str
+) -> None:
     answer = await api.post("/internal/refresh-catalog", json={"server": server})
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), answer.text
-    assert prefect.started == []
+    assert asked(prefect) == []
 
 
-async def test_a_refresh_of_what_is_due_answers_with_the_servers(api: httpx.AsyncClient, prefect: Played) -> None:
-    prefect.result = {"servers": [{"server": "a", "error_code": None}]}
+async def test_a_refresh_of_what_is_due_answers_with_the_servers(api: httpx.AsyncClient, worker: Worker) -> None:
+    worker.result = {"servers": [{"server": "a", "error_code": None}]}
     answer = await api.post("/internal/refresh-catalog")
     assert answer.json() == {"servers": [{"server": "a", "error_code": None}]}
-    prefect.result = {}
+    worker.result = {}
     assert (await api.post("/internal/refresh-catalog")).json() == {"servers": []}

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import psycopg
 
-from nexus_hub.client import ApiProblem, HubClient
+from nexus_hub.client import HubClient
+from nexus_hub.errors import ApiProblem
 from nexus_hub.jobs import store
 from nexus_hub.models import OPERATOR
 from tests.fixtures.postgres import HubDatabase

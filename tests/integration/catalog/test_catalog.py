@@ -1,7 +1,7 @@
 """The catalog: what a server offers replaces what was stored of it, whatever its names are."""
 
 import secrets
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +18,7 @@ from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.servers import registry
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.snapshot import Snapshot
-from nexus_hub.vault.sealing import Place
+from nexus_hub.vault.sealing import SealContext
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import Serve, own_server
@@ -41,13 +41,13 @@ async def put(database: Database, seen: Snapshot, ref: ServerRef = REF, owner: U
 
 
 async def names(database: Database, kind: read.Kind = "tools", principal: Principal = OPERATOR) -> list[str]:
-    return [item["name"] for item in (await read.list_entries(database, principal, kind))["items"]]
+    return [item["name"] for item in asdict(await read.list_entries(database, principal, kind))["items"]]
 
 
 async def test_what_was_seen_takes_the_place_of_what_was_stored(hub_database: Database) -> None:
     await put(hub_database, offering("a", "b"))
     await put(hub_database, replace(EMPTY, tools=[tool("b", description="new"), tool("c")]))
-    items = (await read.list_entries(hub_database, OPERATOR, "tools"))["items"]
+    items = asdict(await read.list_entries(hub_database, OPERATOR, "tools"))["items"]
     assert [(item["name"], item["description"]) for item in items] == [("srv__b", "new"), ("srv__c", None)]
     await put(hub_database, EMPTY)
     assert await names(hub_database) == []
@@ -61,7 +61,7 @@ async def test_a_server_that_names_a_thing_twice_is_stored_with_the_first(hub_da
     await put(hub_database, seen)
     assert await names(hub_database) == ["srv__a"]
     assert await names(hub_database, "prompts") == ["srv__p"]
-    found = (await read.list_entries(hub_database, OPERATOR, "resources"))["items"]
+    found = asdict(await read.list_entries(hub_database, OPERATOR, "resources"))["items"]
     assert [item["resource_name"] for item in found] == ["one", "four"]
 
 
@@ -84,10 +84,10 @@ ODD = [
 
 async def test_odd_names_are_stored_listed_and_found(hub_database: Database) -> None:
     await put(hub_database, offering(*ODD, prompts=[{"name": name} for name in ODD]))
-    items = (await read.list_entries(hub_database, OPERATOR, "tools"))["items"]
+    items = asdict(await read.list_entries(hub_database, OPERATOR, "tools"))["items"]
     assert {item["definition"]["name"] for item in items} == set(ODD)
     for item in items:
-        assert (await read.find(hub_database, OPERATOR, "tool", item["name"]))["name"] == item["tool_name"]
+        assert (await read.find(hub_database, OPERATOR, "tool", item["name"])).name == item["tool_name"]
         definition = await read.tool_definition(hub_database, REF, item["tool_name"])
         assert definition["inputSchema"] == {"type": "object"}
 
@@ -98,7 +98,7 @@ async def test_pages_of_odd_names_go_on_to_the_end(hub_database: Database) -> No
     found: list[str] = []
     cursor = None
     for _ in range(len(uris)):
-        page = await read.list_entries(hub_database, OPERATOR, "resources", limit=1, cursor=cursor)
+        page = asdict(await read.list_entries(hub_database, OPERATOR, "resources", limit=1, cursor=cursor))
         found += [item["name"] for item in page["items"]]
         cursor = page["next_cursor"]
     assert cursor is None
@@ -110,7 +110,7 @@ async def test_a_thousand_tools_are_stored_and_listed_in_pages(hub_database: Dat
     found: list[str] = []
     cursor: str | None = None
     while True:
-        page = await read.list_entries(hub_database, OPERATOR, "tools", limit=300, cursor=cursor)
+        page = asdict(await read.list_entries(hub_database, OPERATOR, "tools", limit=300, cursor=cursor))
         found += [item["name"] for item in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -135,7 +135,9 @@ async def test_a_users_tools_are_seen_by_that_user_only(hub_database: Database) 
 async def test_a_query_is_text_and_not_a_pattern(hub_database: Database) -> None:
     await put(hub_database, offering("Alpha", "be_ta", "be-ta"))
     for query, count in {"ALPHA": 1, "be_": 1, "%": 0, "": 3, "' OR true --": 0, "srv__": 3}.items():
-        assert len((await read.list_entries(hub_database, OPERATOR, "tools", query=query))["items"]) == count, query
+        assert len(asdict(await read.list_entries(hub_database, OPERATOR, "tools", query=query))["items"]) == count, (
+            query
+        )
 
 
 async def test_an_entry_that_others_put_in_by_hand_is_not_called(
@@ -160,11 +162,11 @@ async def test_a_server_is_registered_with_what_it_offers_and_removed_with_it(
     library: Library, habits: StdioConfig
 ) -> None:
     server = await library.servers.register("srv", habits)
-    assert (server["status"], server["prompts"]) == ("ready", 1)
-    assert server["tools"] == len(await names(library.database)) > 5
+    assert (server.status, server.prompts) == ("ready", 1)
+    assert server.tools == len(await names(library.database)) > 5
     with pytest.raises(NameTaken):
         await library.servers.register("srv", habits)
-    await library.servers.remove(OPERATOR, ServerRef("system", server["id"]))
+    await library.servers.remove(OPERATOR, ServerRef("system", server.id))
     assert await names(library.database) == []
     with pytest.raises(NotFound):
         await registry.find(library.database, OPERATOR, "srv")
@@ -196,18 +198,18 @@ async def test_a_name_is_taken_between_a_user_and_the_system_but_not_between_use
         await library.servers.register("srv", habits)
     with pytest.raises(Conflict, match="id"):
         await registry.find(library.database, OPERATOR, "srv")
-    assert (await registry.find(library.database, Principal(ann), "srv"))["id"] == hers["id"]
-    assert (await registry.find(library.database, OPERATOR, str(hers["id"])))["id"] == hers["id"]
+    assert (await registry.find(library.database, Principal(ann), "srv")).id == hers.id
+    assert (await registry.find(library.database, OPERATOR, str(hers.id))).id == hers.id
     with pytest.raises(NotFound):
-        await library.servers.remove(Principal(bob), ServerRef("user", hers["id"]))
+        await library.servers.remove(Principal(bob), ServerRef("user", hers.id))
 
 
 async def test_a_user_does_not_remove_a_system_server(library: Library, habits: StdioConfig) -> None:
     server = await library.servers.register("srv", habits)
     with pytest.raises(NotAllowed):
-        await library.servers.remove(Principal(uuid4()), ServerRef("system", server["id"]))
+        await library.servers.remove(Principal(uuid4()), ServerRef("system", server.id))
     with pytest.raises(NotFound):
-        await library.servers.remove(OPERATOR, ServerRef("user", server["id"]))
+        await library.servers.remove(OPERATOR, ServerRef("user", server.id))
     assert await names(library.database)
 
 
@@ -215,15 +217,15 @@ async def test_a_server_that_was_removed_during_a_refresh_does_not_come_back(
     library: Library, habits: StdioConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await library.servers.register("srv", habits)
-    ref = ServerRef("system", server["id"])
+    ref = ServerRef("system", server.id)
 
     async def removed_meanwhile(_target: object, timeout: float) -> Snapshot:
         await library.servers.remove(OPERATOR, ref)
         return offering("ghost")
 
-    monkeypatch.setattr(library.servers._connections, "inspect", removed_meanwhile)
+    monkeypatch.setattr(library.refresher._connections, "inspect", removed_meanwhile)
     with pytest.raises(NotFound):
-        await library.servers.refresh(ref)
+        await library.refresher.refresh(ref)
     assert await names(library.database) == []
 
 
@@ -233,7 +235,7 @@ async def test_a_users_server_never_runs_a_command_even_if_its_row_says_so(
     row, ann = uuid4(), uuid4()
     ref = ServerRef("user", row)
     command = {"transport": "stdio", "command": habits.command, "args": list(habits.args), "env": {}}
-    sealed = library.servers._vault.seal_config(Place.of_server(ref), command)
+    sealed = library.servers._vault.seal_config(SealContext.for_server(ref), command)
     async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
         await connection.execute(
             "INSERT INTO user_servers (id, user_id, name, config_encrypted, key_id) VALUES (%s, %s, 'srv', %s, %s)",

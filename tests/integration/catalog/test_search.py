@@ -1,6 +1,6 @@
 """Finding the tools that matter for a request."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,7 +34,7 @@ async def put(
 
 
 async def found(database: Database, query: str, principal: Principal = OPERATOR, **more: Any) -> list[str]:
-    items = (await read.list_entries(database, principal, "tools", query=query, **more))["items"]
+    items = asdict(await read.list_entries(database, principal, "tools", query=query, **more))["items"]
     return [item["name"].partition("__")[2] for item in items]
 
 
@@ -86,7 +86,9 @@ async def test_pages_of_a_search_hold_every_tool_once_in_the_same_order(hub_data
     whole = await found(hub_database, "some time 1")
     pages, cursor = [], None
     while True:
-        page = await read.list_entries(hub_database, OPERATOR, "tools", query="some time 1", limit=4, cursor=cursor)
+        page = asdict(
+            await read.list_entries(hub_database, OPERATOR, "tools", query="some time 1", limit=4, cursor=cursor)
+        )
         pages += [item["name"].partition("__")[2] for item in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -96,8 +98,8 @@ async def test_pages_of_a_search_hold_every_tool_once_in_the_same_order(hub_data
 
 async def test_a_cursor_of_another_kind_of_list_is_refused(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    named = (await read.list_entries(hub_database, OPERATOR, "tools", limit=1))["next_cursor"]
-    searched = (await read.list_entries(hub_database, OPERATOR, "tools", query="time", limit=1))["next_cursor"]
+    named = asdict(await read.list_entries(hub_database, OPERATOR, "tools", limit=1))["next_cursor"]
+    searched = asdict(await read.list_entries(hub_database, OPERATOR, "tools", query="time", limit=1))["next_cursor"]
     with pytest.raises(InvalidRequest):
         await read.list_entries(hub_database, OPERATOR, "tools", query="time", cursor=named)
     with pytest.raises(InvalidRequest):
@@ -112,7 +114,7 @@ async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) 
     assert await found(hub_database, "time", bob) == ["time"]
     assert await found(hub_database, "time", bob, server=str(system.server_ref_id)) == ["time"]
     sizes = [
-        (await read.list_entries(hub_database, who, "tools", compact=True))["tokens"]["all"]
+        asdict(await read.list_entries(hub_database, who, "tools", compact=True))["tokens"]["all"]
         for who in (ann, bob, OPERATOR)
     ]
     assert sizes[0] == sizes[2] > sizes[1]
@@ -120,17 +122,19 @@ async def test_a_search_finds_own_and_system_tools_only(hub_database: Database) 
 
 async def test_tokens_say_what_a_search_saves(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    plain = await read.list_entries(hub_database, OPERATOR, "tools")
+    plain = asdict(await read.list_entries(hub_database, OPERATOR, "tools"))
     assert "tokens" not in plain
-    full = (await read.list_entries(hub_database, OPERATOR, "tools", query="time"))["tokens"]
-    compact = (await read.list_entries(hub_database, OPERATOR, "tools", query="time", compact=True))["tokens"]
+    full = asdict(await read.list_entries(hub_database, OPERATOR, "tools", query="time"))["tokens"]
+    compact = asdict(await read.list_entries(hub_database, OPERATOR, "tools", query="time", compact=True))["tokens"]
     assert full["all"] == compact["all"] > full["shown"] > compact["shown"] > 0
     assert full["saved"] == full["all"] - full["shown"]
 
 
 async def test_compact_items_are_a_name_and_a_line(hub_database: Database) -> None:
     await put(hub_database, TOOLS)
-    page = await read.list_entries(hub_database, OPERATOR, "tools", query="the current time", limit=1, compact=True)
+    page = asdict(
+        await read.list_entries(hub_database, OPERATOR, "tools", query="the current time", limit=1, compact=True)
+    )
     assert page["items"] == [
         {"name": "srv__get_current_time", "description": "Get current time in a specific timezone."}
     ]
@@ -141,8 +145,8 @@ async def test_a_tool_is_shown_with_its_schema_to_who_may_call_it(hub_database: 
     await put(hub_database, TOOLS)
     await put(hub_database, [{"name": "mine"}], "anns", ann.user_id)
     shown = await read.show(hub_database, bob, "srv__add")
-    assert shown["definition"]["inputSchema"]["properties"] == {"first_number": {"description": "summand"}}
-    assert (await read.show(hub_database, ann, "anns__mine"))["tool_name"] == "mine"
+    assert shown.definition["inputSchema"]["properties"] == {"first_number": {"description": "summand"}}
+    assert (await read.show(hub_database, ann, "anns__mine")).tool_name == "mine"
     for who, name in ((bob, "anns__mine"), (bob, "srv__none")):
         with pytest.raises(NotFound):
             await read.show(hub_database, who, name)

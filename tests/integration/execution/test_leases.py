@@ -32,7 +32,7 @@ async def fast(library: Library) -> AsyncIterator[Library]:
     """The library with a heartbeat of 0.2 s."""
     await library.servers.register("habits", own_server("habits"))
     async with looping(replace(library.execution, heartbeat_seconds=0.2)) as execution:
-        yield Library(library.database, library.servers, execution)
+        yield replace(library, execution=execution)
 
 
 def hang(folder: Path) -> JobRequest:

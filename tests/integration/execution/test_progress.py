@@ -29,7 +29,7 @@ async def hub(library: Library) -> AsyncIterator[Library]:
     """The library, which writes progress down often."""
     await library.servers.register("habits", own_server("habits"))
     async with looping(replace(library.execution, progress_seconds=0.05)) as execution:
-        yield Library(library.database, library.servers, execution)
+        yield replace(library, execution=execution)
 
 
 async def messages(hub: Library, *attempts: Attempt) -> list[str | None]:

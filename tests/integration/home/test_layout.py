@@ -12,9 +12,12 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from nexus_hub.errors import AlreadyRunning, NotConfigured, UnsafeHome
-from nexus_hub.home.layout import ROLES, Home
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
+from nexus_hub.stack.secrets import ROLES, create_secrets
 
+PASSAGE = 0o711 if os.geteuid() == 0 else 0o700
+"""Root's home lets PostgreSQL's user through to its own directories."""
 SECRETS = ("service.key", "prefect.auth", "keyring.json", "database.json")
 
 
@@ -25,7 +28,7 @@ def mode(path: Path) -> int:
 def prepared(home: Home, settings: Settings) -> Home:
     home.create()
     with home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
     return home
 
 
@@ -36,7 +39,7 @@ def test_new_home_is_private_and_its_parents_are_ordinary(base: Path) -> None:
     finally:
         os.umask(before)
     assert mode(base / "a") == mode(base / "a" / "b") == 0o755
-    assert mode(base / "a" / "b" / "home") == 0o700
+    assert mode(base / "a" / "b" / "home") == PASSAGE
 
 
 def test_existing_home_keeps_its_mode(base: Path) -> None:
@@ -76,7 +79,8 @@ def test_secrets_are_readable_by_their_owner_only(home: Home, settings: Settings
     finally:
         os.umask(before)
     assert {name: mode(home.path / name) for name in SECRETS} == dict.fromkeys(SECRETS, 0o600)
-    assert all(mode(path) == 0o700 for path in home.path.iterdir() if path.is_dir())
+    directories = {path.name: mode(path) for path in home.path.iterdir() if path.is_dir()}
+    assert directories == dict.fromkeys(("logs", "prefect", "run"), 0o700) | {"postgres": PASSAGE}
 
 
 def test_secrets_are_random_and_stay(home: Home, settings: Settings, base: Path) -> None:
@@ -106,7 +110,7 @@ def test_a_lost_secret_is_not_replaced_while_there_is_data(home: Home, settings:
     (home.postgres / "data").mkdir()
     (home.path / name).unlink()
     with pytest.raises(UnsafeHome, match=name), home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
     assert not (home.path / name).exists()
 
 

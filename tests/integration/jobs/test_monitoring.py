@@ -1,9 +1,11 @@
 """The numbers of the views, as the app reads them."""
 
+from dataclasses import asdict
+
 import psycopg
 
 from nexus_hub.db.pool import Database
-from nexus_hub.jobs.monitoring import stats, table_alert
+from nexus_hub.jobs.monitoring import TableAlert, stats, table_alert
 from tests.fixtures.postgres import HubDatabase
 
 
@@ -14,7 +16,7 @@ async def test_the_app_reads_all_users_jobs_in_numbers(hub_database: Database, d
             "(NULL, 'tool_invoke', 'hub', 'pending', now()), "
             "(gen_random_uuid(), 'tool_invoke', 'hub', 'failed', now() - interval '8 days')"
         )
-    found = await stats(hub_database)
+    found = asdict(await stats(hub_database))
     assert str(found.pop("table_size")).endswith("kB")
     assert found == {
         "total_jobs": 2,
@@ -24,4 +26,4 @@ async def test_the_app_reads_all_users_jobs_in_numbers(hub_database: Database, d
         "running": 0,
         "older_than_7_days": 1,
     }
-    assert await table_alert(hub_database) == {"status": "OK", "row_count": 2}
+    assert await table_alert(hub_database) == TableAlert("OK", 2)

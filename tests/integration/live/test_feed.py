@@ -14,7 +14,7 @@ from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.live import feed as module
-from nexus_hub.live.feed import Changes, Follower, Signal
+from nexus_hub.live.feed import Feed, Follower, Signal
 from nexus_hub.live.listener import JobChange, listen
 from nexus_hub.live.streams import StreamEvent, begin_feed, begin_job
 from nexus_hub.models import OPERATOR, JobStatus, Principal
@@ -29,7 +29,7 @@ class Live:
     """Changes on a real database: a listener that can be cut off, and plain SQL that changes jobs."""
 
     database: Database
-    changes: Changes
+    feed: Feed
     connection: psycopg.AsyncConnection[Any]
     url: str
     listener: asyncio.Task[None] | None = None
@@ -39,7 +39,7 @@ class Live:
         connected = asyncio.Event()
 
         def told(change: JobChange | None) -> None:
-            self.changes.notice(change)
+            self.feed.notice(change)
             connected.set()
 
         self.listener = asyncio.create_task(listen(self.url, told, lambda: None))
@@ -71,7 +71,7 @@ class Live:
 
 @pytest_asyncio.fixture
 async def live(hub_database: Database, database: HubDatabase) -> AsyncIterator[Live]:
-    changes = Changes(hub_database, interval=0.3)
+    changes = Feed(hub_database, interval=0.3)
     running = asyncio.create_task(changes.run())
     async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
         made = Live(hub_database, changes, connection, database.app_url)
@@ -103,7 +103,7 @@ async def taken(stream: AsyncIterator[StreamEvent | None], count: int) -> list[S
 
 
 async def test_each_change_is_heard_once_and_in_order(live: Live) -> None:
-    with live.changes.follow(OPERATOR) as follower:
+    with live.feed.follow(OPERATOR) as follower:
         jobs = [await live.insert() for _ in range(3)]
         for job_id in jobs:
             await live.move(job_id, "running", "pending", "running", "completed")
@@ -117,7 +117,7 @@ async def test_each_change_is_heard_once_and_in_order(live: Live) -> None:
 
 async def test_what_the_snapshot_has_already_is_not_told_again(live: Live) -> None:
     job_id = await live.insert()
-    with live.changes.follow(OPERATOR) as follower:
+    with live.feed.follow(OPERATOR) as follower:
         await live.move(job_id, "running")
         while not follower._queue:  # the notice is there before the snapshot is taken
             await asyncio.sleep(0.01)
@@ -128,19 +128,19 @@ async def test_what_the_snapshot_has_already_is_not_told_again(live: Live) -> No
 
 async def test_an_old_notice_is_dropped(live: Live) -> None:
     job_id = await live.insert()
-    await all_heard(live.changes, live.url)
-    with live.changes.follow(OPERATOR) as follower:
+    await all_heard(live.feed, live.url)
+    with live.feed.follow(OPERATOR) as follower:
         await live.move(job_id, "running", "completed")
         assert await heard(follower, 2) == [(job_id, 2, "running"), (job_id, 3, "completed")]
-        live.changes.notice(JobChange(job_id, 2, "running"))
-        live.changes.notice(JobChange(job_id, 3, "completed"))
+        live.feed.notice(JobChange(job_id, 2, "running"))
+        live.feed.notice(JobChange(job_id, 3, "completed"))
         assert await follower.next(0.2) is Signal.IDLE
 
 
 async def test_a_cut_is_told_of_and_what_was_missed_follows(live: Live) -> None:
-    live.changes._interval = 600  # the backstop is not what is shown here
+    live.feed._interval = 600  # the backstop is not what is shown here
     known = await live.insert()
-    with live.changes.follow(OPERATOR) as follower:
+    with live.feed.follow(OPERATOR) as follower:
         stream = await begin_feed(live.database, follower, PATIENCE)
         await taken(stream, 1)
         await live.deaf()
@@ -159,7 +159,7 @@ async def test_a_cut_is_told_of_and_what_was_missed_follows(live: Live) -> None:
 
 async def test_no_end_is_missed_while_a_dead_connection_says_nothing(live: Live) -> None:
     known = await live.insert()
-    with live.changes.follow(OPERATOR) as follower:
+    with live.feed.follow(OPERATOR) as follower:
         stream = await begin_feed(live.database, follower, PATIENCE)
         await taken(stream, 1)
         await live.deaf()
@@ -175,7 +175,7 @@ async def test_no_end_is_missed_while_a_dead_connection_says_nothing(live: Live)
 
 async def test_the_row_of_a_followed_job_is_read_again_after_a_cut(live: Live) -> None:
     job_id = await live.insert()
-    with live.changes.follow(OPERATOR, job_id) as follower:
+    with live.feed.follow(OPERATOR, job_id) as follower:
         stream = await begin_job(live.database, follower, job_id, PATIENCE)
         await taken(stream, 1)
         await live.deaf()
@@ -194,7 +194,7 @@ async def test_the_row_of_a_followed_job_is_read_again_after_a_cut(live: Live) -
 
 async def test_an_end_that_claims_to_be_long_ago_is_heard_all_the_same(live: Live) -> None:
     job_id = await live.insert()
-    with live.changes.follow(OPERATOR) as follower:
+    with live.feed.follow(OPERATOR) as follower:
         stream = await begin_feed(live.database, follower, PATIENCE)
         await taken(stream, 1)
         await live.deaf()
@@ -207,21 +207,21 @@ async def test_an_end_that_claims_to_be_long_ago_is_heard_all_the_same(live: Liv
 async def test_what_ended_before_one_began_to_follow_is_not_told(live: Live) -> None:
     for _ in range(3):
         await live.move(await live.insert(), "running", "completed")
-    await all_heard(live.changes, live.url)
-    with live.changes.follow(OPERATOR) as follower:
+    await all_heard(live.feed, live.url)
+    with live.feed.follow(OPERATOR) as follower:
         follower._since += 5  # as if they had ended a while ago
-        live.changes.notice(None)
+        live.feed.notice(None)
         assert await follower.next(PATIENCE) is Signal.RESYNC
         assert await follower.next(1.5) is Signal.IDLE
 
 
 async def test_a_user_hears_of_its_own_jobs_only(live: Live) -> None:
     ann, bob = Principal(uuid4()), Principal(uuid4())
-    with live.changes.follow(ann) as hers, live.changes.follow(bob) as his:
+    with live.feed.follow(ann) as hers, live.feed.follow(bob) as his:
         jobs = [await live.insert(owner) for owner in (bob.user_id, None, ann.user_id)]
         assert await heard(hers, 1) == [(jobs[2], 1, "pending")]
         assert await heard(his, 1) == [(jobs[0], 1, "pending")]
-        live.changes.notice(None)
+        live.feed.notice(None)
         await live.move(jobs[0], "cancelled")
         assert await heard(his, 1) == [(jobs[0], 2, "cancelled")]
         assert await hers.next(1.5) is Signal.RESYNC
@@ -230,46 +230,46 @@ async def test_a_user_hears_of_its_own_jobs_only(live: Live) -> None:
 
 async def test_one_who_is_too_slow_gets_the_last_change_of_each_job(live: Live) -> None:
     jobs = [uuid4() for _ in range(5)]
-    with live.changes.follow(OPERATOR) as follower:
+    with live.feed.follow(OPERATOR) as follower:
         for version in range(1, module.QUEUE_LIMIT):
             for job_id in jobs:
-                live.changes.notice(JobChange(job_id, version, "running"))
+                live.feed.notice(JobChange(job_id, version, "running"))
         for job_id in jobs:
-            live.changes.notice(JobChange(job_id, module.QUEUE_LIMIT, "completed"))
+            live.feed.notice(JobChange(job_id, module.QUEUE_LIMIT, "completed"))
         assert len(follower._queue) <= 2 * module.QUEUE_LIMIT
         assert await follower.next(1) is Signal.RESYNC
         last = {job_id: (version, status) for job_id, version, status in await heard(follower, len(follower._queue))}
     assert last == dict.fromkeys(jobs, (module.QUEUE_LIMIT, "completed"))
 
 
-async def test_one_who_is_hopelessly_slow_is_let_go(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_who_is_hopelessly_slow_closed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_QUEUE", 1500)
-    with live.changes.follow(OPERATOR) as slow, live.changes.follow(OPERATOR, uuid4()) as other:
+    with live.feed.follow(OPERATOR) as slow, live.feed.follow(OPERATOR, uuid4()) as other:
         for _ in range(4 * module.QUEUE_LIMIT):
-            live.changes.notice(JobChange(uuid4(), 1, "pending"))
+            live.feed.notice(JobChange(uuid4(), 1, "pending"))
         assert await slow.next(1) is Signal.END
-        assert not other.is_let_go
+        assert not other.closed
 
 
-async def test_after_the_close_everyone_is_let_go(live: Live) -> None:
-    with live.changes.follow(OPERATOR) as before:
-        live.changes.close()
-        with live.changes.follow(OPERATOR) as after:
+async def test_after_the_close_everyone_closed(live: Live) -> None:
+    with live.feed.follow(OPERATOR) as before:
+        live.feed.close()
+        with live.feed.follow(OPERATOR) as after:
             assert [await before.next(1), await after.next(1)] == [Signal.END, Signal.END]
 
 
 async def test_nothing_is_kept_of_those_who_left(live: Live) -> None:
-    with live.changes.follow(OPERATOR), live.changes.follow(OPERATOR, uuid4()):
+    with live.feed.follow(OPERATOR), live.feed.follow(OPERATOR, uuid4()):
         await live.insert()
-    assert not live.changes._followers
-    live.changes.notice(JobChange(uuid4(), 1, "pending"))
-    with live.changes.follow(OPERATOR):
-        assert not live.changes._versions
+    assert not live.feed._followers
+    live.feed.notice(JobChange(uuid4(), 1, "pending"))
+    with live.feed.follow(OPERATOR):
+        assert not live.feed._versions
 
 
 async def test_an_outage_of_the_database_ends_no_feed(live: Live, database: HubDatabase) -> None:
     job_id = await live.insert()
-    with live.changes.follow(OPERATOR) as follower, live.changes.follow(OPERATOR, job_id) as single:
+    with live.feed.follow(OPERATOR) as follower, live.feed.follow(OPERATOR, job_id) as single:
         feed = await begin_feed(live.database, follower, PATIENCE)
         one = await begin_job(live.database, single, job_id, PATIENCE)
         await taken(feed, 1), await taken(one, 1)
@@ -295,6 +295,6 @@ async def test_the_index_serves_the_reading_of_what_ended(live: Live) -> None:
             b"EXPLAIN " + JOBS["ended_jobs"], seconds=35, after_completed_at=None, after_id=None, limit=1000
         )
         assert "idx_job_results_ended" in "\n".join(row["QUERY PLAN"] for row in rows)
-        found = await module._ended(transaction, 3000)
+        found = await module._read_ended(transaction, 3000)
     assert len({row["id"] for row in found}) == len(found) >= 2990
     assert found == sorted(found, key=lambda row: (row["completed_at"], row["id"]))

@@ -1,6 +1,5 @@
 """The clean-up on a real database; only Prefect's side is played."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,35 +8,16 @@ import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import InvalidRequest, PrefectUnavailable
+from nexus_hub.errors import InvalidRequest
 from nexus_hub.orchestration.cleanup import CLEANUP, Cleanup
-from nexus_hub.orchestration.prefect_client import RunState
 from tests.fixtures import jobs
 from tests.fixtures.jobs import ago
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MIRRORS = ["cache_refresh", "key_rotation", "job_cleanup"]
 JOBS = ["tool_invoke", "resource_fetch", "prompt_execute"]
-
-
-class PlayedPrefect(jobs.PlayedPrefect):
-    """Knows of deployments what it is told, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lacks: list[str] = []
-
-    async def missing_deployments(self) -> list[str]:
-        if self.away:
-            raise PrefectUnavailable("away")
-        return self.lacks
-
-    def run(self, kind: str) -> UUID:
-        """A flow run in a state of this type, for long."""
-        run = uuid4()
-        self.known[run] = RunState(kind, ago(30 * DAY))
-        return run
 
 
 class Table(jobs.Table):
@@ -68,7 +48,7 @@ class Table(jobs.Table):
 
 
 class News(list[dict[str, Any]]):
-    """What was told."""
+    """Progress that was told."""
 
     async def on_progress(self, counts: dict[str, Any]) -> None:
         self.append(counts)
@@ -80,12 +60,7 @@ def table(owner: psycopg.AsyncConnection[Any]) -> Table:
 
 
 @pytest.fixture
-def prefect() -> PlayedPrefect:
-    return PlayedPrefect()
-
-
-@pytest.fixture
-def cleanup(hub_database: Database, prefect: PlayedPrefect) -> Cleanup:
+def cleanup(hub_database: Database, prefect: FakePrefect) -> Cleanup:
     return Cleanup(hub_database, prefect, batch=3)
 
 
@@ -297,19 +272,19 @@ async def test_a_leased_job_is_left_even_without_any_days(cleanup: Cleanup, tabl
 @pytest.mark.parametrize("job_type", MIRRORS)
 @pytest.mark.parametrize("kind", ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"])
 async def test_the_mirror_of_a_flow_run_that_is_not_over_is_left(
-    cleanup: Cleanup, prefect: PlayedPrefect, table: Table, status: str, job_type: str, kind: str
+    cleanup: Cleanup, prefect: FakePrefect, table: Table, status: str, job_type: str, kind: str
 ) -> None:
-    await table.add(status=status, job_type=job_type, flow_run_id=prefect.run(kind))
+    await table.add(status=status, job_type=job_type, flow_run_id=prefect.run(kind, ago(30 * DAY)))
     assert await cleanup.fail_orphans(0) == 0
 
 
 @pytest.mark.parametrize("status", ["pending", "running"])
 @pytest.mark.parametrize("kind", ["COMPLETED", "FAILED", "CANCELLED", "CRASHED", None])
 async def test_the_mirror_of_a_flow_run_that_is_over_or_unknown_fails(
-    cleanup: Cleanup, prefect: PlayedPrefect, table: Table, status: str, kind: str | None
+    cleanup: Cleanup, prefect: FakePrefect, table: Table, status: str, kind: str | None
 ) -> None:
-    run = prefect.run(kind) if kind else uuid4()
-    live = await table.add(status=status, job_type="key_rotation", flow_run_id=prefect.run("RUNNING"))
+    run = prefect.run(kind, ago(30 * DAY)) if kind else uuid4()
+    live = await table.add(status=status, job_type="key_rotation", flow_run_id=prefect.run("RUNNING", ago(30 * DAY)))
     job_id = await table.add(status=status, job_type="key_rotation", flow_run_id=run)
     assert await cleanup.fail_orphans(1) == 1
     assert await table.get(job_id, "status", "error_code") == ("failed", "orphaned")
@@ -326,17 +301,17 @@ async def test_a_pending_job_that_can_be_started_is_left_to_the_sweep(
 
 @pytest.mark.parametrize("kind", ["SCHEDULED", "RUNNING", "CRASHED", None])
 async def test_a_job_that_was_handed_over_is_left_to_the_sweep(
-    cleanup: Cleanup, prefect: PlayedPrefect, table: Table, kind: str | None
+    cleanup: Cleanup, prefect: FakePrefect, table: Table, kind: str | None
 ) -> None:
-    prefect.lacks = ["invoke-tool/nexus"]
-    await table.add(dispatched_at=ago(2 * DAY), flow_run_id=prefect.run(kind) if kind else uuid4())
+    prefect.missing = {"invoke-tool"}
+    await table.add(dispatched_at=ago(2 * DAY), flow_run_id=prefect.run(kind, ago(30 * DAY)) if kind else uuid4())
     assert await cleanup.fail_orphans(0) == 0
 
 
 async def test_a_pending_job_whose_deployment_prefect_lacks_fails(
-    cleanup: Cleanup, prefect: PlayedPrefect, table: Table
+    cleanup: Cleanup, prefect: FakePrefect, table: Table
 ) -> None:
-    prefect.lacks = ["fetch-resource/nexus"]
+    prefect.missing = {"fetch-resource"}
     await table.add()
     await table.add(HOUR, job_type="resource_fetch")
     await table.add(job_type="resource_fetch", available_at=ago(HOUR))
@@ -356,7 +331,7 @@ async def test_a_pending_row_that_nothing_can_start_fails(cleanup: Cleanup, tabl
 
 
 async def test_without_prefects_word_no_pending_job_fails_and_no_mirror(
-    cleanup: Cleanup, prefect: PlayedPrefect, table: Table
+    cleanup: Cleanup, prefect: FakePrefect, table: Table
 ) -> None:
     prefect.away = True
     await table.add()
@@ -368,19 +343,20 @@ async def test_without_prefects_word_no_pending_job_fails_and_no_mirror(
     assert (await table.get(lost, "status"))[0] == "failed"
 
 
-async def test_a_job_that_comes_alive_while_it_is_judged_is_left(hub_database: Database, table: Table) -> None:
+async def test_a_job_that_comes_alive_while_it_is_judged_is_left(
+    hub_database: Database, prefect: FakePrefect, table: Table
+) -> None:
     beaten, held, quiet = [await table.add(status="running") for _ in range(3)]
     mirrored = await table.add(status="running", job_type="cache_refresh", flow_run_id=uuid4())
 
-    class Waking(PlayedPrefect):
-        async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
-            await table.connection.execute("UPDATE job_results SET heartbeat_at = now() WHERE id = %s", [beaten])
-            await holder.execute("SELECT FROM job_results WHERE id = %s FOR UPDATE", [held])
-            return {}
+    async def wake() -> None:
+        await table.connection.execute("UPDATE job_results SET heartbeat_at = now() WHERE id = %s", [beaten])
+        await holder.execute("SELECT FROM job_results WHERE id = %s FOR UPDATE", [held])
 
+    prefect.before_states = wake
     async with await psycopg.AsyncConnection.connect(hub_database.url) as holder:
         await holder.execute("SET nexus.scope = 'service'")
-        assert await Cleanup(hub_database, Waking()).fail_orphans(1) == 2
+        assert await Cleanup(hub_database, prefect).fail_orphans(1) == 2
     states = [(await table.get(job_id, "status"))[0] for job_id in (beaten, held, quiet, mirrored)]
     assert states == ["running", "running", "failed", "failed"]
 
@@ -429,7 +405,7 @@ async def test_a_batch_is_found_by_its_index_whatever_the_planner_knows(hub_data
 
 
 async def test_half_of_many_rows_go(
-    hub_database: Database, prefect: PlayedPrefect, table: Table, many: None, news: News
+    hub_database: Database, prefect: FakePrefect, table: Table, many: None, news: News
 ) -> None:
     report = await Cleanup(hub_database, prefect).run(7, 7, news.on_progress)
     assert report.as_counts() == {"deleted_completed": 96000, "deleted_orphaned": 4000, "total_deleted": 100000}

@@ -19,14 +19,15 @@ from nexus_hub.orchestration.dispatcher import (
     dispatch_now,
 )
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_client import RunState
+from nexus_hub.orchestration.prefect_runs import RunState
 from nexus_hub.orchestration.rescuer import Rescuer
-from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
+from tests.fixtures.jobs import LONG_AGO, Table, ago
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 
 
 @pytest.fixture
-def rescuer(hub_database: Database, prefect: PlayedPrefect) -> Rescuer:
+def rescuer(hub_database: Database, prefect: FakePrefect) -> Rescuer:
     return Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0)
 
 
@@ -39,7 +40,7 @@ async def column(table: Table, name: str, jobs: list[UUID]) -> list[object]:
 
 
 async def test_jobs_that_come_faster_than_runs_can_be_made_share_one(
-    hub_database: Database, prefect: PlayedPrefect, table: Table
+    hub_database: Database, prefect: FakePrefect, table: Table
 ) -> None:
     now = datetime.now(UTC)
     jobs = await added(table, 60, created_at=now, available_at=now)
@@ -54,11 +55,11 @@ async def test_jobs_that_come_faster_than_runs_can_be_made_share_one(
     runs = await column(table, "flow_run_id", jobs)
     assert None not in runs
     assert len(prefect.started) == 2
-    assert list(prefect.report.values()) == [58]
+    assert list(prefect.batch_sizes.values()) == [58]
     assert set(runs) == set(prefect.runs.values()) | set(prefect.batches.values())
 
 
-async def test_few_jobs_get_runs_of_their_own(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
+async def test_few_jobs_get_runs_of_their_own(hub_database: Database, prefect: FakePrefect, table: Table) -> None:
     jobs = await added(table, 5, created_at=datetime.now(UTC))
     dispatcher = Dispatcher(hub_database, prefect)
     for job in jobs:
@@ -68,7 +69,7 @@ async def test_few_jobs_get_runs_of_their_own(hub_database: Database, prefect: P
     assert len(set(await column(table, "flow_run_id", jobs))) == 5
 
 
-async def test_many_that_wait_are_grouped_by_the_sweep(rescuer: Rescuer, prefect: PlayedPrefect, table: Table) -> None:
+async def test_many_that_wait_are_grouped_by_the_sweep(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     await table.connection.execute(
         "INSERT INTO job_results (job_type, server_id, tool_name, created_at, available_at)"
         " SELECT 'tool_invoke', 'hub', 't', now() - interval '1 minute', now() - interval '1 minute'"
@@ -76,19 +77,19 @@ async def test_many_that_wait_are_grouped_by_the_sweep(rescuer: Rescuer, prefect
     )
     odd = await table.add(job_type="resource_fetch", tool_name=None)
     assert (await rescuer.round()).dispatched == BATCH_MAX_JOBS + 501
-    assert sorted(prefect.report.values()) == [501, BATCH_MAX_JOBS]
+    assert sorted(prefect.batch_sizes.values()) == [501, BATCH_MAX_JOBS]
     assert prefect.started == []
     assert (await table.get(odd, "flow_run_id"))[0] in prefect.batches.values()
 
 
-async def test_few_that_wait_are_not_grouped(rescuer: Rescuer, prefect: PlayedPrefect, table: Table) -> None:
+async def test_few_that_wait_are_not_grouped(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     await added(table, BATCH_MIN_JOBS - 1)
     assert (await rescuer.round()).dispatched == BATCH_MIN_JOBS - 1
     assert prefect.batches == {}
 
 
 async def test_a_batch_that_the_api_could_not_hand_over_is_handed_over_by_the_sweep_once(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     batch_id = uuid4()
     jobs = await added(table, 3, batch_id=batch_id)
@@ -102,7 +103,7 @@ async def test_a_batch_that_the_api_could_not_hand_over_is_handed_over_by_the_sw
 
 
 async def test_the_first_job_of_a_batch_calls_the_worker_before_all_are_noted(
-    database: HubDatabase, hub_database: Database, prefect: PlayedPrefect, table: Table
+    database: HubDatabase, hub_database: Database, prefect: FakePrefect, table: Table
 ) -> None:
     """Somebody holds on to the last one; and there are more than are noted at once."""
     batch_id = uuid4()
@@ -121,9 +122,9 @@ async def test_the_first_job_of_a_batch_calls_the_worker_before_all_are_noted(
 
 
 async def test_without_the_deployment_of_batches_jobs_go_singly(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
-    prefect.lacks_batches = True
+    prefect.missing = {"invoke-batch"}
     await added(table, BATCH_MIN_JOBS)
     await added(table, 2, batch_id=uuid4())
     assert (await rescuer.round()).dispatched == BATCH_MIN_JOBS
@@ -131,7 +132,7 @@ async def test_without_the_deployment_of_batches_jobs_go_singly(
 
 
 async def test_a_batch_that_is_refused_waits_and_holds_up_no_other(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     prefect.refuses_batches = True
     await added(table, 3, batch_id=uuid4())
@@ -143,7 +144,7 @@ async def test_a_batch_that_is_refused_waits_and_holds_up_no_other(
 
 
 async def test_a_lost_run_gives_all_its_jobs_back_and_they_share_another(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     jobs = await added(table, BATCH_MIN_JOBS, batch_id=uuid4())
     await rescuer.round()
@@ -159,7 +160,7 @@ async def test_a_lost_run_gives_all_its_jobs_back_and_they_share_another(
 
 
 async def test_a_run_that_works_on_others_of_its_batch_is_not_lost(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     batch_id, run = uuid4(), uuid4()
     waiting = await table.add(batch_id=batch_id, flow_run_id=run, dispatched_at=ago(LONG_AGO))
@@ -170,7 +171,7 @@ async def test_a_run_that_works_on_others_of_its_batch_is_not_lost(
 
 
 async def test_a_run_that_was_cancelled_before_it_began_cancels_its_jobs(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     run = uuid4()
     jobs = await added(table, 3, batch_id=uuid4(), flow_run_id=run, dispatched_at=ago(LONG_AGO))
@@ -180,7 +181,7 @@ async def test_a_run_that_was_cancelled_before_it_began_cancels_its_jobs(
 
 
 async def test_a_run_whose_worker_died_is_settled_for_all_its_jobs(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     run = uuid4()
     jobs = [await table.running(batch_id=uuid4(), flow_run_id=run) for _ in range(5)]
@@ -193,12 +194,12 @@ async def test_a_run_whose_worker_died_is_settled_for_all_its_jobs(
 
 
 async def test_waking_the_hub_for_a_job_of_a_batch_hands_over_the_batch(
-    hub_database: Database, prefect: PlayedPrefect, table: Table
+    hub_database: Database, prefect: FakePrefect, table: Table
 ) -> None:
     batch_id = uuid4()
     jobs = await added(table, 3, batch_id=batch_id)
     assert await dispatch_now(hub_database, prefect, jobs[0])
-    assert prefect.report == {batch_id: 3}
+    assert prefect.batch_sizes == {batch_id: 3}
     assert set(await column(table, "flow_run_id", jobs)) == {prefect.batches[batch_id]}
 
 

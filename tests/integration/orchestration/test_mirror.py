@@ -6,13 +6,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import MaintenanceFailed, NotFound, PrefectUnavailable
+from nexus_hub.errors import MaintenanceFailed, NotFound, PrefectUnavailable, RunCancelled
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.orchestration.maintenance import Maintenance
-from nexus_hub.orchestration.mirror import Mirror, Stopped
-from nexus_hub.orchestration.prefect_client import PrefectClient
+from nexus_hub.orchestration.mirror import Mirror
+from tests.fixtures.prefect_runs import FakePrefect, Take
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def test_a_row_that_waits_is_the_one_that_begins(hub_database: Database, m
     run = uuid4()
     job_id = await mirror.add("job_cleanup", {"days_completed": 7})
     assert (await row(hub_database, job_id))["status"] == "pending"
-    await mirror.dispatch_job(job_id, run)
+    await mirror.note_dispatch(job_id, run)
     assert await mirror.begin("job_cleanup", run, {"days_completed": 7}, job_id=job_id) == job_id
     assert await mirror.begin("job_cleanup", run, {}, job_id=job_id) == job_id, "it goes on with what it left open"
     await mirror.fail(job_id, "database-unavailable", "The database was away.")
@@ -63,7 +63,7 @@ async def test_a_row_that_ended_before_its_run_began_stops_it(mirror: Mirror) ->
     """The answer of Prefect to the start was lost, and the caller was told that it failed."""
     job_id = await mirror.add("key_rotation", {})
     await mirror.fail(job_id, "prefect-unavailable", "Prefect is away.")
-    with pytest.raises(Stopped):
+    with pytest.raises(RunCancelled):
         await mirror.begin("key_rotation", uuid4(), {}, job_id=job_id)
 
 
@@ -73,7 +73,7 @@ async def test_no_other_job_is_ended_or_noted_as_such_a_run(hub_database: Databa
     job_id: UUID = job["id"]
     await mirror.fail(job_id, "at-work", "Another run is at work.")
     await mirror.complete(job_id, {})
-    with pytest.raises(Stopped):
+    with pytest.raises(RunCancelled):
         await mirror.note(job_id, {})
     assert (await row(hub_database, job_id))["status"] == "pending"
 
@@ -81,11 +81,11 @@ async def test_no_other_job_is_ended_or_noted_as_such_a_run(hub_database: Databa
 async def test_a_row_that_was_cancelled_stops_its_run(hub_database: Database, mirror: Mirror) -> None:
     waiting = await mirror.add("job_cleanup", {})
     await store.cancel(hub_database, OPERATOR, waiting)
-    with pytest.raises(Stopped):
+    with pytest.raises(RunCancelled):
         await mirror.begin("job_cleanup", uuid4(), {}, job_id=waiting)
     running = await mirror.begin("job_cleanup", uuid4(), {})
     await store.cancel(hub_database, OPERATOR, running)
-    with pytest.raises(Stopped):
+    with pytest.raises(RunCancelled):
         await mirror.note(running, {})
 
 
@@ -109,32 +109,25 @@ async def test_only_operators_see_them(hub_database: Database, mirror: Mirror) -
         await store.get(hub_database, Principal(uuid4()), job_id)
 
 
-class Played(PrefectClient):
-    """Prefect, which the test plays."""
+def worker(mirror: Mirror, outcome: str) -> Take:
+    """A worker whose runs of the clean-up end in this way, at once or later."""
 
-    def __init__(self, mirror: Mirror, outcome: str) -> None:
-        super().__init__("http://unused.invalid/api", None)
-        self.mirror = mirror
-        self.outcome = outcome
-        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+    async def take(flow: str, run: UUID, parameters: dict[str, Any]) -> None:
+        job_id = UUID(parameters["job_id"])
+        if outcome != "slow":
+            await mirror.begin("job_cleanup", run, {}, job_id=job_id)
+        if outcome == "completed":
+            await mirror.complete(job_id, {"total_deleted": 3})
+        if outcome == "failed":
+            await mirror.fail(job_id, "cannot-open", "It can't be opened.")
 
-    async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
-        self.asked.append((flow, name, parameters))
-        if self.outcome == "away":
-            raise PrefectUnavailable("Prefect is away.")
-        run, job_id = uuid4(), UUID(parameters["job_id"])
-        if self.outcome != "slow":
-            await self.mirror.begin("job_cleanup", run, {}, job_id=job_id)
-        if self.outcome == "completed":
-            await self.mirror.complete(job_id, {"total_deleted": 3})
-        if self.outcome == "failed":
-            await self.mirror.fail(job_id, "cannot-open", "It can't be opened.")
-        return run
+    return take
 
 
 @pytest.mark.parametrize("outcome", ["completed", "failed", "slow", "away"])
 async def test_the_api_waits_for_a_run_that_it_started(hub_database: Database, mirror: Mirror, outcome: str) -> None:
-    prefect = Played(mirror, outcome)
+    prefect = FakePrefect()
+    prefect.away, prefect.take = outcome == "away", worker(mirror, outcome)
     maintenance = Maintenance(hub_database, mirror, prefect, patience=0.3)
     run = maintenance.run("job_cleanup", "7 1", {"days_completed": 7})
     if outcome == "failed":
@@ -148,5 +141,8 @@ async def test_the_api_waits_for_a_run_that_it_started(hub_database: Database, m
         assert (listed["status"], listed["error_code"]) == ("failed", "prefect-unavailable")
     else:
         assert (await run).result == ({"total_deleted": 3} if outcome == "completed" else None)
-    ((flow, name, parameters),) = prefect.asked
+    if outcome == "away":
+        assert prefect.made == []
+        return
+    ((flow, name, parameters),) = prefect.made
     assert (flow, name) == ("cleanup-jobs", f"cleanup-jobs 7 1 {parameters['job_id'][:4]}")

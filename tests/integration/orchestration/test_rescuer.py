@@ -12,19 +12,20 @@ from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_client import RunState
-from nexus_hub.orchestration.reconciler import BATCH, LOST_RUN_LIMIT
+from nexus_hub.orchestration.prefect_runs import RunState
+from nexus_hub.orchestration.reconciler import BATCH, LOST_RUN_LIMIT, Patience
 from nexus_hub.orchestration.rescuer import Rescuer, RescueReport
-from tests.fixtures.jobs import LONG_AGO, PlayedPrefect, Table, ago
+from tests.fixtures.jobs import LONG_AGO, Table, ago
+from tests.fixtures.prefect_runs import FakePrefect
 
 
 @pytest.fixture
-def rescuer(hub_database: Database, prefect: PlayedPrefect) -> Rescuer:
+def rescuer(hub_database: Database, prefect: FakePrefect) -> Rescuer:
     return Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0)
 
 
 async def test_a_job_that_was_never_handed_over_is_handed_over_once(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     job_id = await table.add()
     assert await rescuer.round() == RescueReport(dispatched=1)
@@ -36,7 +37,7 @@ async def test_a_job_that_was_never_handed_over_is_handed_over_once(
 
 
 async def test_a_job_that_was_just_stored_is_left_to_who_stored_it(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     await table.add(created_at=datetime.now(UTC), available_at=datetime.now(UTC))
     assert await rescuer.round() == RescueReport()
@@ -55,7 +56,7 @@ async def test_only_pending_jobs_are_handed_over(rescuer: Rescuer, table: Table,
 
 
 async def test_while_prefect_is_away_jobs_stay_and_go_later(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     prefect.away = True
     jobs = {await table.add() for _ in range(3)}
@@ -67,9 +68,9 @@ async def test_while_prefect_is_away_jobs_stay_and_go_later(
 
 
 async def test_a_flow_that_prefect_lacks_holds_up_no_other(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
-    prefect.refused_types = {"resource_fetch"}
+    prefect.missing = {"fetch-resource"}
     await table.add(job_type="resource_fetch", tool_name=None, available_at=ago(LONG_AGO * 2))
     other = await table.add()
     assert (await rescuer.round()).dispatched == 1
@@ -78,7 +79,7 @@ async def test_a_flow_that_prefect_lacks_holds_up_no_other(
 
 @pytest.mark.parametrize("job_type", ["cache_refresh", "key_rotation", "job_cleanup"])
 async def test_rows_that_only_mirror_other_flows_are_never_started(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table, job_type: str
+    rescuer: Rescuer, prefect: FakePrefect, table: Table, job_type: str
 ) -> None:
     mirrored = await table.add(job_type=job_type, tool_name=None)
     run = uuid4()
@@ -93,7 +94,7 @@ async def test_rows_that_only_mirror_other_flows_are_never_started(
 
 @pytest.mark.parametrize("job_type", ["cache_refresh", "key_rotation", "job_cleanup"])
 async def test_a_mirrored_row_ends_once_its_process_is_gone(
-    hub_database: Database, prefect: PlayedPrefect, table: Table, job_type: str
+    hub_database: Database, prefect: FakePrefect, table: Table, job_type: str
 ) -> None:
     runs = {state: uuid4() for state in ("RUNNING", "SCHEDULED", "CANCELLED", "CRASHED", "unknown", "begins")}
     silent = {"job_type": job_type, "tool_name": None, "status": "running", "attempt": 1, "heartbeat_at": ago(LONG_AGO)}
@@ -101,7 +102,7 @@ async def test_a_mirrored_row_ends_once_its_process_is_gone(
     alive = await table.add(**silent | {"heartbeat_at": datetime.now(UTC)}, flow_run_id=uuid4())
     prefect.known = {run: RunState(state, ago(LONG_AGO)) for state, run in runs.items() if state != "unknown"}
     prefect.known[runs["begins"]] = RunState("PENDING", ago(-LONG_AGO))
-    rescuer = Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0, silent_seconds=0)
+    rescuer = Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0, patience=Patience(abandoned=0))
     prefect.away = True
     await rescuer.round()
     assert {await table.get(row, "status") for row in rows.values()} == {("running",)}
@@ -132,7 +133,7 @@ async def test_a_mirrored_row_ends_once_its_process_is_gone(
     ],
 )
 async def test_a_job_with_an_odd_name_is_handed_over_like_any_other(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table, tool_name: str | None, params: dict[str, Any]
+    rescuer: Rescuer, prefect: FakePrefect, table: Table, tool_name: str | None, params: dict[str, Any]
 ) -> None:
     job_type = "tool_invoke" if tool_name else "prompt_execute"
     columns = {"job_type": job_type, "tool_name": tool_name, "params": psycopg.types.json.Jsonb(params)}
@@ -149,7 +150,7 @@ async def test_an_expired_lease_before_the_call_costs_an_attempt(rescuer: Rescue
     assert await table.get(job_id, "status", "attempt", "claim_id", "error") == ("pending", 1, None, None)
 
 
-async def test_the_next_attempt_is_handed_over_at_once(rescuer: Rescuer, prefect: PlayedPrefect, table: Table) -> None:
+async def test_the_next_attempt_is_handed_over_at_once(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     job_id = await table.running()
     assert await rescuer.round() == RescueReport(dispatched=1, released=1)
     assert prefect.started[0][2:] == (job_id, 2)
@@ -211,14 +212,14 @@ async def test_a_lease_that_has_not_expired_is_kept(rescuer: Rescuer, table: Tab
 
 
 async def test_after_a_start_of_postgresql_leases_have_time_to_be_renewed(
-    hub_database: Database, prefect: PlayedPrefect, table: Table
+    hub_database: Database, prefect: FakePrefect, table: Table
 ) -> None:
     await table.running()
     patient = Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=365 * 24 * 3600)
     assert await patient.round() == RescueReport()
 
 
-async def dispatched(table: Table, prefect: PlayedPrefect, state: RunState | None, **columns: Any) -> UUID:
+async def dispatched(table: Table, prefect: FakePrefect, state: RunState | None, **columns: Any) -> UUID:
     run = uuid4()
     if state is not None:
         prefect.known[run] = state
@@ -234,7 +235,7 @@ async def dispatched(table: Table, prefect: PlayedPrefect, state: RunState | Non
     ],
 )
 async def test_a_lost_run_gets_its_attempt_another_one(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table, state: RunState | None
+    rescuer: Rescuer, prefect: FakePrefect, table: Table, state: RunState | None
 ) -> None:
     job_id = await dispatched(table, prefect, state)
     (lost,) = await table.get(job_id, "flow_run_id")
@@ -254,7 +255,7 @@ async def test_a_lost_run_gets_its_attempt_another_one(
     ("kind", "since"), [("SCHEDULED", LONG_AGO), ("RUNNING", timedelta(seconds=60)), ("PENDING", timedelta())]
 )
 async def test_a_run_that_may_still_claim_is_waited_for(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table, kind: str, since: timedelta
+    rescuer: Rescuer, prefect: FakePrefect, table: Table, kind: str, since: timedelta
 ) -> None:
     job_id = await dispatched(table, prefect, RunState(kind, ago(since)))
     assert await rescuer.round() == RescueReport()
@@ -262,7 +263,7 @@ async def test_a_run_that_may_still_claim_is_waited_for(
 
 
 async def test_while_prefect_is_away_no_run_counts_as_lost(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     job_id = await dispatched(table, prefect, None)
     prefect.away = True
@@ -271,7 +272,7 @@ async def test_while_prefect_is_away_no_run_counts_as_lost(
 
 
 async def test_a_job_whose_runs_are_all_lost_fails_in_the_end(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     job_id = await dispatched(table, prefect, None, max_attempts=1)
     waits = []
@@ -292,7 +293,7 @@ async def test_a_job_whose_runs_are_all_lost_fails_in_the_end(
 
 
 async def test_a_job_whose_lost_run_was_cancelled_in_prefect_is_cancelled(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     """Its worker died before it heard of it."""
     job_id = await table.running()
@@ -305,7 +306,7 @@ async def test_a_job_whose_lost_run_was_cancelled_in_prefect_is_cancelled(
 
 
 async def test_the_run_of_a_lost_worker_is_over_in_prefect_too(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     jobs = [await table.running(), await table.running(sent_at=ago(LONG_AGO))]
     runs = {(await table.get(job, "flow_run_id"))[0] for job in jobs}
@@ -318,7 +319,7 @@ async def test_the_run_of_a_lost_worker_is_over_in_prefect_too(
 
 
 async def test_a_job_that_prefect_refuses_holds_up_no_other(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     refused, other = await table.add(available_at=ago(LONG_AGO * 2)), await table.add()
     prefect.refused = {refused}
@@ -327,9 +328,7 @@ async def test_a_job_that_prefect_refuses_holds_up_no_other(
     assert await table.get(refused, "status", "available_at > now()") == ("pending", True)
 
 
-async def test_a_lost_run_behind_many_that_wait_is_found(
-    rescuer: Rescuer, prefect: PlayedPrefect, table: Table
-) -> None:
+async def test_a_lost_run_behind_many_that_wait_is_found(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     for _ in range(BATCH):
         await dispatched(table, prefect, RunState("SCHEDULED", ago(LONG_AGO)))
     lost = await dispatched(table, prefect, None)
@@ -339,7 +338,7 @@ async def test_a_lost_run_behind_many_that_wait_is_found(
     assert [(await rescuer.round()).given_up for _ in range(2)] == [0, 1]
 
 
-async def test_runs_that_are_left_over_in_prefect_end(rescuer: Rescuer, prefect: PlayedPrefect, table: Table) -> None:
+async def test_runs_that_are_left_over_in_prefect_end(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     """Like the job that each was made for; where there is none, or there are many, nobody knows how it ended."""
     long_running = RunState("RUNNING", ago(LONG_AGO))
     await dispatched(table, prefect, long_running, status="running", attempt=1)
@@ -364,7 +363,7 @@ async def test_runs_that_are_left_over_in_prefect_end(rescuer: Rescuer, prefect:
 
 
 async def test_a_prefect_that_hangs_does_not_keep_leases_from_being_taken_back(
-    hub_database: Database, prefect: PlayedPrefect, table: Table
+    hub_database: Database, prefect: FakePrefect, table: Table
 ) -> None:
     prefect.gate = asyncio.Event()
     await table.add()
@@ -379,9 +378,9 @@ async def test_a_prefect_that_hangs_does_not_keep_leases_from_being_taken_back(
         await cancel_and_wait(loop)
 
 
-async def test_a_sweep_that_hangs_loses_its_turn(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
+async def test_a_sweep_that_hangs_loses_its_turn(hub_database: Database, prefect: FakePrefect, table: Table) -> None:
     job_id = await table.add()
-    hanging = PlayedPrefect()
+    hanging = FakePrefect()
     hanging.gate = asyncio.Event()
     hung = asyncio.create_task(Rescuer(hub_database, hanging, Mirror(hub_database), round_seconds=1.5).reconcile())
     await locked(table)
@@ -406,7 +405,7 @@ async def locked(table: Table) -> None:
             )
 
 
-async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: PlayedPrefect, table: Table) -> None:
+async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: FakePrefect, table: Table) -> None:
     await table.add()
     prefect.gate = asyncio.Event()
     first = asyncio.create_task(Rescuer(hub_database, prefect, Mirror(hub_database)).reconcile())
@@ -417,21 +416,20 @@ async def test_of_two_sweeps_at_once_one_works(hub_database: Database, prefect: 
     assert len(prefect.started) == 1
 
 
-async def test_an_error_ends_a_round_and_not_the_loop(hub_database: Database, table: Table) -> None:
-    class Broken(PlayedPrefect):
-        async def start(self, job_type: str, name: str, job_id: UUID, attempt: int, lost_runs: int = 0) -> UUID:
-            if not self.runs:
-                self.runs[job_id, attempt, lost_runs] = uuid4()
-                raise ValueError("canary")
-            return await super().start(job_type, name, job_id, attempt, lost_runs)
+async def test_an_error_ends_a_round_and_not_the_loop(
+    hub_database: Database, prefect: FakePrefect, table: Table
+) -> None:
+    async def fail_once(_flow: str, _run: UUID, _parameters: dict[str, Any]) -> None:
+        prefect.take = None
+        raise ValueError("canary")
 
-    prefect = Broken()
+    prefect.take = fail_once
     await table.add()
     rescuer = Rescuer(hub_database, prefect, Mirror(hub_database), interval=0.01)
     loops = [asyncio.create_task(loop) for loop in rescuer.loops()]
     async with asyncio.timeout(60):
-        while not prefect.started and not loops[1].done():
+        while len(prefect.started) < 2 and not loops[1].done():
             await asyncio.sleep(0.01)
-    assert prefect.started
+    assert len(prefect.started) == 2
     for loop in loops:
         await cancel_and_wait(loop)

@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,12 +14,15 @@ from nexus_hub.catalog import read, store
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound, RefreshRunning, UpstreamError
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.prefect_client import PrefectClient, RunState
 from nexus_hub.servers.refresh import Due, Refresher, RefreshTrigger
 from nexus_hub.servers.registry import Servers
+from nexus_hub.telemetry.bus import subscribe
+from nexus_hub.telemetry.events import ServerRefreshed, TelemetryEvent
 from nexus_hub.upstream.config import HttpConfig
+from nexus_hub.upstream.connections import Connections
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.upstreams import Serve, own_server
 
 TOOLS = 7
@@ -35,25 +37,24 @@ async def run(database: HubDatabase, statement: str, *values: Any) -> list[tuple
 
 async def registered(servers: Servers, name: str, config: Any = None) -> ServerRef:
     server = await servers.register(name, config or own_server("habits"))
-    return ServerRef(server["server_type"], server["id"])
+    return ServerRef(server.server_type, server.id)
 
 
 async def entries(database: Database, ref: ServerRef) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = (await read.list_entries(database, OPERATOR, "tools", server=str(ref.server_ref_id)))[
-        "items"
-    ]
+    items: list[dict[str, Any]] = asdict(
+        await read.list_entries(database, OPERATOR, "tools", server=str(ref.server_ref_id))
+    )["items"]
     return items
 
 
 async def due(database: Database) -> list[str]:
-    return [name for _, name in await store.due(database)]
+    return [row.name for row in await store.due(database)]
 
 
 async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_other_eight(
-    library: Library, database: HubDatabase, serve: Serve
+    library: Library, connections: Connections, database: HubDatabase, serve: Serve
 ) -> None:
     servers = library.servers
-    servers._read_seconds = 12
     names = [f"good-{number}" for number in range(8)]
     for name in names:
         await registered(servers, name)
@@ -66,16 +67,16 @@ async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_oth
     await run(database, "UPDATE tool_cache SET expires_at = now() - interval '1 second'")
     await dying.kill()
     os.kill(hanging.process.pid, signal.SIGSTOP)
-    refresher = Refresher(library.database, servers)
+    refresher = Refresher(library.database, servers, connections, read_seconds=12)
     try:
-        found = await refresher.due()
+        found = await refresher.find_due()
         assert {one.name for one in found} == {*names, *refs}
-        outcomes = {one.name: one for one in await asyncio.gather(*map(refresher.refresh, found))}
+        outcomes = {one.name: one for one in await asyncio.gather(*map(refresher.refresh_due, found))}
     finally:
         os.kill(hanging.process.pid, signal.SIGCONT)
     assert {name for name, one in outcomes.items() if one.error_code is None and one.tools == TOOLS} == set(names)
     assert {outcomes[name].error_code for name in refs} == {"upstream-unavailable"}
-    catalog = (await read.list_entries(library.database, OPERATOR, "tools"))["items"]
+    catalog = asdict(await read.list_entries(library.database, OPERATOR, "tools"))["items"]
     assert len(catalog) == 10 * TOOLS, "the last good entries stay"
     stale = {item["name"].partition("__")[0] for item in catalog if item["stale"]}
     assert stale == set(refs)
@@ -91,7 +92,7 @@ async def test_a_failing_server_is_due_again_after_its_rest_and_then_ready(
     rests = []
     for _ in range(3):
         with pytest.raises(UpstreamError):
-            await library.servers.refresh(ref)
+            await library.refresher.refresh(ref)
         ((status, rest),) = await run(
             database, "SELECT status, extract(epoch FROM next_refresh_at - last_attempt_at)::float FROM server_state"
         )
@@ -101,14 +102,14 @@ async def test_a_failing_server_is_due_again_after_its_rest_and_then_ready(
     await run(database, "UPDATE server_state SET next_refresh_at = now()")
     assert await due(library.database) == ["srv"]
     await serve("habits", port=int(server.url.split(":")[2].split("/")[0]))
-    assert len((await library.servers.refresh(ref)).tools) == TOOLS
+    assert len((await library.refresher.refresh(ref)).tools) == TOOLS
     assert not any(item["stale"] for item in await entries(library.database, ref))
     assert await run(database, "SELECT status, failures, last_error_code FROM server_state") == [("ready", 0, None)]
 
 
 async def test_two_refreshers_read_a_server_one_at_a_time(library: Library, database: HubDatabase) -> None:
     ref = await registered(library.servers, "srv")
-    outcomes = await asyncio.gather(*(library.servers.refresh(ref) for _ in range(5)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(library.refresher.refresh(ref) for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(one, RefreshRunning) for one in outcomes) == 4
     assert not any(item["stale"] for item in await entries(library.database, ref))
     assert await run(database, "SELECT refresh_claim FROM server_state") == [(None,)]
@@ -123,10 +124,10 @@ async def test_a_refresher_that_died_is_followed_by_another_once_its_lease_has_r
     await run(database, "UPDATE server_state SET next_refresh_at = now() - interval '1 second'")
     assert await due(library.database) == []
     with pytest.raises(RefreshRunning):
-        await library.servers.refresh(ref)
+        await library.refresher.refresh(ref)
     await run(database, "UPDATE server_state SET refresh_lease_expires_at = now() - interval '1 second'")
     assert await due(library.database) == ["srv"]
-    await library.servers.refresh(ref)
+    await library.refresher.refresh(ref)
     await store.fail_refresh(library.database, ref, dead, "too-late")
     assert await run(database, "SELECT status, last_error_code FROM server_state") == [("ready", None)]
 
@@ -137,7 +138,7 @@ async def test_a_server_whose_credentials_can_not_be_opened_rests_like_a_dead_on
     ref = await registered(library.servers, "srv")
     await run(database, "UPDATE system_servers SET config_encrypted = decode(repeat('ab', 60), 'hex')")
     await run(database, "UPDATE server_state SET next_refresh_at = now()")
-    outcome = await Refresher(library.database, library.servers).refresh(Due(ref, "srv"))
+    outcome = await library.refresher.refresh_due(Due(ref, "srv"))
     assert outcome.error_code == "cannot-open"
     assert await due(library.database) == []
     assert len(await entries(library.database, ref)) == TOOLS
@@ -176,7 +177,7 @@ async def test_a_server_that_has_no_configuration_rests_after_it_was_looked_at(
     bare = "INSERT INTO user_servers (user_id, name) VALUES (%s, 'bare') RETURNING id"
     ((row,),) = await run(database, bare, uuid4())
     assert await due(library.database) == ["bare"]
-    outcome = await Refresher(library.database, library.servers).refresh(Due(ServerRef("user", row), "bare"))
+    outcome = await library.refresher.refresh_due(Due(ServerRef("user", row), "bare"))
     assert outcome.error_code == "not-found"
     assert await due(library.database) == []
     assert await run(database, "SELECT status, failures FROM server_state") == [("failing", 1)]
@@ -184,33 +185,41 @@ async def test_a_server_that_has_no_configuration_rests_after_it_was_looked_at(
 
 async def test_one_server_is_read_by_hand_whether_it_is_due_or_not(library: Library) -> None:
     ref = await registered(library.servers, "srv")
-    refresher = Refresher(library.database, library.servers)
-    assert await refresher.due("srv") == [Due(ref, "srv")]
-    assert await refresher.due() == []
+    refresher = library.refresher
+    assert await refresher.find_due("srv") == [Due(ref, "srv")]
+    assert await refresher.find_due() == []
     with pytest.raises(NotFound):
-        await refresher.due("nothing")
+        await refresher.find_due("nothing")
     await library.servers.remove(OPERATOR, ref)
-    assert (await refresher.refresh(Due(ref, "srv"))).error_code == "not-found"
+    assert (await refresher.refresh_due(Due(ref, "srv"))).error_code == "not-found"
+
+
+async def test_each_reading_is_told_with_what_the_server_offers_or_the_code_of_the_error(
+    library: Library, serve: Serve
+) -> None:
+    server = await serve("habits")
+    ref = await registered(library.servers, "srv", HttpConfig(url=server.url))
+    seen: list[TelemetryEvent] = []
+    with subscribe(seen.append):
+        await library.refresher.refresh(ref)
+        await server.kill()
+        with pytest.raises(UpstreamError):
+            await library.refresher.refresh(ref)
+    good, bad = seen
+    assert isinstance(good, ServerRefreshed)
+    assert isinstance(bad, ServerRefreshed)
+    assert (good.server, good.server_id, good.tools, good.code) == ("srv", ref.server_ref_id, TOOLS, None)
+    assert (bad.server_id, bad.code) == (ref.server_ref_id, "upstream-unavailable")
 
 
 async def test_the_look_out_starts_one_round_when_something_is_due(library: Library, database: HubDatabase) -> None:
-    started: list[str] = []
-
-    class Played(PrefectClient):
-        async def start_run(self, flow: str, name: str, parameters: dict[str, Any], *, idempotency_key: str) -> UUID:
-            assert (flow, parameters) == ("refresh-catalog", {})
-            started.append(idempotency_key)
-            return uuid4()
-
-        async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
-            return {one: RunState("RUNNING", datetime.now(UTC)) for one in flow_run_ids}
-
-    prefect = Played("http://unused.invalid/api", None)
+    prefect = FakePrefect()
     one, two = (RefreshTrigger(library.database, prefect, clock=lambda: 1000.0) for _ in range(2))
     await registered(library.servers, "srv")
     assert not await one.look()
     await run(database, "UPDATE server_state SET next_refresh_at = now()")
     assert await one.look()
     assert await two.look()
-    assert len(set(started)) == 1, "Prefect makes one run of one key"
+    assert [(flow, parameters) for flow, _, parameters in prefect.made] == [("refresh-catalog", {})] * 2
+    assert len(prefect.keys) == 1, "Prefect makes one run of one key"
     assert not await one.look(), "the round that it started is not over"

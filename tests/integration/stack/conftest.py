@@ -86,12 +86,17 @@ def start(settings: Settings) -> Iterator[StartStack]:
 
 @contextmanager
 def started(
-    plan: str, settings: Settings, *, home: Path | None = None, prefix: tuple[str, ...] = ()
+    plan: str,
+    settings: Settings,
+    *,
+    home: Path | None = None,
+    prefix: tuple[str, ...] = (),
+    directory: Path = REPOSITORY,
 ) -> Iterator[Running]:
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "tests.integration.stack.plans", plan],
         env=environment(settings, home or settings.home),
-        cwd=REPOSITORY,
+        cwd=directory,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

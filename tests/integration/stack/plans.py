@@ -13,10 +13,10 @@ from nexus_hub.errors import HubError
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import parts, probes
-from nexus_hub.stack.keeper import Backoff, Part
 from nexus_hub.stack.parts import Plan
 from nexus_hub.stack.postgres import embedded_postgres
 from nexus_hub.stack.process import Command
+from nexus_hub.stack.services import Backoff, Service
 from nexus_hub.stack.supervisor import Step
 
 WEB = Path(__file__).with_name("web.py")
@@ -30,22 +30,23 @@ def free_port() -> int:
         return port
 
 
-def web(name: str, *habits: str, port: int | None = None, grace: float = 10) -> Part:
+def web(name: str, *habits: str, port: int | None = None, grace: float = 10, after: tuple[str, ...] = ()) -> Service:
     """A web server of its own; healthy when it answers."""
     at = port or free_port()
-    return Part(
+    return Service(
         name=name,
         command=program(str(WEB), str(at), *habits),
         probe=probes.http(f"http://127.0.0.1:{at}/"),
+        after=after,
         port=at,
         backoff=QUICK,
         grace=grace,
     )
 
 
-def broken(name: str) -> Part:
+def broken(name: str, after: tuple[str, ...] = ()) -> Service:
     """A program that ends before it is healthy."""
-    return Part(name=name, command=program("-c", "import sys; sys.exit('no paper')"), probe=never)
+    return Service(name=name, command=program("-c", "import sys; sys.exit('no paper')"), probe=never, after=after)
 
 
 async def never() -> bool:
@@ -59,18 +60,18 @@ def program(*arguments: str) -> Command:
 def two_webs(settings: Settings, home: Home) -> Plan:
     """Two web servers on the ports of the API and of Prefect."""
     parts.require_ports(settings)
-    return [web("prefect", port=settings.prefect_port), web("api", "child", port=settings.port)]
+    return [web("prefect", port=settings.prefect_port), web("api", "child", port=settings.port, after=("prefect",))]
 
 
 def only_postgres(settings: Settings, home: Home) -> Plan:
     """PostgreSQL with its roles and databases."""
     server = embedded_postgres(settings, home)
-    return [server.part(), Step("databases", server.create_databases)]
+    return [server.service(), Step("databases", server.create_databases, after=("postgres",))]
 
 
 def one_broken(settings: Settings, home: Home) -> Plan:
-    """A good part, then a broken one."""
-    return [web("prefect", port=settings.prefect_port), broken("api")]
+    """A good service, then a broken one."""
+    return [web("prefect", port=settings.prefect_port), broken("api", after=("prefect",))]
 
 
 PLANS = {"two_webs": two_webs, "only_postgres": only_postgres, "one_broken": one_broken}

@@ -12,6 +12,7 @@ from nexus_hub.errors import NotConfigured
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import prefect_server
+from nexus_hub.stack.secrets import create_secrets
 from tests.integration.stack.conftest import Running, StartStack, still_alive
 
 
@@ -127,7 +128,7 @@ def test_secrets_are_never_shown(settings: Settings, start: StartStack) -> None:
 
 def test_prefect_is_never_open(settings: Settings, home: Home) -> None:
     home.create()
-    home.create_secrets(settings)
+    create_secrets(home, settings)
     environment = prefect_server.server_environment(settings, home)
     assert environment["PREFECT_SERVER_API_AUTH_STRING"].startswith("admin:")
     assert len(environment["PREFECT_SERVER_API_AUTH_STRING"]) > 20
@@ -139,6 +140,6 @@ def test_prefect_is_never_open(settings: Settings, home: Home) -> None:
 def test_prefect_beside_an_outside_database_needs_one_of_its_own(home: Home) -> None:
     outside = Settings.model_validate({"home": home.path, "database_url": "postgresql://db.example/hub"})
     home.create()
-    home.create_secrets(outside)
+    create_secrets(home, outside)
     with pytest.raises(NotConfigured, match="PREFECT_SERVER_DATABASE_CONNECTION_URL"):
         prefect_server.server_environment(outside, home)

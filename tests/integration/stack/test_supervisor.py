@@ -14,7 +14,7 @@ import pytest
 from nexus_hub.errors import StartFailed
 from nexus_hub.home.layout import Home
 from nexus_hub.stack import state as states
-from nexus_hub.stack.keeper import Backoff, Part
+from nexus_hub.stack.services import Backoff, Service
 from nexus_hub.stack.state import PartState, StackState
 from nexus_hub.stack.supervisor import Step, Supervisor, command_step
 from tests.integration.stack.conftest import StartStack, still_alive
@@ -22,7 +22,7 @@ from tests.integration.stack.plans import broken, program, web
 
 
 @asynccontextmanager
-async def supervised(home: Home, *plan: Part | Step) -> AsyncIterator[Supervisor]:
+async def supervised(home: Home, *plan: Service | Step) -> AsyncIterator[Supervisor]:
     home.create()
     with home.lock():
         async with Supervisor(home, plan) as supervisor:
@@ -49,19 +49,52 @@ async def answers(one: PartState) -> bool:
         return (await client.get(f"http://127.0.0.1:{one.port}/")).is_success
 
 
-async def test_each_part_starts_when_the_one_before_is_healthy(home: Home) -> None:
+async def test_what_comes_after_a_service_starts_when_that_is_healthy(home: Home) -> None:
     first = web("first")
     found: list[bool] = []
 
     async def look() -> None:
         found.append(await answers(PartState(name="first", port=first.port)))
 
-    async with supervised(home, first, Step("look", look), web("second")) as supervisor:
+    async with supervised(
+        home, first, Step("look", look, after=("first",)), web("second", after=("look",))
+    ) as supervisor:
         await supervisor.start()
         state = supervisor.state()
         assert [(one.name, one.phase) for one in state.parts] == [("first", "up"), ("look", "done"), ("second", "up")]
         assert state.phase == "ready"
     assert found == [True]
+
+
+async def test_what_needs_nothing_starts_side_by_side(home: Home) -> None:
+    met = asyncio.Barrier(2)
+
+    async def meet() -> None:
+        await met.wait()
+
+    async with supervised(
+        home, Step("one", meet), Step("other", meet), Step("last", meet_nobody, after=("other",))
+    ) as (supervisor):
+        await supervisor.start()
+        assert [one.phase for one in supervisor.state().parts] == ["done", "done", "done"]
+
+
+async def meet_nobody() -> None:
+    return
+
+
+async def test_what_the_plan_leaves_out_is_not_waited_for(home: Home) -> None:
+    async with supervised(home, web("api", after=("postgres",))) as supervisor:
+        await supervisor.start()
+        assert supervisor.state().phase == "ready"
+
+
+async def test_a_failure_ends_the_start_of_what_goes_on_beside_it(home: Home) -> None:
+    slow = Service(name="slow", command=program("-c", "import time; time.sleep(600)"), probe=broken("x").probe)
+    with pytest.raises(StartFailed, match="bad did not come up"):
+        async with supervised(home, slow, broken("bad")) as supervisor:
+            await supervisor.start()
+    assert not [child for child in psutil.Process().children() if "time.sleep(600)" in " ".join(child.cmdline())]
 
 
 async def test_stop_ends_the_last_part_first(home: Home) -> None:
@@ -113,7 +146,9 @@ async def test_stop_leaves_no_process_of_stubborn_parts_with_children(home: Home
 
 
 async def test_a_part_that_does_not_come_up_names_itself_and_shows_its_log(home: Home) -> None:
-    async with supervised(home, web("good"), broken("bad"), web("never")) as supervisor:
+    async with supervised(
+        home, web("good"), broken("bad", after=("good",)), web("never", after=("bad",))
+    ) as supervisor:
         with pytest.raises(StartFailed, match=r"bad did not come up: it ended with exit code 1.*bad\.log") as failure:
             await supervisor.start()
         good = process_of(supervisor.state(), "good")
@@ -123,7 +158,7 @@ async def test_a_part_that_does_not_come_up_names_itself_and_shows_its_log(home:
 
 
 async def test_a_part_without_a_sign_of_life_is_given_up(home: Home) -> None:
-    mute = Part(
+    mute = Service(
         name="mute", command=program("-c", "import time; time.sleep(600)"), probe=broken("x").probe, start_timeout=0.5
     )
     with pytest.raises(StartFailed, match=r"no sign of life within 0\.5 s"):

@@ -19,7 +19,7 @@ from nexus_hub.vault.keyring import FixedKeyring, Keyring, KeyringFile, create
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.resealing import VAULT
 from nexus_hub.vault.rotation import Rotation, RotationPlan, RotationReport
-from nexus_hub.vault.sealing import Place, Vault, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, Vault, open_sealed, seal
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.sealed import SealedRow, corrupt_row, insert, sealed_row, stored, unbound_row
 
@@ -43,7 +43,7 @@ def under_new_key(url: str, *rows: SealedRow) -> None:
     for row in rows:
         found = now[row.ref.server_ref_id]
         assert (found["key_id"], found["revision"]) == (NEW.id, 1)
-        opened = open_sealed(Keyring(NEW), Place.of_server(row.ref), found["config_encrypted"], NEW.id)
+        opened = open_sealed(Keyring(NEW), SealContext.for_server(row.ref), found["config_encrypted"], NEW.id)
         assert json.loads(opened) == row.config
 
 
@@ -124,7 +124,7 @@ async def test_a_dry_run_foretells_what_a_rotation_does(
 
 
 async def test_bytes_that_have_changed_are_not_replaced(database: HubDatabase, hub_database: Database) -> None:
-    """What compare-and-set does where a lock would not have helped."""
+    """Compare-and-set, where a lock would not have helped."""
     row = sealed_row(OLD, "user")
     insert(database.owner_url, row)
     before = stored(database.owner_url)
@@ -158,7 +158,7 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_was(database: HubDat
         await rotation.run(PLAN, stop)
     assert [row["key_id"] for row in stored(database.owner_url).values()].count(NEW.id) == 6
     first = (await rotation.status())["last_rotation"]
-    assert first["finished_at"] is None
+    assert first.finished_at is None
     seen = list[int]()
 
     async def on_progress(progress: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_was(database: HubDat
         assert progress["total"] == 10
 
     report = await rotation.run(await rotation.plan(), on_progress)
-    assert (report.rotation_id, report.updated, report.errors, seen) == (first["id"], 10, [], [9, 10])
+    assert (report.rotation_id, report.updated, report.errors, seen) == (first.id, 10, [], [9, 10])
     under_new_key(database.owner_url, *rows)
 
 
@@ -193,7 +193,7 @@ async def test_what_is_edited_meanwhile_is_not_lost(database: HubDatabase, rotat
     async def edit() -> None:
         async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
             for ref, config in edited.items():
-                sealed = seal(RING, Place.of_server(ref), json.dumps(config).encode())
+                sealed = seal(RING, SealContext.for_server(ref), json.dumps(config).encode())
                 await connection.execute(
                     "UPDATE system_servers SET config_encrypted = %s, key_id = %s WHERE id = %s",
                     (sealed.data, sealed.key_id, ref.server_ref_id),
@@ -206,7 +206,7 @@ async def test_what_is_edited_meanwhile_is_not_lost(database: HubDatabase, rotat
     for ref_id, row in stored(database.owner_url).items():
         ref = ServerRef("system", ref_id)
         assert row["key_id"] == NEW.id
-        held = json.loads(open_sealed(RING, Place.of_server(ref), row["config_encrypted"], NEW.id))
+        held = json.loads(open_sealed(RING, SealContext.for_server(ref), row["config_encrypted"], NEW.id))
         assert held.get("edited", False) is (ref in edited)
 
 
@@ -243,7 +243,7 @@ async def test_a_restore_puts_back_what_was_not_changed_since(database: HubDatab
     insert(database.owner_url, back, changed, unbound, gone, later)
     before = stored(database.owner_url)
     await rotation.run(PLAN, silent)
-    edit = seal(Keyring(NEW), Place.of_server(changed.ref), b'{"edited": true}')
+    edit = seal(Keyring(NEW), SealContext.for_server(changed.ref), b'{"edited": true}')
     with psycopg.connect(database.owner_url) as connection:
         connection.execute(
             "UPDATE user_servers SET config_encrypted = %s WHERE id = %s", (edit.data, changed.ref.server_ref_id)
@@ -278,7 +278,7 @@ async def test_a_restore_without_backups_takes_no_rotation_back(database: HubDat
         connection.execute("DELETE FROM vault_backups")
     with pytest.raises(NotFound):
         await rotation.restore(NEW.id)
-    assert (await rotation.status())["last_rotation"]["restored_at"] is None
+    assert (await rotation.status())["last_rotation"].restored_at is None
 
 
 async def test_a_rotation_never_goes_back_to_the_old_primary_unasked(hub_database: Database, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ async def test_backups_go_when_they_are_old_and_no_rotation_needs_them(
 
 @pytest_asyncio.fixture
 async def servers(hub_database: Database, connections: Connections) -> AsyncIterator[Servers]:
-    """What opens servers for calls."""
+    """Servers as calls open them."""
     yield Servers(hub_database, Vault(FixedKeyring(RING)), connections, allow_private=True)
 
 
@@ -368,7 +368,7 @@ async def test_the_status_counts_rows_by_their_keys(database: HubDatabase, rotat
     assert [key["rows"] for key in status["keys"]] == [0, 3]
     assert status["backups"] == 3
     last = status["last_rotation"]
-    assert (last["id"], last["updated"], last["errors"]) == (report.rotation_id, 3, report.errors)
+    assert (last.id, last.updated, last.errors) == (report.rotation_id, 3, report.errors)
     assert str(status).find(OLD.reveal()) == str(status).find(NEW.reveal()) == -1
 
 
@@ -450,7 +450,7 @@ async def test_what_is_sealed_during_a_rotation_is_sealed_under_the_new_key(
     serving = Vault(KeyringFile(path))
 
     async def on_progress(_progress: dict[str, Any]) -> None:
-        assert serving.seal_config(Place.of_server(sealed_row(OLD).ref), {}).key_id == new.id
+        assert serving.seal_config(SealContext.for_server(sealed_row(OLD).ref), {}).key_id == new.id
 
     rotation = Rotation(hub_database, source, batch=1)
     assert (await rotation.run(await rotation.plan(), on_progress)).updated == 3

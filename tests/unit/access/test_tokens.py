@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from nexus_hub.access.tokens import new_token, service_key, token_hash
+from nexus_hub.access.tokens import hash_token, new_token, service_key
 from nexus_hub.errors import NotConfigured
 from nexus_hub.settings import Settings
 
@@ -22,11 +22,11 @@ def test_tokens_are_recognizable_and_never_the_same() -> None:
 
 @given(st.text())
 def test_a_hash_is_the_sha256_of_the_token(token: str) -> None:
-    assert token_hash(token) == hashlib.sha256(token.encode()).digest()
+    assert hash_token(token) == hashlib.sha256(token.encode()).digest()
 
 
 def test_a_token_that_is_no_text_has_a_hash_too() -> None:
-    assert len(token_hash("\ud800")) == 32
+    assert len(hash_token("\ud800")) == 32
 
 
 def test_the_key_of_the_environment_goes_before_that_of_the_home(tmp_path: Path) -> None:

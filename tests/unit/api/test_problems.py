@@ -1,7 +1,7 @@
 """Errors as problems: their fields, and that they repeat nothing of what was sent."""
 
 import json
-import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from starlette.exceptions import HTTPException
 
 from nexus_hub import errors
-from nexus_hub.api import problems
+from nexus_hub.api import middleware, problems
+from nexus_hub.telemetry.bus import subscribe
+from nexus_hub.telemetry.events import DefectFound, RequestAnswered, RequestRejected, TelemetryEvent
 
 CANARY = "canary-7f3a"
 
@@ -27,7 +29,8 @@ class Body(BaseModel):
 
 def build() -> FastAPI:
     app = FastAPI(default_response_class=problems.Json)
-    problems.install(app, max_body_bytes=1000)
+    problems.install(app)
+    middleware.install(app, max_body_bytes=1000)
 
     @app.post("/body")
     async def take(body: Body) -> Any:
@@ -87,15 +90,45 @@ async def test_a_missing_credential_names_the_scheme(api: httpx.AsyncClient) -> 
     assert problem(answer)["status"] == 401
 
 
-async def test_an_unexpected_error_is_a_bare_500_and_its_message_is_not_logged(
-    api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.DEBUG):
+async def test_an_unexpected_error_is_a_bare_500_and_only_its_place_is_told(api: httpx.AsyncClient) -> None:
+    seen: list[TelemetryEvent] = []
+    with subscribe(seen.append):
         answer = await api.get("/fail/unknown")
     assert problem(answer)["code"] == "internal-error"
-    assert CANARY not in answer.text + caplog.text
-    assert "ValueError at " in caplog.text
-    assert "test_problems.py" in caplog.text
+    defect, answered = seen
+    assert isinstance(defect, DefectFound)
+    assert defect.kind == "ValueError"
+    assert re.fullmatch(r".* > api/test_problems\.py:\d+ fail", defect.place)
+    assert isinstance(answered, RequestAnswered)
+    assert CANARY not in answer.text + repr(seen)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "route"),
+    [
+        ("GET", "/fail/known", "rate-limited", "GET /fail/{code}"),
+        ("POST", "/body", "invalid-request", "POST /body"),
+        ("GET", f"/{CANARY}", "not-found", "no route"),
+        ("POST", f"/raw?{CANARY}", "too-large", "no route"),
+    ],
+)
+async def test_a_refused_request_is_told_by_its_code_and_route(
+    api: httpx.AsyncClient, method: str, path: str, code: str, route: str
+) -> None:
+    seen: list[TelemetryEvent] = []
+    with subscribe(seen.append):
+        answer = await api.request(method, path, content=CANARY * 200 if method == "POST" and "?" in path else "{")
+    assert seen == [RequestRejected(route, answer.status_code, code)]
+
+
+async def test_an_answered_request_is_told_by_its_route_and_time(api: httpx.AsyncClient) -> None:
+    seen: list[TelemetryEvent] = []
+    with subscribe(seen.append):
+        await api.post(f"/body?{CANARY}", json={"arguments": {"text": CANARY}})
+    (answered,) = seen
+    assert isinstance(answered, RequestAnswered)
+    assert (answered.route, answered.status) == ("POST /body", 200)
+    assert answered.ms > 0
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/fail/http", 418)])

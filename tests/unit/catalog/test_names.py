@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nexus_hub.catalog.names import checked, namespaced
+from nexus_hub.catalog.names import check_server_name, make_namespaced
 from nexus_hub.errors import InvalidName
 
 SERVERS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]|_(?=[A-Za-z0-9-])){0,31}", fullmatch=True).filter(
@@ -18,7 +18,7 @@ FOR_PROVIDERS = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 @given(SERVERS)
 def test_a_name_of_the_allowed_form_is_taken(name: str) -> None:
-    assert checked(name) == name
+    assert check_server_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -27,16 +27,16 @@ def test_a_name_of_the_allowed_form_is_taken(name: str) -> None:
 )
 def test_any_other_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidName) as caught:
-        checked(name)
+        check_server_name(name)
     assert len(caught.value.message) < 400
 
 
 @given(SERVERS, TOOLS)
 def test_a_namespaced_name_fits_every_model_provider(server: str, tool: str) -> None:
-    name = namespaced(server, tool)
+    name = make_namespaced(server, tool)
     assert FOR_PROVIDERS.fullmatch(name)
     assert name.startswith(f"{server}__")
-    assert namespaced(server, tool) == name
+    assert make_namespaced(server, tool) == name
 
 
 @given(st.tuples(SERVERS, TOOLS), st.tuples(SERVERS, TOOLS))
@@ -44,20 +44,20 @@ def test_a_namespaced_name_fits_every_model_provider(server: str, tool: str) -> 
 @example(("a", "x.y"), ("a", "x/y"))
 @example(("a", "x" * 100), ("a", "x" * 101))
 def test_different_tools_have_different_names(one: tuple[str, str], other: tuple[str, str]) -> None:
-    assert (namespaced(*one) == namespaced(*other)) == (one == other)
+    assert (make_namespaced(*one) == make_namespaced(*other)) == (one == other)
 
 
 @given(SERVERS, TOOLS)
 def test_no_tool_can_take_the_name_that_another_one_was_shortened_to(server: str, tool: str) -> None:
-    taken = namespaced(server, tool)
+    taken = make_namespaced(server, tool)
     imitation = taken.removeprefix(f"{server}__")
-    assert imitation == tool or namespaced(server, imitation) != taken
+    assert imitation == tool or make_namespaced(server, imitation) != taken
 
 
 def test_a_plain_name_stays_readable() -> None:
-    assert namespaced("time", "get_current_time") == "time__get_current_time"
+    assert make_namespaced("time", "get_current_time") == "time__get_current_time"
 
 
 def test_a_name_of_exactly_64_characters_is_not_shortened() -> None:
-    assert namespaced("a", "b" * 61) == f"a__{'b' * 61}"
-    assert len(namespaced("a", "b" * 62)) == 64
+    assert make_namespaced("a", "b" * 61) == f"a__{'b' * 61}"
+    assert len(make_namespaced("a", "b" * 62)) == 64

@@ -19,7 +19,7 @@ DONE = JOB | {"status": "completed", "result": {"content": [{"type": "text", "te
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> PlayedHub:
     played = PlayedHub()
-    monkeypatch.setattr(HubClient, "of", played.client)
+    monkeypatch.setattr(HubClient, "from_environment", played.client)
     return played
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nexus_hub.cli import checks
-from nexus_hub.cli.checks import Check, Wrong, checked
-from nexus_hub.errors import InvalidSetting
+from nexus_hub.cli.checks import Check, run_check
+from nexus_hub.errors import CheckFailed, InvalidSetting
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack.state import PartState, StackState
@@ -41,7 +41,7 @@ async def test_the_packages_installed_here_are_well() -> None:
     ],
 )
 async def test_a_package_of_another_version_is_wrong(name: str, version: str, says: str) -> None:
-    check = await checked("packages", checks.packages(ASKED, (FITTING | {name: version}).__getitem__), "Install it.")
+    check = await run_check("packages", checks.packages(ASKED, (FITTING | {name: version}).__getitem__), "Install it.")
     assert (check.ok, check.advice) == (False, "Install it.")
     assert says in check.detail
 
@@ -50,27 +50,29 @@ async def test_a_missing_package_is_wrong() -> None:
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    with pytest.raises(Wrong, match="prefect is missing"):
+    with pytest.raises(CheckFailed, match="prefect is missing"):
         await checks.packages(ASKED, version)
 
 
 async def test_settings_that_do_not_go_together_are_wrong(tmp_path: Path) -> None:
     same = Settings(home=tmp_path, port=8080, prefect_port=8080)
-    with pytest.raises(Wrong, match="both 8080"):
+    with pytest.raises(CheckFailed, match="both 8080"):
         await checks.settings_fit(same)
     half = Settings.model_validate({"home": tmp_path, "database_url": "postgresql://a:hidden@b/c"})
-    with pytest.raises(Wrong, match="no database there"):
+    with pytest.raises(CheckFailed, match="no database there"):
         await checks.settings_fit(half)
 
 
 async def test_settings_that_cannot_be_read_are_wrong() -> None:
-    check = await checked("settings", checks.settings_fit(InvalidSetting(["NEXUS_PORT: not a number"])), "Correct it.")
+    check = await run_check(
+        "settings", checks.settings_fit(InvalidSetting(["NEXUS_PORT: not a number"])), "Correct it."
+    )
     assert (check.ok, check.detail) == (False, "The environment can't be used: NEXUS_PORT: not a number.")
 
 
 async def test_a_home_that_is_missing_is_wrong_only_where_it_is_needed(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    with pytest.raises(Wrong, match="does not exist yet"):
+    with pytest.raises(CheckFailed, match="does not exist yet"):
         await checks.home_is_ours(home, needed=True)
     assert "not needed" in await checks.home_is_ours(home, needed=False)
     assert not home.path.exists()
@@ -79,9 +81,9 @@ async def test_a_home_that_is_missing_is_wrong_only_where_it_is_needed(tmp_path:
 async def test_a_home_that_others_can_write_to_is_wrong(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.create()
-    assert await checks.home_is_ours(home, needed=True) == f"{home.path}, mode 0700"
+    assert await checks.home_is_ours(home, needed=True) == f"{home.path}, mode {home.path.stat().st_mode & 0o777:04o}"
     home.path.chmod(0o770)
-    check = await checked("home", checks.home_is_ours(home, needed=True), "Change it.")
+    check = await run_check("home", checks.home_is_ours(home, needed=True), "Change it.")
     assert not check.ok
     assert "Others can write to" in check.detail
 
@@ -91,7 +93,7 @@ async def test_a_secret_that_others_can_read_is_wrong_and_is_not_shown(tmp_path:
     home.create()
     home.service_key_file.write_text("the-operators-key-itself")
     home.service_key_file.chmod(0o640)
-    check = await checked("home", checks.home_is_ours(home, needed=True), "Change it.")
+    check = await run_check("home", checks.home_is_ours(home, needed=True), "Change it.")
     assert not check.ok
     assert str(home.service_key_file) in check.detail
     assert f"chmod 600 {home.service_key_file}" in str(check.advice)
@@ -109,7 +111,7 @@ async def test_a_keyring_that_opens_what_it_seals_is_well_and_is_not_shown(tmp_p
 @pytest.mark.parametrize("text", ["", "{}", '{"primary": "00"}', '{"primary": "%s"}' % ("0" * 64)])
 async def test_a_keyring_that_cannot_be_used_is_wrong(tmp_path: Path, text: str) -> None:
     (tmp_path / "keyring.json").write_text(text)
-    assert not (await checked("keyring", checks.keyring_opens(Settings(home=tmp_path)), "Put it back.")).ok
+    assert not (await run_check("keyring", checks.keyring_opens(Settings(home=tmp_path)), "Put it back.")).ok
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def taken() -> Iterator[int]:
 
 async def port_seen(port: int, state: StackState) -> Check:
     """What the doctor says of the port of the API."""
-    return await checked("port", checks.port_is_ours("127.0.0.1", port, "NEXUS_PORT", "api", state), "Move it.")
+    return await run_check("port", checks.port_is_ours("127.0.0.1", port, "NEXUS_PORT", "api", state), "Move it.")
 
 
 def up(port: int, pid: int) -> StackState:

@@ -18,7 +18,7 @@ JOB = {"id": "1", "attempt": 1, "result": None, "error": None, "error_code": Non
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> PlayedHub:
     played = PlayedHub()
-    monkeypatch.setattr(HubClient, "of", played.client)
+    monkeypatch.setattr(HubClient, "from_environment", played.client)
     return played
 
 

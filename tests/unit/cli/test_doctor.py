@@ -1,14 +1,40 @@
 """What the doctor says of a Prefect that is not as the hub needs it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from nexus_hub.cli import doctor
-from nexus_hub.cli.checks import Check, checked
+from nexus_hub.cli.checks import Check, run_check
 from nexus_hub.orchestration.prefect_client import PrefectClient
+from nexus_hub.servers.registry import ListedServer
+
+SERVER = ListedServer(
+    server_type="system",
+    id=UUID(int=1),
+    user_id=None,
+    name="s",
+    transport="http",
+    endpoint="http://a",
+    limit_per_minute=None,
+    user_limit_per_minute=None,
+    enabled=True,
+    revision=1,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    status=None,
+    last_refresh_at=None,
+    next_refresh_at=None,
+    last_error_code=None,
+    protocol_version=None,
+    server_info=None,
+    tools=3,
+    resources=0,
+    prompts=0,
+)
 
 
 def prefect(answer: httpx.Response) -> PrefectClient:
@@ -20,16 +46,16 @@ def prefect(answer: httpx.Response) -> PrefectClient:
 
 async def seen(look: Any, answer: httpx.Response) -> Check:
     """The check that a look at this Prefect makes."""
-    return await checked("x", look(prefect(answer)), "Do something.")
+    return await run_check("x", look(prefect(answer)), "Do something.")
 
 
 async def test_a_pool_of_another_type_is_wrong_and_can_only_be_replaced() -> None:
-    check = await seen(doctor._pool, httpx.Response(200, json={"type": "process"}))
+    check = await seen(doctor._check_pool, httpx.Response(200, json={"type": "process"}))
     assert (check.ok, check.detail) == (False, "The work pool nexus is of type process, not nexus.")
     assert "delete" in str(check.advice)
 
 
-@pytest.mark.parametrize("look", [doctor._pool, doctor._deployed, doctor._worker])
+@pytest.mark.parametrize("look", [doctor._check_pool, doctor._check_deployments, doctor._check_worker])
 async def test_what_prefect_does_not_know_is_wrong(look: Any) -> None:
     assert not (await seen(look, httpx.Response(404))).ok
 
@@ -42,7 +68,7 @@ async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool
     workers = [
         {"name": f"worker {age}", "last_heartbeat_time": (now - timedelta(seconds=age)).isoformat()} for age in seconds
     ]
-    assert (await seen(doctor._worker, httpx.Response(200, json=workers))).ok is well
+    assert (await seen(doctor._check_worker, httpx.Response(200, json=workers))).ok is well
 
 
 @pytest.mark.parametrize(
@@ -55,7 +81,6 @@ async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool
     ],
 )
 def test_a_server_is_well_once_it_was_read(server: dict[str, Any], well: bool, says: str) -> None:
-    row = {"id": 1, "name": "s", "server_type": "system", "transport": "http", "tools": 3, "last_error_code": None}
-    check = doctor._server(row | server)
+    check = doctor._judge_server(replace(SERVER, **server))
     assert (check.name, check.ok) == ("server:s", well)
     assert says in check.detail

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nexus_hub.cli.calls import shown
+from nexus_hub.cli.calls import show_outcome
 from nexus_hub.cli.output import Output
 
 JOB: dict[str, Any] = {"id": "1", "status": "completed", "attempt": 1, "result": None, "error": None}
@@ -19,6 +19,8 @@ ODD: list[Any] = [None, 7, "text", [None], [7], [{}], [{"type": "image", "data":
 
 class Terminal(Output):
     """An output that believes it is a terminal."""
+
+    is_terminal = True
 
     def __init__(self) -> None:
         super().__init__(as_json=False)
@@ -139,7 +141,7 @@ def test_a_result_of_any_shape_is_shown(result: Any, said: str, capsys: pytest.C
 )
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_exit_code_says_how_a_job_stands(job: dict[str, Any], waited: bool, code: int, as_json: bool) -> None:
-    assert shown(Output(as_json=as_json), JOB | job, waited=waited) == code
+    assert show_outcome(Output(as_json=as_json), JOB | job, waited=waited) == code
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

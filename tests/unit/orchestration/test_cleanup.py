@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_hub.errors import InvalidRequest
-from nexus_hub.orchestration.cleanup import CleanupReport, checked_days
+from nexus_hub.orchestration.cleanup import CleanupReport, parse_days
 
 
 @given(st.integers(0, 3650))
 def test_days_in_range_are_taken_as_they_are(days: int) -> None:
-    assert checked_days("days_completed", days) == days
+    assert parse_days("days_completed", days) == days
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_days_in_range_are_taken_as_they_are(days: int) -> None:
 )
 def test_anything_else_is_refused_by_name_and_with_the_range(value: object) -> None:
     with pytest.raises(InvalidRequest, match=r"days_orphaned is .*whole number from 0 to 3650") as caught:
-        checked_days("days_orphaned", value)
+        parse_days("days_orphaned", value)
     assert len(caught.value.message) < 200
 
 

@@ -68,7 +68,7 @@ def test_calls_that_wait_for_their_answer_have_their_place_in_the_minute(
         clock.now += pause
         if step == "reserve" and bound.wait("srv", limit) <= 0:
             place = ExitStack()
-            place.enter_context(bound.reserved("srv"))
+            place.enter_context(bound.reserve("srv"))
             waiting.append(place)
         elif step != "reserve" and waiting:
             waiting.pop(0).close()
@@ -81,7 +81,7 @@ def test_calls_that_wait_for_their_answer_have_their_place_in_the_minute(
 
 def test_a_place_that_is_only_reserved_is_asked_for_again_soon() -> None:
     bound = Bound(Clock())
-    with bound.reserved("srv"):
+    with bound.reserve("srv"):
         assert bound.wait("srv", 1) == SOON
         assert bound.wait("srv", 2) == 0
     assert bound.wait("srv", 1) == 0

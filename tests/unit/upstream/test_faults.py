@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import httpx2
 import pytest
 
-from nexus_hub.upstream.faults import seconds_of, trouble_of_exchange
+from nexus_hub.upstream.faults import TransportFailure, parse_retry_after
 
 
 def failed(error: Exception, behind: Exception) -> Exception:
@@ -18,11 +18,11 @@ def failed(error: Exception, behind: Exception) -> Exception:
 @pytest.mark.parametrize("kind", [httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError])
 def test_a_connection_that_broke_after_it_stood_is_lost_whatever_lies_behind(kind: type[Exception]) -> None:
     """TLS leaves an SSLWantReadError behind a reset: the request may have been executed all the same."""
-    assert trouble_of_exchange(failed(kind("reset"), ssl.SSLWantReadError())).kind == "lost"
+    assert TransportFailure.from_exchange(failed(kind("reset"), ssl.SSLWantReadError())).kind == "disconnected"
 
 
 def test_a_certificate_that_is_refused_is_named() -> None:
-    assert trouble_of_exchange(failed(httpx2.ConnectError("tls"), ssl.SSLError())).kind == "certificate"
+    assert TransportFailure.from_exchange(failed(httpx2.ConnectError("tls"), ssl.SSLError())).kind == "certificate"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_a_certificate_that_is_refused_is_named() -> None:
     ],
 )
 def test_seconds_to_wait_are_read_from_a_header(header: str | None, seconds: float | None) -> None:
-    assert seconds_of(header) == seconds
+    assert parse_retry_after(header) == seconds
 
 
 def test_a_date_to_wait_for_is_read_from_a_header() -> None:
     later = datetime.now(UTC) + timedelta(minutes=2)
-    assert seconds_of(format_datetime(later, usegmt=True)) == pytest.approx(120, abs=5)
-    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert seconds_of("Wed, 99 Oct 2015 07:28:00 GMT") is None
+    assert parse_retry_after(format_datetime(later, usegmt=True)) == pytest.approx(120, abs=5)
+    assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert parse_retry_after("Wed, 99 Oct 2015 07:28:00 GMT") is None

@@ -86,6 +86,12 @@ def test_a_missing_variable_is_named() -> None:
         ({"url": f"http://u:{CANARY}@tools.example"}, "'url'"),
         ({"url": CANARY}, "'url'"),
         ({"url": "https://tools.example", "headers": {"X": None}}, "'headers.X'"),
+        ({"command": None}, "'command'"),
+        ({"command": f"{CANARY}\ud800"}, "unicode"),
+        ({"command": "${EMPTY:-}"}, "empty"),
+        ({"url": "https://tools.example", "cwd": None}, "'cwd'"),
+        ({"type": "http", "headers": {"A": CANARY}}, "'command' or 'url'"),
+        ({"type": {}, "command": "a"}, "'type'"),
     ],
 )
 def test_an_entry_that_can_not_be_used_is_named_with_its_key_and_without_its_values(entry: Any, words: str) -> None:

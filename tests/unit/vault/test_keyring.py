@@ -140,7 +140,7 @@ KEYS = st.lists(st.binary(min_size=32, max_size=32).filter(any).map(VaultKey), m
 @given(KEYS, st.data())
 def test_another_primary_loses_no_key(keys: list[VaultKey], data: st.DataObject) -> None:
     chosen = data.draw(st.sampled_from(keys))
-    ring = Keyring(keys[0], tuple(keys[1:])).promoted(chosen.id)
+    ring = Keyring(keys[0], tuple(keys[1:])).with_primary(chosen.id)
     assert ring.primary == chosen
     assert sorted(ring.keys(), key=keys.index) == keys
 
@@ -152,7 +152,7 @@ def test_a_key_that_was_added_can_be_taken_out_again(keys: list[VaultKey]) -> No
     assert ring.with_other(new).without(new.id) == ring
 
 
-@pytest.mark.parametrize("change", [Keyring.promoted, Keyring.without])
+@pytest.mark.parametrize("change", [Keyring.with_primary, Keyring.without])
 def test_a_key_that_is_not_there_is_named(change: Any) -> None:
     with pytest.raises(NotFound, match="00000000"):
         change(Keyring(VaultKey.generate()), "00000000")
@@ -219,13 +219,13 @@ def test_an_environment_is_not_promoted(tmp_path: Path) -> None:
 def test_a_rotation_goes_to_the_new_key_of_the_environment_and_not_to_its_old_one(tmp_path: Path) -> None:
     primary, old, new = key(), key(), key()
     named = {"vault_encryption_key": primary, "vault_old_key": old}
-    assert keyring_source(settings(tmp_path, **named)).waiting(set()) == []
+    assert keyring_source(settings(tmp_path, **named)).list_targets(set()) == []
     source = keyring_source(settings(tmp_path, **named, vault_new_key=new))
-    assert source.waiting({VaultKey.parse(new).id}) == [VaultKey.parse(new).id]
-    assert keyring_source(settings(tmp_path, **named, vault_new_key=primary)).waiting(set()) == []
+    assert source.list_targets({VaultKey.parse(new).id}) == [VaultKey.parse(new).id]
+    assert keyring_source(settings(tmp_path, **named, vault_new_key=primary)).list_targets(set()) == []
 
 
 def test_a_rotation_goes_to_the_keys_of_a_file_that_were_never_primary(path: Path) -> None:
     primary, used, new = VaultKey.generate(), VaultKey.generate(), VaultKey.generate()
     path.write_text(Keyring(primary, (used, new, primary, new)).render())
-    assert KeyringFile(path).waiting({used.id}) == [new.id]
+    assert KeyringFile(path).list_targets({used.id}) == [new.id]

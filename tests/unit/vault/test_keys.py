@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_hub.errors import InvalidKey, InvalidRequest
-from nexus_hub.vault.keys import VaultKey, checked_key_id
+from nexus_hub.vault.keys import VaultKey, parse_key_id
 
 KEY = "00112233445566778899aabbccddeeff" * 2
 
@@ -80,9 +80,9 @@ def test_generated_keys_differ() -> None:
 @given(st.binary(min_size=32, max_size=32).filter(any))
 def test_a_keys_id_is_taken_and_the_key_itself_is_not(material: bytes) -> None:
     key = VaultKey(material)
-    assert checked_key_id(f" {key.id.upper()}", what="x") == key.id
+    assert parse_key_id(f" {key.id.upper()}", what="x") == key.id
     with pytest.raises(InvalidRequest, match="never sent") as caught:
-        checked_key_id(key.reveal(), what="new_key_id")
+        parse_key_id(key.reveal(), what="new_key_id")
     assert "new_key_id" in caught.value.message
     assert key.reveal()[:8] not in caught.value.message
 
@@ -90,11 +90,11 @@ def test_a_keys_id_is_taken_and_the_key_itself_is_not(material: bytes) -> None:
 @given(st.text(max_size=100).filter(lambda text: len(text.strip()) != 8))
 def test_what_is_no_id_is_not_repeated(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        checked_key_id(text, what="KEY_ID")
+        parse_key_id(text, what="KEY_ID")
     assert len(text.strip()) < 8 or text.strip() not in caught.value.message
 
 
 @pytest.mark.parametrize("text", ["0123456g", "0123 567", "\u0661" * 8, "0x123456"])
 def test_8_characters_that_are_no_hex_digits_are_no_id(text: str) -> None:
     with pytest.raises(InvalidRequest, match="8 hexadecimal digits"):
-        checked_key_id(text, what="KEY_ID")
+        parse_key_id(text, what="KEY_ID")

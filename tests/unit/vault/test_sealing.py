@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from nexus_hub.errors import CannotOpen, UnboundValue
 from nexus_hub.vault.keyring import FixedKeyring, Keyring
 from nexus_hub.vault.keys import VaultKey
-from nexus_hub.vault.sealing import Place, Vault, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, Vault, open_sealed, seal
 
-HERE = Place("user_servers", "config_encrypted", UUID(int=1))
+HERE = SealContext("user_servers", "config_encrypted", UUID(int=1))
 RING = Keyring(VaultKey.generate())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -69,10 +69,10 @@ def test_a_cut_value_does_not_open(length: int) -> None:
         replace(HERE, row_id=uuid4()),
         replace(HERE, column="other"),
         replace(HERE, table="system_servers"),
-        Place("user_serversconfig", "_encrypted", HERE.row_id),
+        SealContext("user_serversconfig", "_encrypted", HERE.row_id),
     ],
 )
-def test_a_value_that_was_copied_elsewhere_does_not_open(elsewhere: Place) -> None:
+def test_a_value_that_was_copied_elsewhere_does_not_open(elsewhere: SealContext) -> None:
     sealed = seal(RING, HERE, b"secret")
     with pytest.raises(CannotOpen) as caught:
         open_sealed(RING, elsewhere, sealed.data, sealed.key_id)

@@ -1,0 +1,120 @@
+"""Middleware of the API: a log of requests, a limit on bodies, and an answer to every error."""
+
+import time
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nexus_hub.api.problems import CODE, Problem, from_error
+from nexus_hub.errors import TooLarge
+from nexus_hub.telemetry.bus import emit, report_defect
+from nexus_hub.telemetry.events import RequestAnswered, RequestRejected
+
+
+def install(app: FastAPI, *, max_body_bytes: int) -> None:
+    """Put the middleware around the app, the outermost last."""
+    app.add_middleware(LastResort)
+    app.add_middleware(BodyLimit, limit=max_body_bytes)
+    app.add_middleware(RequestLog)
+
+
+class RequestLog:
+    """Tells of each request once it is answered: by its route, never by what was sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and note the status of the answer."""
+        began, status = time.perf_counter(), 0
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        await self.app(scope, receive, note_status)
+        if not status:  # nobody was there any more
+            return
+        if 400 <= status < 500:
+            emit(RequestRejected(_route_of(scope), status, scope.get(CODE, "http-error")))
+        else:
+            emit(RequestAnswered(_route_of(scope), status, (time.perf_counter() - began) * 1000))
+
+
+def _route_of(scope: Scope) -> str:
+    """Name a request by its method and its route's template; all that no route takes goes by one name."""
+    route = scope.get("route")
+    return f"{scope['method']} {route.path}" if route is not None else "no route"
+
+
+class LastResort:
+    """Answers an unexpected error with a bare 500; its message may hold anything and is not logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and answer what nobody else did."""
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_start)
+        except Exception as error:
+            report_defect(error)
+            if scope["type"] == "http" and not started:
+                await Problem(500, "internal-error", "An unexpected error happened; the API's log says where.")(
+                    scope, receive, send
+                )
+
+
+class BodyLimit:
+    """Refuses bodies over a limit, by their declared length and by what arrives."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is within the limit."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.limit:
+            await from_error(TooLarge("A body", int(declared), self.limit))(scope, receive, send)
+            return
+        counted = _CountedBody(receive, send, self.limit)
+        await self.app(scope, counted.receive, counted.send)
+        if counted.refused and not counted.started:
+            await from_error(counted.refused)(scope, receive, send)
+
+
+class _CountedBody:
+    """A request whose body is counted as it arrives; what the app says of a refused one does not go out."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._received = 0
+        self.started = False
+        self.refused: TooLarge | None = None
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            self.refused = TooLarge("A body", self._received, self._limit)
+            raise self.refused
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.refused is None or self.started:
+            self.started = True
+            await self._send(message)

@@ -1,0 +1,166 @@
+"""Services: programs that are started, watched, restarted with back-off when they end by themselves, and stopped."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from nexus_hub.errors import HubError, StartFailed
+from nexus_hub.home.files import rotate, tail
+from nexus_hub.stack import process as processes
+from nexus_hub.stack.probes import Probe
+from nexus_hub.stack.process import Command
+from nexus_hub.stack.state import PartState
+
+
+async def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds to wait before a restart: doubling from `first` to `limit`, back to `first` after `calm` of health."""
+
+    first: float = 0.2
+    limit: float = 10
+    calm: float = 30
+
+    def following(self, delay: float, healthy_for: float) -> float:
+        """The delay after this one (0: none yet), for a service that was healthy for that long."""
+        return self.first if delay == 0 or healthy_for >= self.calm else min(delay * 2, self.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program that stays: it starts after the items that `after` names; `prepare` runs before each start."""
+
+    name: str
+    command: Command
+    probe: Probe
+    after: tuple[str, ...] = ()
+    port: int | None = None
+    prepare: Callable[[], Awaitable[None]] = _nothing
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace: float = 15
+    start_timeout: float = 180
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class ServiceSupervisor:
+    """Keeps one service alive until it is stopped; `changed` is called whenever its state is another one."""
+
+    def __init__(self, service: Service, log: Path, changed: Callable[[], None]) -> None:
+        self.service = service
+        self.log = log
+        self.state = PartState(name=service.name, port=service.port, log=str(log))
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._came_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._began = 0.0
+        self._healthy_since: float | None = None
+        self._family: list[psutil.Process] = []
+
+    async def start(self) -> None:
+        """Start the service and wait until it is healthy for the first time.
+
+        Raises:
+            StartFailed: it ended before, or gave no sign of life in time.
+        """
+        self._began = time.monotonic()
+        self._show(phase="starting", started_at=datetime.now(UTC))
+        self._task = asyncio.create_task(self._supervise(), name=f"supervise {self.service.name}")
+        try:
+            await asyncio.wait_for(self._came_up, self.service.start_timeout)
+        except TimeoutError:
+            raise self._failure(f"no sign of life within {self.service.start_timeout:g} s") from None
+
+    async def stop(self) -> None:
+        """End the service in order, and kill what does not end; nothing of it is left."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._process is not None:
+            await processes.end(self._process, self.service.stop_signal, grace=self.service.grace)
+        self._show(phase="stopped", pid=None, healthy=False)
+
+    async def _supervise(self) -> None:
+        delay = 0.0
+        while True:
+            self._healthy_since = None
+            try:
+                why = await self._run_once()
+            except Exception as error:  # whatever it is, the next try may succeed
+                why = f"it can't be started: {error}"
+                self._fail_first_start(error if isinstance(error, HubError) else None, why)
+            if self._fail_first_start(None, why):
+                return
+            healthy_for = time.monotonic() - self._healthy_since if self._healthy_since else 0.0
+            delay = self.service.backoff.following(delay, healthy_for)
+            processes.note(self.log, f"{why}; starting again in {delay:g} s")
+            self._show(phase="down", pid=None, healthy=False, restarts=self.state.restarts + 1)
+            await asyncio.sleep(delay)
+
+    async def _run_once(self) -> str:
+        """Run the service once, to its end; how it ended."""
+        await self.service.prepare()
+        self._process = await processes.spawn(self.service.command, self.log)
+        self._show(phase="starting", pid=self._process.pid, created=_created(self._process.pid))
+        watch = asyncio.create_task(self._watch(self._process.pid))
+        try:
+            code = await self._process.wait()
+        finally:
+            watch.cancel()
+        processes.kill_rest(self._process.pid, self._family)
+        self._process = None
+        return _ending(code)
+
+    async def _watch(self, pid: int) -> None:
+        while True:
+            healthy = await self.service.probe()
+            if healthy and self._healthy_since is None:
+                self._healthy_since = time.monotonic()
+                if not self._came_up.done():
+                    self.state.seconds = round(self._healthy_since - self._began, 2)
+                    self._came_up.set_result(None)
+            if healthy != self.state.healthy:
+                self._show(healthy=healthy, phase="up" if healthy else "down")
+            self._family = processes.descendants(pid)
+            with suppress(OSError):  # a full disk must not end the supervision
+                rotate(self.log, in_use=True)
+            await asyncio.sleep(5 if self._healthy_since else 0.1)
+
+    def _fail_first_start(self, error: HubError | None, why: str) -> bool:
+        """Fail the first start for whoever waits for it; true if it failed."""
+        if not self._came_up.done():
+            self._came_up.set_exception(error or self._failure(why))
+            self._show(phase="failed", pid=None)
+        return not self._came_up.cancelled() and self._came_up.exception() is not None
+
+    def _failure(self, why: str) -> StartFailed:
+        self._show(phase="failed")
+        return StartFailed(self.service.name, why, self.log, tail(self.log))
+
+    def _show(self, **changes: object) -> None:
+        self.state = self.state.model_copy(update=changes)
+        self._changed()
+
+
+def _created(pid: int) -> float | None:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"it was ended by signal {signal.Signals(-code).name}"
+    return f"it ended with exit code {code}"

@@ -1,0 +1,108 @@
+"""Events are told where the work is done: once each, with the ids of what they are about."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from nexus_hub.db.pool import Database
+from nexus_hub.errors import NotFound
+from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.submit import submit, submit_batch
+from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.orchestration.dispatcher import JobDispatch, dispatch_batch, dispatch_job
+from nexus_hub.orchestration.mirror import Mirror
+from nexus_hub.orchestration.rescuer import Rescuer
+from nexus_hub.telemetry.bus import subscribe
+from nexus_hub.telemetry.events import (
+    BatchDispatched,
+    BatchStored,
+    JobDispatched,
+    JobRescued,
+    JobStored,
+    JobTags,
+    KeysRotated,
+    TelemetryEvent,
+)
+from nexus_hub.vault.keyring import FixedKeyring, Keyring
+from nexus_hub.vault.keys import VaultKey
+from nexus_hub.vault.rotation import Rotation, RotationPlan
+from tests.fixtures.jobs import Table
+from tests.fixtures.library import Library
+from tests.fixtures.prefect_runs import FakePrefect
+from tests.fixtures.upstreams import own_server
+
+ECHO = JobRequest("tool_invoke", "srv__echo", {"text": "canary"})
+
+
+@pytest.fixture
+def seen() -> Iterator[list[TelemetryEvent]]:
+    events: list[TelemetryEvent] = []
+    with subscribe(events.append):
+        yield events
+
+
+async def test_a_job_is_told_once_it_is_stored_and_not_again_for_its_key(
+    library: Library, seen: list[TelemetryEvent]
+) -> None:
+    server = await library.servers.register("srv", own_server("habits"))
+    user, run = uuid4(), uuid4()
+    request = JobRequest("tool_invoke", "srv__echo", {"text": "canary"}, idempotency_key="once")
+    job, _ = await submit(library.database, Principal(user), request, flow_run_id=run)
+    await submit(library.database, Principal(user), request)
+    (event,) = seen
+    assert isinstance(event, JobStored)
+    assert event.job == JobTags(job["id"], server_id=server.id, tool="echo", user_id=user, flow_run_id=run)
+    assert event.ms > 0
+
+
+async def test_a_batch_is_told_as_one_event_and_a_refused_one_not_at_all(
+    library: Library, seen: list[TelemetryEvent]
+) -> None:
+    await library.servers.register("srv", own_server("habits"))
+    _, batch_id, _ = await submit_batch(library.database, OPERATOR, [ECHO] * 3)
+    with pytest.raises(NotFound):
+        await submit_batch(library.database, OPERATOR, [ECHO, JobRequest("tool_invoke", "srv__nothing")])
+    (event,) = seen
+    assert isinstance(event, BatchStored)
+    assert (event.batch_id, event.jobs) == (batch_id, 3)
+
+
+async def test_a_job_and_a_batch_are_told_once_prefect_has_them(
+    hub_database: Database, prefect: FakePrefect, table: Table, seen: list[TelemetryEvent]
+) -> None:
+    job_id, batch_id = await table.add(), uuid4()
+    await dispatch_job(hub_database, prefect, JobDispatch(job_id, 1, "tool_invoke", "srv__echo"))
+    await table.add(batch_id=batch_id)
+    await dispatch_batch(hub_database, prefect, batch_id, 1)
+    one, many = seen
+    assert isinstance(one, JobDispatched)
+    assert one.job == JobTags(job_id, 1, flow_run_id=prefect.runs[job_id, 1, 0])
+    assert isinstance(many, BatchDispatched)
+    assert (many.batch_id, many.jobs, many.flow_run_id) == (batch_id, 1, prefect.batches[batch_id])
+
+
+async def test_a_job_whose_worker_is_gone_is_told_with_what_became_of_it(
+    hub_database: Database, prefect: FakePrefect, table: Table, seen: list[TelemetryEvent]
+) -> None:
+    run, past = uuid4(), datetime(2026, 1, 1, tzinfo=UTC)
+    held = {"status": "running", "attempt": 1, "flow_run_id": run, "claim_id": uuid4(), "lease_expires_at": past}
+    again = await table.add(**held)
+    failed = await table.add(**held, sent_at=past)
+    await Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0).rescue()
+    assert set(seen) == {
+        JobRescued(JobTags(again), "pending"),
+        JobRescued(JobTags(failed, flow_run_id=run), "failed"),
+    }
+
+
+async def test_a_rotation_is_told_with_the_ids_of_its_keys(hub_database: Database, seen: list[TelemetryEvent]) -> None:
+    old, new = VaultKey.generate(), VaultKey.generate()
+    rotation = Rotation(hub_database, FixedKeyring(Keyring(old, (new,)), new))
+    rotation_id: UUID = await rotation.begin(RotationPlan(new.id))
+    await rotation.finish(rotation_id, 3, ["Server x: can't be opened"], promoted=True)
+    (event,) = seen
+    assert isinstance(event, KeysRotated)
+    assert (event.rotation_id, event.old_key_id, event.new_key_id) == (rotation_id, old.id, new.id)
+    assert (event.updated, event.failed) == (3, 1)
