@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy(retries.RetryPolicy):
+class TaskRetry(retries.RetryPolicy):
     """A retry policy of the library, as Prefect asks for it."""
 
     def applies(self, _task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
@@ -28,18 +28,18 @@ class RetryPolicy(retries.RetryPolicy):
         return isinstance(failure, TaskFailed) and failure.code in codes and failure.retry_after is None
 
 
-NEVER = RetryPolicy()
+NEVER = TaskRetry()
 """For tasks that wait by themselves, and those that the flow's own retries resume where they stopped."""
-DATABASE = RetryPolicy(retries.DATABASE.pauses, retries.DATABASE.errors)
-DATABASE_LONG = RetryPolicy((0.5, 2, 5), (DatabaseUnavailable,))
+DATABASE = TaskRetry(retries.DATABASE.pauses, retries.DATABASE.errors)
+DATABASE_LONG = TaskRetry((0.5, 2, 5), (DatabaseUnavailable,))
 """For the writes that a job can't go on without."""
-DATABASE_LONGEST = RetryPolicy((0.5, 1, 2, 4, 8), (DatabaseUnavailable,))
+DATABASE_LONGEST = TaskRetry((0.5, 1, 2, 4, 8), (DatabaseUnavailable,))
 """For the last write of a run, which would leave its row open."""
-UPSTREAM = RetryPolicy(retries.UPSTREAM.pauses, retries.UPSTREAM.errors)
+UPSTREAM = TaskRetry(retries.UPSTREAM.pauses, retries.UPSTREAM.errors)
 
 
 def hub_task(
-    name: str, *, retry: RetryPolicy = NEVER, run_name: str | None = None
+    name: str, *, retry: TaskRetry = NEVER, run_name: str | None = None
 ) -> "Callable[[Callable[P, Awaitable[R]]], Task[P, Coroutine[Any, Any, R]]]":
     """Make a function a Prefect task that raises codes alone, and whose result Prefect neither stores nor caches."""
 

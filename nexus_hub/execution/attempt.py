@@ -12,6 +12,7 @@ from nexus_hub.calls.pipeline import PreparedCall
 from nexus_hub.errors import HubError, NotFound
 from nexus_hub.jobs.store import Job
 from nexus_hub.models import JobStatus, ServerRef
+from nexus_hub.telemetry.events import JobTags
 from nexus_hub.upstream.connections import Target
 from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
 
@@ -38,8 +39,9 @@ class Attempt:
     `claimed_at` is a time of the monotonic clock before which the claim was not there: its lease runs from then on.
     """
 
-    def __init__(self, job: Job, claimed_at: float | None = None) -> None:
+    def __init__(self, job: Job, claimed_at: float | None = None, flow_run_id: UUID | None = None) -> None:
         self.job = job
+        self.flow_run_id = flow_run_id
         self.call: PreparedCall | None = None
         self.result: dict[str, Any] | None = None
         self.failure: HubError | None = None
@@ -88,6 +90,12 @@ class Attempt:
         if self.job.server_type is None or self.job.server_ref_id is None:
             raise NotFound("server", "of this job")
         return ServerRef(self.job.server_type, self.job.server_ref_id)
+
+    @property
+    def tags(self) -> JobTags:
+        """The ids by which events name it."""
+        job, server = self.job, self.target.name if self.target else None
+        return JobTags(self.id, self.number, job.server_ref_id, server, job.tool_name, job.user_id, self.flow_run_id)
 
     @property
     def target(self) -> Target | None:
@@ -141,4 +149,4 @@ class NotClaimed:
 
 
 Outcome = Literal["completed", "failed", "cancelled", "requeued", "stale"]
-"""How an attempt ended; stale: another claim holds the job, or its row is gone."""
+"""The end of an attempt; stale: another claim holds the job, or its row is gone."""

@@ -17,6 +17,8 @@ from nexus_hub.execution.steps import Execution
 from nexus_hub.jobs.store import JOBS, Job
 from nexus_hub.models import JobStatus
 from nexus_hub.rate_limit.limiter import Limits
+from nexus_hub.telemetry.bus import report_defect
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +221,7 @@ class BatchRunner:
                     lease_seconds=self._execution.lease_seconds,
                 )
             for job in jobs:
-                self._start(Attempt(job, began), pending[job.id])
+                self._start(Attempt(job, began, self._flow_run_id), pending[job.id])
                 begun.add(job.id)
         finally:
             for one in taken:
@@ -250,7 +252,7 @@ class BatchRunner:
             with self._execution.hold(attempt):
                 outcome = await self._work(attempt, pending)
         except Exception as error:  # the lease runs out, and the rescuer decides
-            logger.warning("a job of a batch could not be written down: %s", type(error).__name__)
+            logger.warning("a job of a batch could not be written down: %s", describe_error(error))
             outcome = "unrecorded"
         self._report.outcomes[outcome] += 1
 
@@ -264,7 +266,8 @@ class BatchRunner:
             attempt.failure = ClaimStale()
         except HubError as error:
             attempt.failure = error
-        except Exception:
+        except Exception as error:
+            report_defect(error, attempt.tags)
             attempt.failure = InternalError()
         return await self._execution.record(attempt)
 

@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, repeat
 from typing import Any
 from uuid import UUID
 
 import psycopg
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter
 from nexus_hub.errors import (
@@ -27,6 +27,9 @@ from nexus_hub.execution.attempt import Attempt, ClaimStale, Outcome
 from nexus_hub.execution.group_commit import GroupCommit
 from nexus_hub.jobs.store import JOBS, JobState
 from nexus_hub.models import JobStatus
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.events import AttemptEnded
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ class Recorder:
             except DatabaseUnavailable:
                 pass
             except Exception as error:  # whatever it is, later notes are written again
-                logger.warning("progress could not be written down: %s", type(error).__name__)
+                logger.warning("progress could not be written down: %s", describe_error(error))
                 self._progressed.clear()
             if self._progressed:
                 self._has_progress.set()
@@ -137,14 +140,19 @@ class Recorder:
         Raises:
             DatabaseUnavailable: the process stops before anything could be written.
         """
-        pauses = chain(RECORD_PAUSES, repeat(RECORD_PAUSES[-1]))
-        while True:
-            try:
-                return await self._record(attempt)
-            except DatabaseUnavailable:
-                if attempt.shutting_down:
-                    raise
-            await asyncio.sleep(next(pauses) * (1 + self.jitter()) / 2)
+
+        def may_wait(error: BaseException) -> bool:
+            return isinstance(error, DatabaseUnavailable) and not attempt.shutting_down
+
+        retrying = AsyncRetrying(retry=retry_if_exception(may_wait), wait=self._choose_pause, reraise=True)
+        outcome: Outcome = await retrying(self._record, attempt)
+        code = attempt.failure.code if attempt.failure else None
+        emit(AttemptEnded(attempt.tags, outcome, attempt.seconds * 1000, code))
+        return outcome
+
+    def _choose_pause(self, state: RetryCallState) -> float:
+        pause = RECORD_PAUSES[min(state.attempt_number, len(RECORD_PAUSES)) - 1]
+        return pause * (1 + self.jitter()) / 2
 
     async def _record(self, attempt: Attempt) -> Outcome:
         failure = attempt.failure

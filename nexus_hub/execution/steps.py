@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from nexus_hub.calls.lookup import ServerCache
 from nexus_hub.calls.pipeline import CallSteps, Pipeline, PreparedCall
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import NotFound, OutcomeUnknown
+from nexus_hub.errors import HubError, NotFound, OutcomeUnknown, RateLimited
 from nexus_hub.execution.attempt import Attempt, ClaimStale, NotClaimed, Outcome, Released
 from nexus_hub.execution.group_commit import GroupCommit
 from nexus_hub.execution.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Leases, claims_of
@@ -23,6 +23,8 @@ from nexus_hub.jobs.requests import DEFAULT_TIMEOUT_SECONDS
 from nexus_hub.jobs.store import JOBS, Job, JobState
 from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.registry import Servers
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import CallRefused, CallReturned, JobClaimed
 from nexus_hub.upstream.connections import Connections
 
 
@@ -82,7 +84,7 @@ class Execution:
                 lease_seconds=self.lease_seconds,
             )
             if job is not None:
-                return Attempt(job, began)
+                return Attempt(job, began, flow_run_id)
             known = await transaction.one(JOBS["job_state"], JobState, id=job_id)
         if known is None:
             return NotClaimed(None)
@@ -92,6 +94,7 @@ class Execution:
     @contextmanager
     def hold(self, attempt: Attempt) -> Iterator[None]:
         """Keep the lease alive as long as the block runs; a claim that goes stale ends the call, a shutdown too."""
+        emit(JobClaimed(attempt.tags))
         if self.shutting_down:
             attempt.shutdown()
         with self.leases.hold(attempt):
@@ -124,6 +127,7 @@ class Execution:
             ClaimStale: the job was cancelled in the meantime.
         """
         if wait := await self._pipeline.admit(_prepared(attempt)):
+            emit(CallRefused(attempt.tags, RateLimited.code, wait * 1000))
             return wait
         if not await self._sent(attempt):
             attempt.mark_stale()
@@ -150,15 +154,22 @@ class Execution:
                 on_progress=partial(self.recorder.note_progress, attempt),
             )
         )
+        began, code = time.monotonic(), None
         try:
             attempt.result = await attempt.in_flight
+        except HubError as error:
+            code = error.code
+            raise
         except asyncio.CancelledError:
+            code = "cancelled"
             if attempt.stale:
                 raise ClaimStale from None
             if attempt.shutting_down:
                 raise (Released() if attempt.repeatable else OutcomeUnknown(call.target.name)) from None
             attempt.in_flight.cancel()
             raise
+        finally:
+            emit(CallReturned(attempt.tags, (time.monotonic() - began) * 1000, code))
 
     async def snooze(self, attempt: Attempt, delay: float) -> datetime | None:
         """Put a job back for the same attempt, later; when, or None if the claim is gone."""
