@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact
@@ -28,30 +29,30 @@ async def attach(markdown: str, summary: str, *, key: str | None = None) -> None
 
 def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
     """Describe an attempt of a job: its server and tool, how it ended and how long it took."""
-    server = attempt.target.name if attempt.target else str(attempt.job["server_ref_id"])
+    server = attempt.target.name if attempt.target else str(attempt.job.server_ref_id)
     facts = {
         "job": attempt.id,
         "server": server,
-        "tool": attempt.job["tool_name"],
-        "attempt": f"{attempt.number} of {attempt.job['max_attempts']}",
+        "tool": attempt.job.tool_name,
+        "attempt": f"{attempt.number} of {attempt.job.max_attempts}",
         "error": code,
         "seconds": f"{attempt.seconds:.3f}",
     }
     where = f"Arguments and result are in the hub: `nexus-hub job show {attempt.id}`"
-    asked = f"{server} {attempt.job['tool_name'] or attempt.job['job_type']}"
+    asked = f"{server} {attempt.job.tool_name or attempt.job.job_type}"
     return f"# {_cell(asked)}: {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
 
 
 def batch_page(report: BatchReport) -> str:
     """Describe the jobs of a run: how many, how they ended at which server, and how long it took."""
-    span = max((row["span"] or 0.0 for row in report.ended), default=0.0)
+    span = max((ended.span or 0.0 for ended in report.ended), default=0.0)
     facts = {
         "jobs that ended in this run": report.jobs,
-        "jobs that go on later, by themselves or in another batch": report.left or None,
+        "jobs that go on later, by themselves or in another batch": report.deferred or None,
         "seconds in this process": f"{report.seconds:.3f}",
         "jobs per second": f"{report.jobs / span:.1f}" if span else None,
     }
-    rows = [row | {"mean": f"{(row['seconds'] or 0) / row['jobs']:.3f}"} for row in report.ended]
+    rows = [asdict(ended) | {"mean": f"{(ended.seconds or 0) / ended.jobs:.3f}"} for ended in report.ended]
     columns = {"server": "server", "status": "ended as", "error_code": "error", "jobs": "jobs", "mean": "mean seconds"}
     where = "Each job is a row of its own in the hub: `nexus-hub job list`"
     return f"# {report.summary()}\n\n{facts_table(facts)}\n\n{table(rows, columns)}\n\n{where}\n"

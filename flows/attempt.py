@@ -1,4 +1,4 @@
-"""The steps that every job takes, in order, as one flow run: one attempt of one job."""
+"""An attempt of one job as a flow run: claim, the steps of the call, record."""
 
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from pydantic import Field
 from flows.artifacts import attach, attempt_page
 from flows.run_log import write_duration, write_line
 from flows.this_run import rename, wait
+from nexus_hub.calls.pipeline import CallSteps
 from nexus_hub.execution.attempt import Attempt, ClaimStale, NotClaimed, Released
 from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
@@ -19,6 +20,15 @@ from tasks.failures import TaskFailed
 
 NO_ARGUMENTS: Any = Field(default={})
 """An optional JSON object: a default of None would hide its editor in Prefect's form behind a choice of types."""
+
+
+async def _call_upstream(attempt: Attempt) -> None:
+    with write_duration("called"):
+        await mcp_calls.call_upstream(attempt)
+
+
+STEPS: CallSteps[Attempt] = CallSteps(vault.open_credentials, rate_limit.take_rate_limit, _call_upstream)
+"""The steps of the pipeline as tasks of this flow run, each with its own retries."""
 
 
 async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | None, user: str) -> "State[None]":
@@ -34,8 +44,8 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
             claimed = await jobs.claim_job(job_id, attempt, run_id)
             if isinstance(claimed, NotClaimed):
                 return await _not_claimed(claimed)
-            write_line("claimed attempt %d of %d of job %s", claimed.number, claimed.job["max_attempts"], claimed.id)
-            async with runtime.execution.hold(claimed):
+            write_line("claimed attempt %d of %d of job %s", claimed.number, claimed.job.max_attempts, claimed.id)
+            with runtime.execution.hold(claimed):
                 return await _work(claimed)
         except TaskFailed as failure:
             write_line("ended: %s", failure)
@@ -44,11 +54,8 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
 
 async def _work(attempt: Attempt) -> "State[None]":
     try:
-        await vault.open_credentials(attempt)
-        if seconds := await rate_limit.take_rate_limit(attempt):
+        if seconds := await STEPS.run(attempt):
             return await _snooze(attempt, seconds)
-        with write_duration("called"):
-            await mcp_calls.call_upstream(attempt)
     except TaskFailed as failure:
         if failure.code == Released.code:
             return await _snooze(attempt, 0)
@@ -57,10 +64,10 @@ async def _work(attempt: Attempt) -> "State[None]":
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
     outcome = await jobs.record_job(attempt)
     await attach(attempt_page(attempt, outcome, None), outcome)
-    return _ended(outcome)
+    return _to_state(outcome)
 
 
-def _ended(outcome: str) -> "State[None]":
+def _to_state(outcome: str) -> "State[None]":
     match outcome:
         case "completed":
             return Completed()
@@ -74,8 +81,8 @@ async def _snooze(attempt: Attempt, seconds: float) -> "State[None]":
     available_at = await jobs.snooze_job(attempt, seconds)
     if available_at is None:
         attempt.failure = ClaimStale()
-        return _ended(await jobs.record_job(attempt))
-    return await wait(available_at, Released.code if attempt.leaving else "waits for the server's rate limit")
+        return _to_state(await jobs.record_job(attempt))
+    return await wait(available_at, Released.code if attempt.shutting_down else "waits for the server's rate limit")
 
 
 async def _not_claimed(claimed: NotClaimed) -> "State[None]":

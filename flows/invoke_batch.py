@@ -1,4 +1,4 @@
-"""Flow `invoke-batch`: carry many jobs in one run."""
+"""Flow `invoke-batch`: carry out many jobs in one run."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -17,10 +17,10 @@ from tasks.failures import TaskFailed
 
 @flow(name="invoke-batch", persist_result=False, log_prints=False)
 async def invoke_batch(batch_id: UUID) -> "State[None]":
-    """Carry the jobs of a batch; each has its own row in `job_results`, where its result is.
+    """Carry out the jobs of a batch; each has its own row in `job_results`, where its result is.
 
     Args:
-        batch_id: Filled by the hub: which jobs this run carries.
+        batch_id: Filled by the hub: the batch of jobs that this run carries out.
     """
     async with available():
         try:

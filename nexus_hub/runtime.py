@@ -58,7 +58,7 @@ class Runtime:
         """
         self.feed.notice(change)
         if change is not None and change.status in {"cancelled", "failed"}:
-            self.execution.lose(change.job_id)
+            self.execution.mark_stale(change.job_id)
         for listener in self.listeners:
             listener(change)
 
@@ -74,7 +74,7 @@ def database_url(settings: Settings) -> str:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
-    """A process's runtime with its loops running: the sweep, and the listener.
+    """A process's runtime with its loops running: leases and progress, the sweep, and the listener.
 
     Raises:
         NotConfigured, InvalidKey: it can't start like this.
@@ -127,7 +127,7 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             feed=Feed(database),
             cleanup=Cleanup(database, prefect_client),
         )
-        for loop in (*runtime.rescuer.loops(), runtime.watch(), runtime.feed.run()):
+        for loop in (*runtime.execution.loops(), *runtime.rescuer.loops(), runtime.watch(), runtime.feed.run()):
             stack.push_async_callback(cancel_and_wait, asyncio.create_task(loop))
         stack.push_async_callback(runtime.dispatcher.drain)
         yield runtime

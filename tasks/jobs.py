@@ -20,7 +20,8 @@ async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
     runtime = current()
     once = replace(request, idempotency_key=f"flow-run:{flow_run_id}")
     principal = Principal(await users.find(runtime.database, user) if user else None)
-    job_id, _ = await submit.submit(runtime.database, principal, once, flow_run_id=flow_run_id)
+    job, _ = await submit.submit(runtime.database, principal, once, flow_run_id=flow_run_id)
+    job_id: UUID = job["id"]
     return job_id
 
 

@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from nexus_hub.calls.retries import UPSTREAM_PAUSES
-from nexus_hub.errors import DatabaseUnavailable, HubError, UpstreamUnavailable
+from nexus_hub.calls import retries
+from nexus_hub.errors import DatabaseUnavailable
 from tasks.failures import TaskFailed, codes_only
 
 P = ParamSpec("P")
@@ -18,11 +18,8 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Errors that pass by themselves, and the pauses before each of the further tries."""
-
-    pauses: tuple[float, ...] = ()
-    errors: tuple[type[HubError], ...] = ()
+class TaskRetry(retries.RetryPolicy):
+    """A retry policy of the library, as Prefect asks for it."""
 
     def applies(self, _task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
         """Retry these errors alone, unless the server named a time: then the job waits for it in its row."""
@@ -31,18 +28,18 @@ class RetryPolicy:
         return isinstance(failure, TaskFailed) and failure.code in codes and failure.retry_after is None
 
 
-NEVER = RetryPolicy()
+NEVER = TaskRetry()
 """For tasks that wait by themselves, and those that the flow's own retries resume where they stopped."""
-DATABASE = RetryPolicy((0.5, 2), (DatabaseUnavailable,))
-DATABASE_LONG = RetryPolicy((0.5, 2, 5), (DatabaseUnavailable,))
+DATABASE = TaskRetry(retries.DATABASE.pauses, retries.DATABASE.errors)
+DATABASE_LONG = TaskRetry((0.5, 2, 5), (DatabaseUnavailable,))
 """For the writes that a job can't go on without."""
-DATABASE_LONGEST = RetryPolicy((0.5, 1, 2, 4, 8), (DatabaseUnavailable,))
+DATABASE_LONGEST = TaskRetry((0.5, 1, 2, 4, 8), (DatabaseUnavailable,))
 """For the last write of a run, which would leave its row open."""
-UPSTREAM = RetryPolicy(UPSTREAM_PAUSES, (UpstreamUnavailable,))
+UPSTREAM = TaskRetry(retries.UPSTREAM.pauses, retries.UPSTREAM.errors)
 
 
 def hub_task(
-    name: str, *, retry: RetryPolicy = NEVER, run_name: str | None = None
+    name: str, *, retry: TaskRetry = NEVER, run_name: str | None = None
 ) -> "Callable[[Callable[P, Awaitable[R]]], Task[P, Coroutine[Any, Any, R]]]":
     """Make a function a Prefect task that raises codes alone, and whose result Prefect neither stores nor caches."""
 

@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from deployments.registry import DEPLOYED, Deployed
 
 KNOWN_SECONDS = 5.0
-"""The time that a permit holds without a look at its deployment; what runs under it is the hub's own flow anyway."""
+"""Seconds that a permit holds without a look at its deployment; only the hub's own flows run under it in any case."""
 _BY_ENTRYPOINT = {deployed.entrypoint: deployed for deployed in DEPLOYED}
 
 

@@ -25,11 +25,11 @@ from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 TAKING_SECONDS = 2.0
-"""The time that the next poll waits for the last one's runs to count as taken."""
+"""Longest wait of the next poll for the last one's runs to count as taken."""
 BUSY_SECONDS = 0.1
-"""The time that calls gather while other runs are at work, so that one poll finds several."""
+"""Pause in which calls gather while other runs are at work, so that one poll finds several."""
 NOTICE_GRACE_SECONDS = 0.2
-"""The time in which a run that Prefect tells of may be taken in another way before it is polled for."""
+"""Time in which a run that Prefect tells of may be taken in another way, before it is polled for."""
 POLL_LIMIT = 200
 """As many runs as Prefect gives in one answer."""
 

@@ -188,9 +188,9 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         if self._poller is None or self._runtime is None:
             return
         self._poller.closed = True
-        self._runtime.execution.close()
+        self._runtime.execution.drain()
         if await self._outlives(self._poller, grace_seconds):
-            self._runtime.execution.leave()
+            self._runtime.execution.shutdown()
             await self._outlives(self._poller, RELEASE_SECONDS)
 
     async def _outlives(self, poller: "Poller", seconds: float) -> bool:

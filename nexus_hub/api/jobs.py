@@ -71,12 +71,11 @@ class NewJobs(BaseModel):
 @router.post("", status_code=202)
 async def create_job(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Store a job and start it; the answer is its row, and where to find it later."""
-    job_id, is_new = await submit.submit(runtime.database, principal, body.to_request())
-    job = await store.get(runtime.database, principal, job_id)
+    job, is_new = await submit.submit(runtime.database, principal, body.to_request())
     if is_new:
         label = body.name.server if isinstance(body.name, ResourceName) else body.name
-        runtime.dispatcher.start(JobDispatch(job_id, 1, job["job_type"], label))
-    response.headers["Location"] = f"/v1/jobs/{job_id}"
+        runtime.dispatcher.start(JobDispatch(job["id"], 1, job["job_type"], label))
+    response.headers["Location"] = f"/v1/jobs/{job['id']}"
     return job
 
 

@@ -1,11 +1,11 @@
-"""What an attempt needs to know of its server and its tool: read anew for each one, or shared by many for a moment."""
+"""Servers and tools as a call needs them: read anew for each one, or shared by many for a moment."""
 
 from dataclasses import dataclass
 
+from nexus_hub.calls.cache import TtlCache
 from nexus_hub.calls.schemas import Schema
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
-from nexus_hub.execution.group_commit import TtlCache
 from nexus_hub.models import ServerRef
 from nexus_hub.servers.registry import SealedServer, Servers
 from nexus_hub.upstream.connections import Target
@@ -32,7 +32,7 @@ class ServerCache:
         return await self._servers(ref)
 
     async def tool(self, ref: ServerRef, name: str | None) -> Tool:
-        """A server's own tool; one that is not in the catalog says nothing."""
+        """Give a server's own tool; one that is not in the catalog says nothing."""
         return await self._tools((ref, name))
 
     async def _read_tool(self, tool: tuple[ServerRef, str | None]) -> Tool:

@@ -21,7 +21,7 @@ Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 LONGEST_SECONDS = 0.5
 LONGEST_SECONDS_IN_ALL = 2.0
-"""How long one schema is followed for all values that are held against it; afterwards it checks nothing."""
+"""Time that one schema is followed for all values that are held against it; afterwards it checks nothing."""
 MOST_ERRORS = 100
 _MOST_UNIQUE_ITEMS = 200
 _IGNORED = {"pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"}
@@ -40,7 +40,7 @@ class Schema:
                 self._validator = kind(schema, registry=REGISTRY)
 
     def errors(self, value: Any) -> list[ValidationError]:
-        """Where a value breaks the schema, at most 100 places."""
+        """Find where a value breaks the schema, at most 100 places."""
         errors: list[ValidationError] = []
         if self._validator is not None and self._left > 0:
             with self._bounded():

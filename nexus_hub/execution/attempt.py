@@ -1,16 +1,18 @@
-"""One attempt of a job as a worker holds it: its claim, what was asked, what became of it."""
+"""Attempts of jobs as a worker holds them: the claim, the call, and what came of it."""
 
-import asyncio
 import math
 import time
+from asyncio import Task
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from nexus_hub.calls.pipeline import PreparedCall
 from nexus_hub.errors import HubError, NotFound
+from nexus_hub.jobs.store import Job
 from nexus_hub.models import JobStatus, ServerRef
-from nexus_hub.rate_limit.limiter import Limits
+from nexus_hub.telemetry.events import JobTags
 from nexus_hub.upstream.connections import Target
 from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
 
@@ -32,21 +34,23 @@ class Released(HubError):
 
 
 class Attempt:
-    """One claim of a job, as it is worked on. It holds credentials, so that it shows none of itself."""
+    """A claim of a job, as it is worked on. It holds credentials, so that it shows none of itself.
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    `claimed_at` is a time of the monotonic clock before which the claim was not there: its lease runs from then on.
+    """
+
+    def __init__(self, job: Job, claimed_at: float | None = None, flow_run_id: UUID | None = None) -> None:
         self.job = job
-        self.target: Target | None = None
-        self.limits = Limits()
+        self.flow_run_id = flow_run_id
+        self.call: PreparedCall | None = None
         self.result: dict[str, Any] | None = None
         self.failure: HubError | None = None
-        self.lost = False
-        self.leaving = False
+        self.stale = False
+        self.shutting_down = False
         self.progress: dict[str, Any] | None = None
-        self.has_news = asyncio.Event()
-        self.repeatable = job["retry"] == "always" or job["job_type"] != "tool_invoke"
-        self.in_flight: asyncio.Task[dict[str, Any]] | None = None
-        self._began = time.monotonic()
+        self.repeatable = job.retry == "always" or job.job_type != "tool_invoke"
+        self.in_flight: Task[dict[str, Any]] | None = None
+        self.claimed_at = self.renewed_at = time.monotonic() if claimed_at is None else claimed_at
 
     def __repr__(self) -> str:
         return f"Attempt({self.id}, {self.number})"
@@ -54,29 +58,26 @@ class Attempt:
     @property
     def id(self) -> UUID:
         """The job's id."""
-        job_id: UUID = self.job["id"]
-        return job_id
+        return self.job.id
 
     @property
     def number(self) -> int:
-        """Which attempt this is, from 1."""
-        number: int = self.job["attempt"]
-        return number
+        """The number of the attempt, from 1."""
+        return self.job.attempt
 
     @property
     def seconds(self) -> float:
-        """How long ago it was claimed."""
-        return time.monotonic() - self._began
+        """The time since it was claimed."""
+        return time.monotonic() - self.claimed_at
 
     @property
     def claim_id(self) -> UUID:
-        """Under which claim it is held."""
-        claim_id: UUID = self.job["claim_id"]
-        return claim_id
+        """The claim under which it is held."""
+        return self.job.claim_id
 
     @property
     def claim(self) -> dict[str, Any]:
-        """What a write must match."""
+        """The columns that a write must match."""
         return {"id": self.id, "claim_id": self.claim_id}
 
     @property
@@ -86,55 +87,66 @@ class Attempt:
         Raises:
             NotFound: the row names none that can exist.
         """
-        if self.job["server_type"] is None or self.job["server_ref_id"] is None:
+        if self.job.server_type is None or self.job.server_ref_id is None:
             raise NotFound("server", "of this job")
-        return ServerRef(self.job["server_type"], self.job["server_ref_id"])
+        return ServerRef(self.job.server_type, self.job.server_ref_id)
+
+    @property
+    def tags(self) -> JobTags:
+        """The ids by which events name it."""
+        job, server = self.job, self.target.name if self.target else None
+        return JobTags(self.id, self.number, job.server_ref_id, server, job.tool_name, job.user_id, self.flow_run_id)
+
+    @property
+    def target(self) -> Target | None:
+        """The job's server with its credentials, once they are open."""
+        return self.call.target if self.call else None
 
     def request(self) -> UpstreamRequest:
-        """What is sent upstream."""
-        params = self.job["params"]
-        match self.job["job_type"]:
+        """Make the request that is sent upstream."""
+        params = self.job.params
+        match self.job.job_type:
             case "tool_invoke":
-                return ToolCall(self.job["tool_name"] or "", params)
+                return ToolCall(self.job.tool_name or "", params)
             case "resource_fetch":
                 return ResourceRead(str(params.get("uri", "")))
             case _:
                 return PromptGet(str(params.get("name", "")), params.get("arguments") or {})
 
-    def lose(self) -> None:
+    def mark_stale(self) -> None:
         """Stop working on it: the claim is gone."""
-        self.lost = True
+        self.stale = True
         self._cancel_call()
 
-    def leave(self) -> None:
+    def shutdown(self) -> None:
         """Stop working on it: the worker stops."""
-        self.leaving = True
+        self.shutting_down = True
         self._cancel_call()
 
-    async def news(self, progress: float, total: float | None, message: str | None) -> None:
-        """Take a note of how far the call has come."""
-        known, whole = _number(progress), _number(total)
+    def note_progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """Take a note of how far the call has come, in place of the one before."""
+        known, whole = _finite(progress), _finite(total)
         fraction = min(max(known / whole, 0.0), 1.0) if known is not None and whole and whole > 0 else None
         message = (message or "")[:LONGEST_MESSAGE] or None
         self.progress = {"progress": known, "total": whole, "fraction": fraction, "message": message}
-        self.has_news.set()
 
     def _cancel_call(self) -> None:
         if self.in_flight is not None:
             self.in_flight.cancel()
 
 
-def _number(value: float | None) -> float | None:
-    """A number that JSON knows."""
+def _finite(value: float | None) -> float | None:
+    """Leave out a number that JSON does not know."""
     return value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why a job was not taken: it has ended, is taken already, or has to wait until `available_at`."""
+    """The reason that a job was not taken: it has ended, is taken already, or has to wait until `available_at`."""
 
     status: JobStatus | None
     available_at: datetime | None = None
 
 
-Outcome = Literal["completed", "failed", "cancelled", "requeued", "lost"]
+Outcome = Literal["completed", "failed", "cancelled", "requeued", "stale"]
+"""The end of an attempt; stale: another claim holds the job, or its row is gone."""

@@ -10,7 +10,7 @@ MONITORING = load("monitoring")
 
 @dataclass(frozen=True, slots=True)
 class JobStats:
-    """How many jobs there are in all and in each state, how many are older than 7 days, and how large the table is.
+    """Counts of jobs in all, in each state and older than 7 days, with the size of the table.
 
     Exact for small tables; else estimates, but for `pending` and `running`. `table_size` is text, such as `12 MB`.
     """

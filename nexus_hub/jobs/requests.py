@@ -1,4 +1,4 @@
-"""What a caller asks for, before it is a job."""
+"""Requests of callers, before they are jobs."""
 
 import hashlib
 import json

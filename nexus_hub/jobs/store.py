@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,12 +12,55 @@ from nexus_hub.db.queries import load
 from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFound
 from nexus_hub.escape import escape, unescape
 from nexus_hub.jobs.requests import JobRequest
-from nexus_hub.models import JobStatus, Principal, ServerRef
+from nexus_hub.models import JobStatus, JobType, Principal, ServerRef, ServerType
 from nexus_hub.paging import check_limit, decode, encode, page
 
 JOBS = load("jobs")
 ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
-"""What is asked for, of which server, and the server's own name of the tool or prompt."""
+"""A request, the server that it goes to, and the server's own name of the tool or prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its claim gives it, with what PostgreSQL refuses put back."""
+
+    id: UUID
+    user_id: UUID | None
+    job_type: JobType
+    server_type: ServerType | None
+    server_ref_id: UUID | None
+    tool_name: str | None
+    params: dict[str, Any] = field(repr=False)
+    params_escaped: bool
+    attempt: int
+    max_attempts: int
+    timeout_seconds: int | None
+    retry: str
+    claim_id: UUID
+
+    def __post_init__(self) -> None:
+        if self.params_escaped:
+            object.__setattr__(self, "params", unescape(self.params))
+            object.__setattr__(self, "tool_name", unescape(self.tool_name))
+            object.__setattr__(self, "params_escaped", False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """The state of a job."""
+
+    status: JobStatus
+    attempt: int
+    available_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedJob:
+    """A job that is known under an idempotency key."""
+
+    id: UUID
+    idempotency_key: str
+    request_digest: str | None
 
 
 async def add(
@@ -27,8 +71,8 @@ async def add(
     name: str | None,
     *,
     flow_run_id: UUID | None = None,
-) -> tuple[UUID, bool]:
-    """Store a job as pending, with the server's own name of the tool or prompt; its id, and whether it is new.
+) -> tuple[dict[str, Any], bool]:
+    """Store a job as pending, with the server's own name of the tool or prompt; its row, and whether it is new.
 
     Raises:
         Conflict: the idempotency key stands for another request.
@@ -42,11 +86,10 @@ async def add(
             flow_run_id=flow_run_id,
         )
         if row is not None:
-            return row["id"], True
-        known = await transaction.one(
-            JOBS["job_of_key"], idempotency_key=request.idempotency_key, user_id=principal.user_id
-        )
-    return _same(known, columns["request_digest"]), False
+            return readable(row), True
+        keys = [request.idempotency_key]
+        known = await transaction.one(JOBS["jobs_of_keys"], KeyedJob, idempotency_keys=keys, user_id=principal.user_id)
+        return readable(await transaction.only(JOBS["get_job"], id=_same(known, columns["request_digest"]))), False
 
 
 async def add_batch(
@@ -61,12 +104,15 @@ async def add_batch(
     keys = [row["idempotency_key"] for row in rows if row["idempotency_key"] is not None]
     jobs = json_parameter([row | {"id": str(row["id"]), "server_ref_id": str(row["server_ref_id"])} for row in rows])
     async with database.transaction(principal) as transaction:
-        stored = await transaction.all(JOBS["insert_jobs"], jobs=jobs, user_id=principal.user_id, batch_id=batch_id)
-        new = {row["id"] for row in stored}
-        known: dict[str, dict[str, Any]] = {}
+        new = set(
+            await transaction.all(JOBS["insert_jobs"], UUID, jobs=jobs, user_id=principal.user_id, batch_id=batch_id)
+        )
+        known: dict[str, KeyedJob] = {}
         if len(new) < len(rows):
-            found = await transaction.all(JOBS["jobs_of_keys"], idempotency_keys=keys, user_id=principal.user_id)
-            known = {row["idempotency_key"]: row for row in found}
+            found = await transaction.all(
+                JOBS["jobs_of_keys"], KeyedJob, idempotency_keys=keys, user_id=principal.user_id
+            )
+            known = {job.idempotency_key: job for job in found}
         ids = []
         for number, row in enumerate(rows):
             with numbered(number):
@@ -77,12 +123,11 @@ async def add_batch(
     return ids, len(new)
 
 
-def _same(known: dict[str, Any] | None, digest: str) -> UUID:
-    """The id of the job that is known under a key."""
-    if known is None or known["request_digest"] != digest:
+def _same(known: KeyedJob | None, digest: str) -> UUID:
+    """Give the id of the job that is known under a key, if it is of the same request."""
+    if known is None or known.request_digest != digest:
         raise Conflict("This idempotency key stands for another request; use a new key for a new request.")
-    job_id: UUID = known["id"]
-    return job_id
+    return known.id
 
 
 def _columns(request: JobRequest, ref: ServerRef, name: str | None) -> dict[str, Any]:
@@ -116,7 +161,7 @@ def numbered(number: int) -> Iterator[None]:
 
 
 async def get(database: Database, principal: Principal, job_id: UUID) -> dict[str, Any]:
-    """A job's row, as it was taken and answered.
+    """Read a job's row, as it was taken and answered.
 
     Raises:
         NotFound: the principal sees no such job.
@@ -129,7 +174,7 @@ async def get(database: Database, principal: Principal, job_id: UUID) -> dict[st
 
 
 def readable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with what PostgreSQL refused put back."""
+    """Put back in a row what PostgreSQL refused."""
     if row.get("params_escaped"):
         row["tool_name"] = unescape(row["tool_name"])
     for column in ("params", "result"):
@@ -146,7 +191,7 @@ async def list_jobs(
     limit: int = 50,
     cursor: str | None = None,
 ) -> dict[str, Any]:
-    """A page of jobs, newest first, without params and result: `{"items", "next_cursor"}`.
+    """Read a page of jobs, newest first, without params and result: `{"items", "next_cursor"}`.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
@@ -167,6 +212,14 @@ async def list_jobs(
     return {"items": found.items, "next_cursor": found.next_cursor}
 
 
+@dataclass(frozen=True, slots=True)
+class CancelledJob:
+    """A job that was just cancelled, with the flow run that carries it, and the batch whose run that is."""
+
+    flow_run_id: UUID | None
+    batch_id: UUID | None
+
+
 async def cancel(database: Database, principal: Principal, job_id: UUID) -> UUID | None:
     """End a job as cancelled; the id of its flow run, if it has one of its own.
 
@@ -175,12 +228,11 @@ async def cancel(database: Database, principal: Principal, job_id: UUID) -> UUID
         JobEnded: it has ended already.
     """
     async with database.transaction(principal) as transaction:
-        row = await transaction.one(JOBS["cancel_job"], id=job_id)
-    if row is None:
+        cancelled = await transaction.one(JOBS["cancel_job"], CancelledJob, id=job_id)
+    if cancelled is None:
         job = await get(database, principal, job_id)
         raise JobEnded(job_id, job["status"])
-    flow_run_id: UUID | None = row["flow_run_id"]
-    return flow_run_id if row["batch_id"] is None else None
+    return cancelled.flow_run_id if cancelled.batch_id is None else None
 
 
 async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
@@ -190,7 +242,7 @@ async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
 
 
 def parse_id(text: str) -> UUID:
-    """A job's id.
+    """Read a job's id from text.
 
     Raises:
         InvalidRequest: it is no uuid.

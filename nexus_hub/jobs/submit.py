@@ -20,14 +20,14 @@ from nexus_hub.telemetry.bus import emit
 from nexus_hub.telemetry.events import BatchStored, JobStored, JobTags
 
 LONGEST_CHECKS_SECONDS = 2.0
-"""How long one request may take to be held against schemas; what is left is checked when it runs."""
+"""Time that one request may take to be held against schemas; what is left is checked when it runs."""
 CHECKED_AT_ONCE = 20
-"""So many jobs later others get their turn."""
+"""After so many jobs others get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What stands behind a name: the server, its own name of the tool or prompt, and what it says of it."""
+    """A name that was found: the server, its own name of the tool or prompt, and what it says of it."""
 
     ref: ServerRef
     name: str | None = None
@@ -36,7 +36,7 @@ class Resolved:
 
 
 class Resolver:
-    """What names stand for, to one principal; each is looked up once."""
+    """Finds what names stand for, to one principal; each is looked up once."""
 
     def __init__(self, database: Database, principal: Principal) -> None:
         self._database = database
@@ -45,7 +45,7 @@ class Resolver:
         self._checking_seconds = 0.0
 
     async def resolve(self, request: JobRequest) -> ResolvedRequest:
-        """The server that a request goes to, and its own name of the tool or prompt.
+        """Find the server that a request goes to, and its own name of the tool or prompt.
 
         Raises:
             NotFound: the principal sees no such tool, prompt or server.
@@ -82,8 +82,8 @@ def _check(request: JobRequest, named: Resolved) -> None:
 
 async def submit(
     database: Database, principal: Principal, request: JobRequest, *, flow_run_id: UUID | None = None
-) -> tuple[UUID, bool]:
-    """Check and store a request; the job's id, and whether it is new. Nothing is stored of a bad one.
+) -> tuple[dict[str, Any], bool]:
+    """Check and store a request; the job's row, and whether it is new. Nothing is stored of a bad one.
 
     Raises:
         NotFound, InvalidRequest, InvalidArguments, TooLarge: the request can't be used.
@@ -91,12 +91,12 @@ async def submit(
     """
     began = time.monotonic()
     _, ref, name = resolved = await Resolver(database, principal).resolve(request)
-    job_id, is_new = await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
+    row, is_new = await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
     if is_new:
         tool = name if request.job_type == "tool_invoke" else None
-        job = JobTags(job_id, None, ref.server_ref_id, None, tool, principal.user_id, flow_run_id)
+        job = JobTags(row["id"], None, ref.server_ref_id, None, tool, principal.user_id, flow_run_id)
         emit(JobStored(job, (time.monotonic() - began) * 1000))
-    return job_id, is_new
+    return row, is_new
 
 
 async def submit_batch(

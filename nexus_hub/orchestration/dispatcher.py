@@ -19,7 +19,7 @@ from nexus_hub.telemetry.events import BatchDispatched, JobDispatched, JobTags
 
 logger = logging.getLogger(__name__)
 REFUSED_SECONDS = 60
-"""The time that a job waits that Prefect refuses to make a run for, so that it holds up no other."""
+"""Pause of a job that Prefect refuses to make a run for, so that it holds up no other."""
 BATCH_MIN_JOBS = 10
 """So many jobs that wait for a flow run at the same time share one."""
 BATCH_MAX_JOBS = 1000

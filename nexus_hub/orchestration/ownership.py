@@ -7,7 +7,7 @@ from nexus_hub.db.pool import Database
 from nexus_hub.jobs.store import JOBS
 
 TAKEN_SECONDS = 15
-"""The time that a worker has to begin a run that it took, before others may."""
+"""Time that a worker has to begin a run that it took, before others may take it."""
 
 
 class Ownership(Enum):

@@ -21,7 +21,7 @@ BATCH = PAGE
 NEW_JOB_GRACE_SECONDS = 2
 LEFTOVER_INTERVAL_SECONDS = 30
 LOST_RUN_LIMIT = 10
-"""Flow runs of one attempt that may be lost before they take the job, until it counts as one that can't be run."""
+"""Flow runs of one attempt that may be lost before they claim the job; then the job fails."""
 STUCK = {"PENDING": 0.5, "RUNNING": 1.0, "CANCELLING": 1.0}
 """The part of `Patience.abandoned` that a run may be in a state without claiming its job: its worker has died in
 between, or lost Prefect. Should it live after all, the claim makes sure that either it or the next run takes the job.

@@ -9,7 +9,7 @@ from typing import Any
 
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import HubError
-from nexus_hub.execution.steps import LEASE_SECONDS
+from nexus_hub.execution.leases import LEASE_SECONDS
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_runs import PrefectRuns

@@ -1,7 +1,7 @@
 -- Jobs. Every write compares state and claim, so that a late writer touches nothing.
 
 -- name: insert_job
--- The first insert under an idempotency key wins; a later one gives no row.
+-- The first insert under an idempotency key wins; a later one gives no row. The columns are those of get_job.
 INSERT INTO job_results (user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
                          timeout_seconds, max_attempts, retry, idempotency_key, request_digest, flow_run_id,
                          dispatched_at)
@@ -9,7 +9,9 @@ VALUES (%(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(s
         %(params)s, true, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
         %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END)
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-RETURNING id;
+RETURNING id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped, status, result,
+          result_escaped, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
+          created_at, available_at, started_at, completed_at;
 
 -- name: insert_jobs
 -- As many as one request brings, in one go; in the order of their keys, so that two of them don't wait for each other.
@@ -30,17 +32,15 @@ SELECT id, idempotency_key, request_digest
 FROM job_results
 WHERE idempotency_key = ANY (%(idempotency_keys)s) AND user_id IS NOT DISTINCT FROM %(user_id)s::uuid;
 
--- name: job_of_key
-SELECT id, request_digest
-FROM job_results
-WHERE idempotency_key = %(idempotency_key)s AND user_id IS NOT DISTINCT FROM %(user_id)s::uuid;
-
 -- name: get_job
 SELECT id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped, status, result,
        result_escaped, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
        created_at, available_at, started_at, completed_at
 FROM job_results
 WHERE id = %(id)s;
+
+-- name: job_state
+SELECT status, attempt, available_at FROM job_results WHERE id = %(id)s;
 
 -- name: list_jobs
 -- Newest first, without the two columns that can be large.
@@ -116,21 +116,29 @@ RETURNING job.id, job.user_id, job.job_type, job.server_type, job.server_ref_id,
           job.params_escaped, job.attempt, job.max_attempts, job.timeout_seconds, job.retry, job.claim_id;
 
 -- name: renew_leases
--- All that a process holds under these claims. Whoever writes several rows locks them in the order of their ids.
+-- All that a process holds under these claims; a claim that is gone gives no row. One row that somebody else is writing
+-- holds up no other: its claim is there, and is renewed the next time.
 WITH held AS (
     SELECT job.id, job.claim_id
     FROM job_results AS job
     JOIN unnest(%(ids)s::uuid[], %(claim_ids)s::uuid[]) AS claim (id, claim_id)
       ON claim.id = job.id AND claim.claim_id = job.claim_id
     WHERE job.status = 'running'
+),
+free AS (
+    SELECT job.id FROM job_results AS job JOIN held ON held.id = job.id AND held.claim_id = job.claim_id
+    WHERE job.status = 'running'
     ORDER BY job.id
-    FOR UPDATE OF job
+    FOR UPDATE OF job SKIP LOCKED
+),
+renewed AS (
+    UPDATE job_results AS job
+    SET heartbeat_at = now(), lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
+    FROM free
+    WHERE job.id = free.id
+    RETURNING job.id
 )
-UPDATE job_results AS job
-SET heartbeat_at = now(), lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
-FROM held
-WHERE job.id = held.id
-RETURNING held.claim_id;
+SELECT held.claim_id, renewed.id IS NOT NULL AS renewed FROM held LEFT JOIN renewed ON renewed.id = held.id;
 
 -- name: mark_sent
 -- From here on these calls may have had their effect.
@@ -146,7 +154,17 @@ WITH held AS (
 UPDATE job_results AS job SET sent_at = now() FROM held WHERE job.id = held.id RETURNING held.claim_id;
 
 -- name: record_progress
-UPDATE job_results SET progress = %(progress)s WHERE id = %(id)s AND status = 'running' AND claim_id = %(claim_id)s;
+-- How far the calls of a process have come; what somebody else is writing gets its note the next time.
+WITH held AS (
+    SELECT job.id, said.claim_id, said.progress
+    FROM job_results AS job
+    JOIN jsonb_to_recordset(%(notes)s) AS said (id uuid, claim_id uuid, progress jsonb)
+      ON said.id = job.id AND said.claim_id = job.claim_id
+    WHERE job.status = 'running'
+    ORDER BY job.id
+    FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE job_results AS job SET progress = held.progress FROM held WHERE job.id = held.id RETURNING held.claim_id;
 
 -- name: finish_jobs
 WITH ended AS (
@@ -219,7 +237,7 @@ ORDER BY count(*) DESC, state.name, job.status, job.error_code;
 UPDATE job_results
 SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
 WHERE id = %(id)s AND nexus_is_live(status)
-RETURNING id, flow_run_id, batch_id;
+RETURNING flow_run_id, batch_id;
 
 -- name: cancel_flow_run
 WITH carried AS (

@@ -160,7 +160,7 @@ def test_the_logs_tell_what_was_done(canary_hub: tuple[Hub, list[Ran]]) -> None:
     written = [line for name in ("api", "worker") for line in (logs / f"{name}.log").read_text().splitlines()]
     lines = [json.loads(line) for line in written if not line.startswith("--- ")]
     events = {line["event"] for line in lines if "event" in line}
-    assert events >= {"stored", "dispatched", "refused", "answered", "rotated"}
+    assert events >= {"stored", "dispatched", "claimed", "called", "ended", "refused", "answered", "rotated"}
     assert {line["tool"] for line in lines if line.get("event") == "stored"} == {"say", "fail", "raise", "die"}
 
 

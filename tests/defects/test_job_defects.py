@@ -47,7 +47,8 @@ def rescuer(library: Library, prefect: FakePrefect) -> Rescuer:
 async def stored(library: Library) -> UUID:
     """A pending job."""
     request, ref = JobRequest("tool_invoke", "srv__t", {}), ServerRef("system", uuid4())
-    job_id, _ = await store.add(library.database, OPERATOR, request, ref, "t")
+    job, _ = await store.add(library.database, OPERATOR, request, ref, "t")
+    job_id: UUID = job["id"]
     return job_id
 
 
@@ -100,9 +101,9 @@ async def test_defect_19_what_has_ended_never_changes_and_a_late_result_is_dropp
     assert (await rescuer.round()).released == 1
     second = await library.claimed(job_id, 2)
     second.result, zombie.result = {"of": "the second attempt"}, {"of": "a zombie"}
-    assert await library.execution.record(zombie) == "lost"
+    assert await library.execution.record(zombie) == "stale"
     assert await library.execution.record(second) == "completed"
-    assert await library.execution.record(zombie) == "lost"
+    assert await library.execution.record(zombie) == "stale"
     assert (await store.get(library.database, OPERATOR, job_id))["result"] == {"of": "the second attempt"}
 
 
@@ -124,7 +125,7 @@ async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
     assert await rescuer.round() == RescueReport(dispatched=1, released=1)
     assert prefect.started[0][2:] == (job_id, 2)
     assert await library.ran(job_id, 2) == "completed"
-    assert await library.execution.record(dead) == "lost"
+    assert await library.execution.record(dead) == "stale"
     assert '"timezone": "UTC"' in str((await store.get(library.database, OPERATOR, job_id))["result"])
 
 

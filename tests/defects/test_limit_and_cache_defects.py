@@ -25,6 +25,7 @@ from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.snapshot import Snapshot
 from tests.defects import seed_code
 from tests.defects.replay import SEED, Connection, count, one
+from tests.fixtures.jobs import prepared
 from tests.fixtures.library import CutDatabase, Library
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import ROOT, own_server
@@ -68,13 +69,13 @@ async def test_defect_26_a_call_without_a_user_is_limited_and_an_error_lets_noth
     assert all(seed_code.check_rate_limit(seed, "s", None, 2) for _ in range(5)), "a system server has no limit"
 
     assert allowed(ours, None, 3) == [True, True, False]
-    job_id, _ = await store.add(
+    job, _ = await store.add(
         library.database, OPERATOR, JobRequest("tool_invoke", "s__t", {}), ServerRef("system", uuid4()), "t"
     )
     execution = Execution(cut, library.servers, connections, Limiter(cut), 1024)
-    attempt = await execution.claim(job_id, 1, None)
+    attempt = await execution.claim(job["id"], 1, None)
     assert isinstance(attempt, Attempt)
-    attempt.limits, cut.cut = Limits(2), True
+    attempt.call, cut.cut = prepared(attempt, Limits(2)), True
     with pytest.raises(DatabaseUnavailable):
         await execution.admit(attempt)
     assert one(ours, "SELECT sent_at FROM job_results") == {"sent_at": None}

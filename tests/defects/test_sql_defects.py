@@ -228,11 +228,11 @@ async def test_defect_15_a_job_runs_as_it_was_stored_whatever_a_request_says(
 
     ref = ServerRef("system", uuid4())
     request = JobRequest("tool_invoke", "s__t", {"a": 1})
-    job_id, _ = await store.add(library.database, Principal(ALICE), request, ref, "t")
-    claimed = await library.claimed(job_id)
-    assert (claimed.job["user_id"], claimed.job["params"], claimed.job["tool_name"]) == (ALICE, {"a": 1}, "t")
+    stored, _ = await store.add(library.database, Principal(ALICE), request, ref, "t")
+    claimed = await library.claimed(stored["id"])
+    assert (claimed.job.user_id, claimed.job.params, claimed.job.tool_name) == (ALICE, {"a": 1}, "t")
     operator, owner = bearer(SERVICE_KEY), uuid4()
-    waiting, _ = await store.add(library.database, Principal(owner), request, ref, "t")
+    waiting = (await store.add(library.database, Principal(owner), request, ref, "t"))[0]["id"]
     answer = await api.post("/internal/job-executor", json=forged | {"job_id": str(waiting)}, headers=operator)
     assert answer.json() == {"success": True}
     row = await store.get(library.database, Principal(owner), waiting)
@@ -254,7 +254,8 @@ async def test_defect_16_the_job_of_somebody_else_is_not_there(
     ann, bob = await user(api, "ann"), await user(api, "bob")
     ann_id = UUID((await api.get("/v1/users", headers=bearer(SERVICE_KEY))).json()["items"][0]["id"])
     ref = ServerRef("system", uuid4())
-    job_id, _ = await store.add(library.database, Principal(ann_id), JobRequest("tool_invoke", "s__t", {}), ref, "t")
+    job, _ = await store.add(library.database, Principal(ann_id), JobRequest("tool_invoke", "s__t", {}), ref, "t")
+    job_id = job["id"]
     assert (await api.get(f"/v1/jobs/{job_id}", headers=ann)).status_code == 200
     for method in ("GET", "DELETE"):
         assert (await api.request(method, f"/v1/jobs/{job_id}", headers=bob)).status_code == 404

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from nexus_hub.errors import Conflict, InvalidArguments, NotFound
-from nexus_hub.execution.batch import BatchReport, BatchRunner
+from nexus_hub.execution.batch import BatchReport, BatchRunner, EndedJobs
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.submit import submit_batch
@@ -40,7 +40,7 @@ async def stored(hub: Library, requests: list[JobRequest]) -> tuple[list[UUID], 
     return ids, batch_id
 
 
-def carrier(hub: Library, batch_id: UUID, run: UUID | None = None, **bounds: Any) -> BatchRunner:
+def runner(hub: Library, batch_id: UUID, run: UUID | None = None, **bounds: Any) -> BatchRunner:
     return BatchRunner(hub.execution, batch_id, run or uuid4(), **bounds)
 
 
@@ -76,20 +76,20 @@ def hang(folder: Path) -> JobRequest:
 async def test_every_job_of_a_batch_gets_its_own_answer_and_names_the_run(hub: Library) -> None:
     ids, batch_id = await stored(hub, echoes(100))
     run = uuid4()
-    report = await carrier(hub, batch_id, run).run()
+    report = await runner(hub, batch_id, run).run()
     jobs = await rows(hub, ids)
     assert [job["result"]["structuredContent"]["arguments"] for job in jobs] == [{"n": n} for n in range(100)]
     assert {(job["status"], job["attempt"], job["flow_run_id"]) for job in jobs} == {("completed", 1, run)}
     assert report.jobs == 100
     assert report.summary() == "100 completed"
     assert not report.unfinished
-    assert hub.execution.held == {}
+    assert hub.execution.leases.held == {}
 
 
 async def test_two_runs_of_a_batch_share_its_jobs_and_run_each_once(hub: Library) -> None:
     ids, batch_id = await stored(hub, echoes(100))
     runs = [uuid4(), uuid4()]
-    report = await asyncio.gather(*(carrier(hub, batch_id, run, concurrency=8).run() for run in runs))
+    report = await asyncio.gather(*(runner(hub, batch_id, run, concurrency=8).run() for run in runs))
     assert sum(one.jobs for one in report) == 100
     jobs = await rows(hub, ids)
     assert {(job["status"], job["attempt"]) for job in jobs} == {("completed", 1)}
@@ -99,17 +99,17 @@ async def test_two_runs_of_a_batch_share_its_jobs_and_run_each_once(hub: Library
 
 
 async def test_a_batch_of_nothing_ends_at_once(hub: Library) -> None:
-    report = await carrier(hub, uuid4()).run()
+    report = await runner(hub, uuid4()).run()
     assert (report.jobs, report.summary()) == (0, "nothing to do")
 
 
 async def test_no_more_jobs_are_under_way_than_is_allowed(hub: Library) -> None:
     waits = [JobRequest("tool_invoke", "habits__wait", {"seconds": 0.5}) for _ in range(12)]
     _, batch_id = await stored(hub, waits)
-    working = asyncio.create_task(carrier(hub, batch_id, concurrency=5, per_server=4).run())
+    working = asyncio.create_task(runner(hub, batch_id, concurrency=5, per_server=4).run())
     most = 0
     while not working.done():
-        most = max(most, len(hub.execution.held))
+        most = max(most, len(hub.execution.leases.held))
         await asyncio.sleep(0.02)
     assert (await working).jobs == 12
     assert most == 4
@@ -119,23 +119,23 @@ async def test_a_server_that_hangs_does_not_hold_up_the_jobs_of_others(hub: Libr
     await hub.servers.register("second", own_server("habits"))
     others = [replace(request, name="second__echo") for request in echoes(20)]
     ids, batch_id = await stored(hub, [hang(tmp_path) for _ in range(20)] + others)
-    working = asyncio.create_task(carrier(hub, batch_id, concurrency=8).run())
+    working = asyncio.create_task(runner(hub, batch_id, concurrency=8).run())
     async with asyncio.timeout(60):
         while {job["status"] for job in await rows(hub, ids[20:])} != {"completed"}:
             await asyncio.sleep(0.1)
     assert {job["status"] for job in await rows(hub, ids[:20])} <= {"running", "pending"}
     for job_id in ids[:20]:
         await store.cancel(hub.database, OPERATOR, job_id)
-        hub.execution.lose(job_id)
+        hub.execution.mark_stale(job_id)
     await working
 
 
 async def test_cancelling_one_job_ends_its_call_and_leaves_the_others(hub: Library, tmp_path: Path) -> None:
     ids, batch_id = await stored(hub, [hang(tmp_path), *echoes(5)])
-    working = asyncio.create_task(carrier(hub, batch_id).run())
+    working = asyncio.create_task(runner(hub, batch_id).run())
     await seen(tmp_path, "began")
     assert await store.cancel(hub.database, OPERATOR, ids[0]) is None, "its flow run is not its own to cancel"
-    hub.execution.lose(ids[0])
+    hub.execution.mark_stale(ids[0])
     report = await working
     assert [job["status"] for job in await rows(hub, ids)] == ["cancelled"] + ["completed"] * 5
     assert report.outcomes["cancelled"] == 1
@@ -147,11 +147,11 @@ async def test_cancelling_the_run_cancels_what_is_left_of_it(hub: Library, tmp_p
     run = uuid4()
     async with hub.database.transaction() as transaction:
         await transaction.run(store.JOBS["mark_batch_dispatched"], batch_id=batch_id, flow_run_id=run, most=1000)
-    working = asyncio.create_task(carrier(hub, batch_id, run, concurrency=2).run())
+    working = asyncio.create_task(runner(hub, batch_id, run, concurrency=2).run())
     await until_running(hub, 2)
     assert await store.cancel_flow_run(hub.database, run) == 6
     for job_id in ids:
-        hub.execution.lose(job_id)
+        hub.execution.mark_stale(job_id)
     await working
     assert {job["status"] for job in await rows(hub, ids)} == {"cancelled"}
 
@@ -159,7 +159,7 @@ async def test_cancelling_the_run_cancels_what_is_left_of_it(hub: Library, tmp_p
 async def test_what_is_over_the_limit_leaves_as_the_same_attempt(hub: Library, table: Table) -> None:
     await hub.servers.register("slow", own_server("habits"), limits=Limits(per_minute=3))
     ids, batch_id = await stored(hub, [replace(request, name="slow__echo") for request in echoes(20)])
-    report = await carrier(hub, batch_id, concurrency=4).run()
+    report = await runner(hub, batch_id, concurrency=4).run()
     found = [
         await table.get(job_id, "status", "attempt", "batch_id", "flow_run_id", "dispatched_at", "available_at")
         for job_id in ids
@@ -167,7 +167,7 @@ async def test_what_is_over_the_limit_leaves_as_the_same_attempt(hub: Library, t
     left = [row for row in found if row[0] == "pending"]
     assert [row[0] for row in found].count("completed") == 3
     assert {row[:5] for row in left} == {("pending", 0, None, None, None)}
-    assert (report.jobs, report.left) == (3, 17)
+    assert (report.jobs, report.deferred) == (3, 17)
     minutes = sorted((row[5] - datetime.now(UTC)).total_seconds() // 60 for row in left)
     assert minutes[-1] >= 3, "those that the limit does not let through in the next minute wait for another one"
 
@@ -179,7 +179,7 @@ async def test_a_call_that_never_arrived_is_put_back_for_another_attempt(
     await library.servers.register("habits", HttpConfig(url=server.url))
     ids, batch_id = await stored(library, echoes(3))
     await server.kill()
-    report = await carrier(library, batch_id).run()
+    report = await runner(library, batch_id).run()
     found = {await table.get(job_id, "status", "attempt", "batch_id", "flow_run_id") for job_id in ids}
     assert found == {("pending", 1, None, None)}
     assert report.outcomes == {"requeued": 3}
@@ -188,7 +188,7 @@ async def test_a_call_that_never_arrived_is_put_back_for_another_attempt(
 async def test_a_job_that_can_not_be_run_fails_alone(hub: Library, table: Table) -> None:
     ids, batch_id = await stored(hub, echoes(3))
     stranger = await table.add(batch_id=batch_id)
-    report = await carrier(hub, batch_id).run()
+    report = await runner(hub, batch_id).run()
     assert await table.get(stranger, "status", "error_code") == ("failed", "not-found")
     assert {job["status"] for job in await rows(hub, ids)} == {"completed"}
     assert report.summary() == "3 completed, 1 failed"
@@ -197,7 +197,7 @@ async def test_a_job_that_can_not_be_run_fails_alone(hub: Library, table: Table)
 async def test_a_removed_server_is_noticed_in_the_middle_of_a_batch(hub: Library) -> None:
     waits = [JobRequest("tool_invoke", "habits__wait", {"seconds": 0.5}) for _ in range(8)]
     ids, batch_id = await stored(hub, waits)
-    working = asyncio.create_task(carrier(hub, batch_id, concurrency=1, known_seconds=0.2).run())
+    working = asyncio.create_task(runner(hub, batch_id, concurrency=1, known_seconds=0.2).run())
     await until_running(hub, 1)
     job = await store.get(hub.database, OPERATOR, ids[0])
     async with hub.database.transaction() as transaction:
@@ -232,11 +232,11 @@ async def test_a_worker_that_stops_hands_back_what_may_be_repeated_and_takes_no_
     ]
     ids, batch_id = await stored(hub, requests)
     run = uuid4()
-    working = asyncio.create_task(carrier(hub, batch_id, run, concurrency=4).run())
+    working = asyncio.create_task(runner(hub, batch_id, run, concurrency=4).run())
     async with asyncio.timeout(60):
         while sum((folder / "began").exists() for folder in folders) < 4:
             await asyncio.sleep(0.05)
-    hub.execution.leave()
+    hub.execution.shutdown()
     report = await working
     found = [await table.get(job_id, "status", "attempt", "error_code", "batch_id") for job_id in ids]
     began_at = [(folder / "began").exists() for folder in folders]
@@ -254,69 +254,33 @@ async def test_a_worker_that_is_about_to_stop_ends_what_it_has_taken_and_takes_n
 ) -> None:
     calls = [JobRequest("tool_invoke", "habits__wait", {"seconds": 1}) for _ in range(6)]
     ids, batch_id = await stored(hub, calls)
-    working = asyncio.create_task(carrier(hub, batch_id, concurrency=2).run())
+    working = asyncio.create_task(runner(hub, batch_id, concurrency=2).run())
     async with asyncio.timeout(60):
-        while len(hub.execution.held) < 2:
+        while len(hub.execution.leases.held) < 2:
             await asyncio.sleep(0.01)
-    hub.execution.close()
+    hub.execution.drain()
     report = await working
     assert report.unfinished
     statuses = [(await table.get(job_id, "status"))[0] for job_id in ids]
     assert sorted(statuses) == ["completed"] * 2 + ["pending"] * 4
 
 
-async def test_a_lost_claim_writes_nothing(hub: Library, table: Table, tmp_path: Path) -> None:
+async def test_a_stale_claim_writes_nothing(hub: Library, table: Table, tmp_path: Path) -> None:
     ids, batch_id = await stored(hub, [hang(tmp_path)])
-    working = asyncio.create_task(carrier(hub, batch_id).run())
+    working = asyncio.create_task(runner(hub, batch_id).run())
     await seen(tmp_path, "began")
     other = await taken_over(hub, table, ids[0])
-    hub.execution.lose(ids[0])
+    hub.execution.mark_stale(ids[0])
     report = await working
-    assert report.outcomes == {"lost": 1}
+    assert report.outcomes == {"stale": 1}
     assert await table.get(ids[0], "status", "claim_id", "result") == ("running", other, None)
-
-
-async def test_the_leases_of_all_are_renewed_and_a_lost_one_ends_its_call(
-    hub: Library, table: Table, tmp_path: Path
-) -> None:
-    hub.execution.heartbeat_seconds = 0.2
-    folders = [tmp_path / "kept", tmp_path / "taken"]
-    for folder in folders:
-        folder.mkdir()
-    ids, batch_id = await stored(hub, [hang(folder) for folder in folders])
-    working = asyncio.create_task(carrier(hub, batch_id).run())
-    for folder in folders:
-        await seen(folder, "began")
-    (first,) = await table.get(ids[0], "lease_expires_at")
-    await taken_over(hub, table, ids[1])
-    await seen(folders[1], "cancelled")
-    (later,) = await table.get(ids[0], "lease_expires_at")
-    assert later > first
-    assert not (folders[0] / "cancelled").exists()
-    await store.cancel(hub.database, OPERATOR, ids[0])
-    await working
-
-
-async def test_progress_of_a_job_in_a_batch_is_written_down(hub: Library) -> None:
-    hub.execution.progress_seconds = 0.05
-    steps = JobRequest("tool_invoke", "habits__steps", {"count": 4, "seconds": 2})
-    ids, batch_id = await stored(hub, [steps])
-    working = asyncio.create_task(carrier(hub, batch_id).run())
-    seen = set()
-    while not working.done():
-        (job,) = await rows(hub, ids)
-        if job["status"] == "running" and job["progress"]:
-            seen.add(job["progress"]["message"])
-        await asyncio.sleep(0.02)
-    assert (await working).jobs == 1
-    assert seen
 
 
 async def test_a_job_that_is_taken_by_a_run_of_its_own_leaves_the_batch(hub: Library, table: Table) -> None:
     ids, batch_id = await stored(hub, echoes(2))
     assert await hub.ran(ids[0]) == "completed"
     assert await table.get(ids[0], "batch_id") == (None,)
-    assert (await carrier(hub, batch_id).run()).jobs == 1
+    assert (await runner(hub, batch_id).run()).jobs == 1
 
 
 async def test_users_of_a_batch_are_kept_apart(hub: Library, table: Table) -> None:
@@ -326,7 +290,7 @@ async def test_users_of_a_batch_are_kept_apart(hub: Library, table: Table) -> No
     hers = await table.add(
         batch_id=batch_id, user_id=ann, server_ref_id=ref, server_type=server, server_id=str(ref), tool_name="echo"
     )
-    assert (await carrier(hub, batch_id).run()).jobs == 2
+    assert (await runner(hub, batch_id).run()).jobs == 2
     assert (await store.get(hub.database, Principal(ann), hers))["status"] == "completed"
 
 
@@ -361,6 +325,6 @@ async def test_a_key_that_stands_for_another_request_stores_nothing(hub: Library
 
 def test_a_summary_says_how_many_ended_how_and_how_many_go_on() -> None:
     report = BatchReport()
-    report.ended = [{"status": "completed", "jobs": 3}, {"status": "failed", "jobs": 1}]
-    report.outcomes.update(requeued=2, postponed=1)
+    report.ended = [EndedJobs(None, "completed", None, 3, 1.0, 1.0), EndedJobs(None, "failed", None, 1, 1.0, 1.0)]
+    report.outcomes.update(requeued=2, snoozed=1)
     assert report.summary() == "3 completed, 1 failed, 3 go on later"

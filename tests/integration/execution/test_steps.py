@@ -11,6 +11,7 @@ import pytest
 from nexus_hub.errors import (
     Conflict,
     DatabaseUnavailable,
+    HubError,
     InvalidArguments,
     JobEnded,
     NotFound,
@@ -26,7 +27,7 @@ from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connections import Connections
 from tests.fixtures.jobs import Table
-from tests.fixtures.library import CutDatabase, Library
+from tests.fixtures.library import CutDatabase, Library, looping
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.upstreams import own_server
 
@@ -105,11 +106,11 @@ async def test_a_lost_claim_ends_the_call_under_way(library: Library, everything
     slow = JobRequest("tool_invoke", "every__trigger-long-running-operation", {"duration": 60, "steps": 2})
     claimed = await library.claimed(await library.submitted(slow))
     await library.execution.open(claimed)
-    async with library.execution.hold(claimed):
+    with library.execution.hold(claimed):
         call = asyncio.create_task(library.execution.call(claimed))
         while claimed.in_flight is None:
             await asyncio.sleep(0.01)
-        library.execution.lose(claimed.id)
+        library.execution.mark_stale(claimed.id)
         with pytest.raises(ClaimStale):
             await call
 
@@ -136,7 +137,7 @@ async def test_a_call_that_never_arrived_is_put_back_until_no_attempt_is_left(ti
 
 
 async def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(time: Library) -> None:
-    time.execution.jitter = lambda: 0.0
+    time.execution.recorder.jitter = lambda: 0.0
     for failure in (UpstreamUnavailable("time", "Too many requests.", 90), OutcomeUnknown("time", 90)):
         claimed = await time.claimed(await time.submitted(replace(TIME, retry="always")))
         claimed.failure = failure
@@ -148,7 +149,7 @@ async def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(tim
 async def test_attempts_are_further_and_further_apart_and_never_in_step(time: Library) -> None:
     waits = []
     for jitter in (0.0, 1.0):
-        time.execution.jitter = partial(float, jitter)
+        time.execution.recorder.jitter = partial(float, jitter)
         job_id = await time.submitted(replace(TIME, max_attempts=20))
         for attempt in range(1, 4):
             claimed = await time.claimed(job_id, attempt)
@@ -166,32 +167,32 @@ async def test_attempts_are_further_and_further_apart_and_never_in_step(time: Li
     assert waits == pytest.approx([1, 2, 4, 2, 4, 8], abs=0.9)
 
 
-async def test_a_stopping_worker_hands_back_what_may_be_repeated(library: Library) -> None:
+@pytest.mark.parametrize(("retry", "expected"), [("always", Released), ("auto", OutcomeUnknown)])
+async def test_a_stopping_worker_hands_back_what_may_be_repeated(
+    library: Library, retry: str, expected: type[HubError]
+) -> None:
     await library.servers.register("habits", own_server("habits"))
-    for retry, expected in (("always", Released), ("auto", OutcomeUnknown)):
-        job_id = await library.submitted(JobRequest("tool_invoke", "habits__wait", {"seconds": 60}, retry=retry))
-        claimed = await library.claimed(job_id)
-        async with library.execution.hold(claimed):
-            await library.execution.open(claimed)
-            assert await library.execution.admit(claimed) == 0
-            call = asyncio.create_task(library.execution.call(claimed))
-            while claimed.in_flight is None:
-                await asyncio.sleep(0.01)
-            library.execution.leave()
-            with pytest.raises(expected):
-                await call
-        if retry == "always":
-            assert await library.execution.snooze(claimed, 0) is not None
-            assert (await library.claimed(job_id)).number == 1
-            job = await store.get(library.database, OPERATOR, job_id)
-            assert (job["status"], job["attempt"]) == ("running", 1)
+    job_id = await library.submitted(JobRequest("tool_invoke", "habits__wait", {"seconds": 60}, retry=retry))
+    claimed = await library.claimed(job_id)
+    with library.execution.hold(claimed):
+        running = asyncio.create_task(library.execution.make_steps().run(claimed))
+        while claimed.in_flight is None:
+            await asyncio.sleep(0.01)
+        library.execution.shutdown()
+        with pytest.raises(expected):
+            await running
+    if retry == "always":
+        assert await library.execution.snooze(claimed, 0) is not None
+        assert (await library.claimed(job_id)).number == 1
+        job = await store.get(library.database, OPERATOR, job_id)
+        assert (job["status"], job["attempt"]) == ("running", 1)
 
 
 async def test_a_call_that_was_not_sent_yet_is_handed_back(time: Library) -> None:
     claimed = await time.claimed(await time.submitted(TIME))
-    async with time.execution.hold(claimed):
+    with time.execution.hold(claimed):
         await time.execution.open(claimed)
-        time.execution.leave()
+        time.execution.shutdown()
         with pytest.raises(Released):
             await time.execution.call(claimed)
 
@@ -213,7 +214,7 @@ async def test_an_answer_waits_for_a_database_that_is_away(
         cut.cut = False
         assert await recording == "completed"
         cut.cut = True
-        claimed.leave()
+        claimed.shutdown()
         with pytest.raises(DatabaseUnavailable):
             await execution.record(claimed)
 
@@ -232,8 +233,8 @@ async def test_of_many_notes_of_progress_few_are_written_and_the_last_one_is_kep
 async def test_a_new_attempt_begins_without_the_progress_of_the_last_one(time: Library) -> None:
     job_id = await time.submitted(TIME)
     claimed = await time.claimed(job_id)
-    await claimed.news(float("nan"), 2, "half")
-    await time.execution.note_progress(claimed)
+    await time.execution.recorder.note_progress(claimed, float("nan"), 2, "half")
+    await time.execution.recorder.write_progress()
     job = await store.get(time.database, OPERATOR, job_id)
     assert job["progress"] == {"progress": None, "total": 2, "fraction": None, "message": "half"}
     await time.execution.snooze(claimed, 0)
@@ -334,16 +335,17 @@ async def test_a_worker_cut_off_from_the_database_ends_only_a_call_that_somebody
         claimed = await execution.claim(job_id, 1, None)
         assert isinstance(claimed, Attempt)
         await execution.open(claimed)
-        async with execution.hold(claimed):
-            cut.cut = True
-            if retry == "always":
-                with pytest.raises(ClaimStale) as lost:
+        async with looping(execution):
+            with execution.hold(claimed):
+                cut.cut = True
+                if retry == "always":
+                    with pytest.raises(ClaimStale) as stale:
+                        await execution.call(claimed)
+                    claimed.failure = stale.value
+                else:
                     await execution.call(claimed)
-                claimed.failure = lost.value
-            else:
-                await execution.call(claimed)
             cut.cut = False
-            assert await execution.record(claimed) == ("lost" if retry == "always" else "completed")
+            assert await execution.record(claimed) == ("stale" if retry == "always" else "completed")
 
 
 async def test_a_limit_that_can_not_be_asked_sends_nothing(
@@ -373,7 +375,7 @@ async def test_a_job_that_sql_stored_for_a_server_of_somebody_else_does_not_reac
     bobs = JobRequest("resource_fetch", "bobs", uri="demo://resource/static/document/architecture.md")
     claimed = await time.claimed(await time.submitted(bobs, bob))
     await time.execution.open(claimed)
-    claimed.job["user_id"] = ann.user_id
+    claimed.job = replace(claimed.job, user_id=ann.user_id)
     with pytest.raises(NotFound):
         await time.execution.open(claimed)
 

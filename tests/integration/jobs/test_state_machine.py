@@ -60,19 +60,19 @@ NOTHING: Mapping[UUID, State] = MappingProxyType({})
 JOBS, HOLDERS = st.integers(0, ALIVE), st.integers(0, 3)
 CLAIMS = st.tuples(st.just("claim"), st.sampled_from([0, 0, 1, -1]))
 RECORDS = st.tuples(st.just("record"), HOLDERS, st.sampled_from(sorted(FAILURES)))
-OF_BATCHES = st.sampled_from([("claim in batch",), ("claim in batch",), ("put off",)])
-OF_HOLDERS = st.tuples(st.sampled_from(["renew", "send", "postpone", "leave", "cancel run"]), HOLDERS)
+OF_BATCHES = st.sampled_from([("claim in batch",), ("claim in batch",), ("snooze waiting",)])
+OF_HOLDERS = st.tuples(st.sampled_from(["renew", "send", "snooze", "snooze_batch_job", "cancel run"]), HOLDERS)
 OF_OTHERS = st.tuples(st.just("plain"), st.sampled_from(sorted(PLAIN)))
 WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, OF_BATCHES, st.just(("cancel",)), OF_OTHERS)
 OF_PREFECT = st.sampled_from([("hand over",), ("give up run",)])
 TAKES: st.SearchStrategy[What] = st.sampled_from([("claim", 0), ("claim in batch",)])
-PUT_BACK: list[list[What]] = [[("claim", 0), ("postpone", 0)], [("claim", 0), ("record", 0, "never sent")]]
+PUT_BACK: list[list[What]] = [[("claim", 0), ("snooze", 0)], [("claim", 0), ("record", 0, "never sent")]]
 CARRIED: list[list[What]] = [
-    [("put off",)],
-    [("leave", 0), ("claim in batch",)],
-    [("leave", 0), ("hand over",), ("put off",)],
-    [("postpone", 0), ("put off",)],
-    [("postpone", 0), ("claim in batch",), ("leave", 1)],
+    [("snooze waiting",)],
+    [("snooze_batch_job", 0), ("claim in batch",)],
+    [("snooze_batch_job", 0), ("hand over",), ("snooze waiting",)],
+    [("snooze", 0), ("snooze waiting",)],
+    [("snooze", 0), ("claim in batch",), ("snooze_batch_job", 1)],
 ]
 """What a run that has taken a job of its batch goes on to do, and another run of the same batch."""
 SWEEPS = st.one_of(st.just(("release",)), OF_PREFECT)
@@ -352,7 +352,7 @@ class Jobs(RuleBasedStateMachine):
                 return Write(self.bench.dispatch_job, partial(self._dispatch, seen=seen), is_sweep=True)
             case "give up run":
                 return Write(self.bench.give_up_run, partial(_give_up_run, seen=seen), is_sweep=True)
-            case "claim in batch" | "put off":
+            case "claim in batch" | "snooze waiting":
                 return self._of_batch(job_id, kind)
         held = [(holder, attempt) for holder, attempt in self.bench.held.values() if attempt.id == job_id]
         return self._of_holder(*held[-1 - rest[0] % len(held)], kind, *rest[1:]) if held else None
@@ -361,8 +361,12 @@ class Jobs(RuleBasedStateMachine):
         batch = self.bench.batches.get(job_id)
         if batch is None:
             return None
-        if kind == "put off":
-            return Write(partial(self.bench.put_off, job_id), partial(job_model.put_off, batch=batch), skips="nothing")
+        if kind == "snooze waiting":
+            return Write(
+                partial(self.bench.snooze_waiting, job_id),
+                partial(job_model.snooze_waiting, batch=batch),
+                skips="nothing",
+            )
         holder = Holder(0, uuid4())
         model = partial(job_model.claim_in_batch, holder=holder, batch=batch)
         return Write(partial(self.bench.claim_in_batch, job_id, holder), model, skips="refused")
@@ -375,7 +379,8 @@ class Jobs(RuleBasedStateMachine):
             case "cancel run":
                 return Write(partial(self.bench.cancel_run, holder.run), partial(job_model.cancel_run, run=holder.run))
         run, model = getattr(self.bench, kind), getattr(job_model, kind)
-        return Write(partial(run, attempt), partial(model, holder=holder))
+        skips = "skipped" if kind == "renew" else None
+        return Write(partial(run, attempt), partial(model, holder=holder), skips=skips)
 
     def _dispatch(self, state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:
         if state.batch is None:

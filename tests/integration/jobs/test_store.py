@@ -25,7 +25,8 @@ REF = ServerRef("system", uuid4())
 
 
 async def add(database: Database, principal: Principal = OPERATOR, name: str = "t", **more: Any) -> UUID:
-    job_id, _ = await store.add(database, principal, CALL, REF, name, **more)
+    job, _ = await store.add(database, principal, CALL, REF, name, **more)
+    job_id: UUID = job["id"]
     return job_id
 
 

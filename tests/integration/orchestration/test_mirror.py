@@ -69,7 +69,8 @@ async def test_a_row_that_ended_before_its_run_began_stops_it(mirror: Mirror) ->
 
 async def test_no_other_job_is_ended_or_noted_as_such_a_run(hub_database: Database, mirror: Mirror) -> None:
     request = JobRequest("tool_invoke", "s__t", {})
-    job_id, _ = await store.add(hub_database, OPERATOR, request, ServerRef("system", uuid4()), "t")
+    job, _ = await store.add(hub_database, OPERATOR, request, ServerRef("system", uuid4()), "t")
+    job_id: UUID = job["id"]
     await mirror.fail(job_id, "at-work", "Another run is at work.")
     await mirror.complete(job_id, {})
     with pytest.raises(RunCancelled):

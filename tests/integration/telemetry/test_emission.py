@@ -49,11 +49,11 @@ async def test_a_job_is_told_once_it_is_stored_and_not_again_for_its_key(
     server = await library.servers.register("srv", own_server("habits"))
     user, run = uuid4(), uuid4()
     request = JobRequest("tool_invoke", "srv__echo", {"text": "canary"}, idempotency_key="once")
-    job_id, _ = await submit(library.database, Principal(user), request, flow_run_id=run)
+    job, _ = await submit(library.database, Principal(user), request, flow_run_id=run)
     await submit(library.database, Principal(user), request)
     (event,) = seen
     assert isinstance(event, JobStored)
-    assert event.job == JobTags(job_id, server_id=server.id, tool="echo", user_id=user, flow_run_id=run)
+    assert event.job == JobTags(job["id"], server_id=server.id, tool="echo", user_id=user, flow_run_id=run)
     assert event.ms > 0
 
 

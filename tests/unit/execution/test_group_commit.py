@@ -1,12 +1,10 @@
-"""Writes in groups, and answers that are shared for a moment."""
+"""Writes in groups."""
 
 import asyncio
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-import pytest
-
-from nexus_hub.execution.group_commit import GroupCommit, TtlCache
+from nexus_hub.execution.group_commit import GroupCommit
 
 
 @dataclass(frozen=True)
@@ -75,35 +73,3 @@ async def test_one_that_gives_up_waiting_holds_up_no_other() -> None:
     waiting[1].cancel()
     told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [told[0], told[2]] == [True, True]
-
-
-async def test_an_answer_is_read_once_until_it_is_too_old() -> None:
-    now, reads = [0.0], []
-
-    async def read(key: str) -> int:
-        reads.append(key)
-        await asyncio.sleep(0)
-        return len(reads)
-
-    remembered = TtlCache(read, 2, clock=lambda: now[0])
-    assert await asyncio.gather(*(remembered("a") for _ in range(5))) == [1] * 5
-    now[0] = 1.9
-    assert await remembered("a") == 1
-    now[0] = 2.0
-    assert await remembered("a") == 2
-    assert reads == ["a", "a"]
-
-
-async def test_an_error_is_not_remembered() -> None:
-    reads: list[str] = []
-
-    async def read(key: str) -> str:
-        reads.append(key)
-        if len(reads) == 1:
-            raise OSError
-        return key
-
-    remembered = TtlCache(read, 2)
-    with pytest.raises(OSError):
-        await remembered("a")
-    assert await remembered("a") == "a"

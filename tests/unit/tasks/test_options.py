@@ -15,7 +15,7 @@ import tasks
 from nexus_hub.calls.retries import UPSTREAM_PAUSES
 from nexus_hub.errors import DatabaseUnavailable, HubError, NotFound, UpstreamUnavailable
 from tasks.failures import TaskFailed, to_task_failure
-from tasks.options import DATABASE, NEVER, UPSTREAM, RetryPolicy, hub_task
+from tasks.options import DATABASE, NEVER, UPSTREAM, TaskRetry, hub_task
 from tasks.steps import run_step_as_task
 
 SECRET = "s3cret-in-a-message"
@@ -39,7 +39,7 @@ def test_there_are_tasks_and_no_two_of_one_name() -> None:
 async def test_every_task_raises_codes_alone_and_leaves_no_result(one: "Task[..., Any]") -> None:
     assert one.persist_result is False
     assert one.cache_policy == NO_CACHE
-    assert one.retries == 0 or isinstance(getattr(one.retry_condition_fn, "__self__", None), RetryPolicy)
+    assert one.retries == 0 or isinstance(getattr(one.retry_condition_fn, "__self__", None), TaskRetry)
     with pytest.raises(TaskFailed) as caught:
         await one.fn(**{"no such argument": SECRET})
     assert caught.value.code == "internal-error"
@@ -95,7 +95,7 @@ async def test_a_step_without_a_policy_is_refused() -> None:
         (NEVER, DatabaseUnavailable(), False),
     ],
 )
-def test_a_policy_repeats_what_passes_by_itself(policy: RetryPolicy, error: HubError, again: bool) -> None:
+def test_a_policy_repeats_what_passes_by_itself(policy: TaskRetry, error: HubError, again: bool) -> None:
     state = cast("Any", Failed(data=to_task_failure(error)))
     assert policy.applies(cast("Any", None), cast("Any", None), state) is again
 

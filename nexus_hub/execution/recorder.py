@@ -1,0 +1,227 @@
+"""Writes to the rows of jobs that are held here: how far they have come, and how they end."""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter
+from nexus_hub.errors import (
+    DatabaseUnavailable,
+    HubError,
+    InternalError,
+    OutcomeUnknown,
+    TooLarge,
+    UpstreamUnavailable,
+)
+from nexus_hub.escape import escape
+from nexus_hub.execution.attempt import Attempt, ClaimStale, Outcome
+from nexus_hub.execution.group_commit import GroupCommit
+from nexus_hub.jobs.store import JOBS, JobState
+from nexus_hub.models import JobStatus
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.events import AttemptEnded
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 2
+LONGEST_BACKOFF_SECONDS = 300
+LONGEST_RETRY_AFTER_SECONDS = 3600
+PROGRESS_SECONDS = 1.0
+"""A job's row takes a note of its progress this often at most; of those in between the latest is kept."""
+LARGE_RESULT_BYTES = 256 * 1024
+"""A larger result is written by itself: a group of them would be too much at once."""
+RECORD_PAUSES = (0.5, 1, 2, 4, 8)
+
+NEVER_SENT = (UpstreamUnavailable, DatabaseUnavailable)
+"""Failures of an attempt before its call went out: another attempt is safe."""
+UNSTORABLE = (RecursionError, psycopg.DataError, *TOO_LARGE)
+"""Errors that a result raises that is nested too deep, or too large for the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a claim of a job, as its row is to have it."""
+
+    id: UUID
+    claim_id: UUID
+    status: JobStatus
+    result: dict[str, Any] | None
+    error: str | None
+    error_code: str | None
+    progress: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it in the form that `finish_jobs` takes."""
+        return {
+            "id": str(self.id),
+            "claim_id": str(self.claim_id),
+            "status": self.status,
+            "result": self.result,
+            "error": self.error,
+            "error_code": self.error_code,
+            "progress": self.progress,
+        }
+
+
+@dataclass
+class Recorder:
+    """Writes under the claims of attempts. What many write at the same time is written in groups."""
+
+    database: Database
+    max_result_bytes: int
+    progress_seconds: float = PROGRESS_SECONDS
+    jitter: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        self._ends = GroupCommit(self._write_ends, apart=UNSTORABLE)
+        self._progressed: dict[UUID, Attempt] = {}
+        self._has_progress = asyncio.Event()
+
+    async def note_progress(self, attempt: Attempt, progress: float, total: float | None, message: str | None) -> None:
+        """Take a note of how far the call has come; it is written down soon."""
+        attempt.note_progress(progress, total, message)
+        self._progressed[attempt.claim_id] = attempt
+        self._has_progress.set()
+
+    def forget_progress(self, attempt: Attempt) -> None:
+        """Write down no more of its progress: its end says how far it came."""
+        self._progressed.pop(attempt.claim_id, None)
+
+    async def keep_writing_progress(self) -> None:
+        """Write down the latest progress of all attempts, a moment apart, until cancelled."""
+        while True:
+            await self._has_progress.wait()
+            self._has_progress.clear()
+            try:
+                await self.write_progress()
+            except DatabaseUnavailable:
+                pass
+            except Exception as error:  # whatever it is, later notes are written again
+                logger.warning("progress could not be written down: %s", describe_error(error))
+                self._progressed.clear()
+            if self._progressed:
+                self._has_progress.set()
+            await asyncio.sleep(self.progress_seconds)
+
+    async def write_progress(self) -> None:
+        """Write down the progress that no row has yet, of many in one go; nothing is written under an older claim."""
+        progress = {claim_id: attempt.progress for claim_id, attempt in self._progressed.items()}
+        notes = [
+            {"id": str(attempt.id), "claim_id": str(claim_id), "progress": escape(attempt.progress)}
+            for claim_id, attempt in self._progressed.items()
+        ]
+        async with self.database.transaction() as transaction:
+            written = await transaction.all(JOBS["record_progress"], UUID, notes=json_parameter(notes))
+        for claim_id in written:
+            attempt = self._progressed.get(claim_id)
+            if attempt is not None and attempt.progress is progress[claim_id]:
+                del self._progressed[claim_id]
+
+    async def snooze(self, attempt: Attempt, delay: float) -> datetime | None:
+        """Put a job back for the same attempt, later; when, or None if the claim is gone."""
+        async with self.database.transaction() as transaction:
+            return await transaction.one(JOBS["snooze_job"], datetime, delay=delay, **attempt.claim)
+
+    async def record(self, attempt: Attempt) -> Outcome:
+        """Write down how the attempt ended, or put the job back for another one.
+
+        While the database is away it waits: the answer of a call exists here and nowhere else.
+
+        Raises:
+            DatabaseUnavailable: the process stops before anything could be written.
+        """
+
+        def may_wait(error: BaseException) -> bool:
+            return isinstance(error, DatabaseUnavailable) and not attempt.shutting_down
+
+        retrying = AsyncRetrying(retry=retry_if_exception(may_wait), wait=self._choose_pause, reraise=True)
+        outcome: Outcome = await retrying(self._record, attempt)
+        code = attempt.failure.code if attempt.failure else None
+        emit(AttemptEnded(attempt.tags, outcome, attempt.seconds * 1000, code))
+        return outcome
+
+    def _choose_pause(self, state: RetryCallState) -> float:
+        pause = RECORD_PAUSES[min(state.attempt_number, len(RECORD_PAUSES)) - 1]
+        return pause * (1 + self.jitter()) / 2
+
+    async def _record(self, attempt: Attempt) -> Outcome:
+        failure = attempt.failure
+        again = isinstance(failure, NEVER_SENT) or (attempt.repeatable and isinstance(failure, OutcomeUnknown))
+        if failure is not None and again and await self._requeue(attempt, failure):
+            return "requeued"
+        if isinstance(failure, ClaimStale):
+            return await self._read_outcome(attempt)
+        try:
+            ended = await self._finish(attempt, failure)
+        except UNSTORABLE:
+            attempt.result = None
+            ended = await self._finish(attempt, NotStorable())
+        if not ended:
+            return await self._read_outcome(attempt)
+        return "completed" if attempt.result is not None else "failed"
+
+    async def _requeue(self, attempt: Attempt, failure: HubError) -> bool:
+        longest = min(FIRST_BACKOFF_SECONDS * 2 ** (attempt.number - 1), LONGEST_BACKOFF_SECONDS)
+        asked = min(getattr(failure, "retry_after", None) or 0, LONGEST_RETRY_AFTER_SECONDS)
+        delay = asked + longest * (1 + self.jitter()) / 2
+        async with self.database.transaction() as transaction:
+            return bool(
+                await transaction.run(JOBS["requeue_job"], delay=delay, error_code=failure.code, **attempt.claim)
+            )
+
+    async def _finish(self, attempt: Attempt, failure: HubError | None) -> bool:
+        size = len(json.dumps(attempt.result)) if failure is None else 0
+        if failure is None and attempt.result is None:
+            failure = InternalError()
+        if failure is None and size > self.max_result_bytes:
+            failure = TooLarge("A result", size, self.max_result_bytes)
+        if failure is not None:
+            attempt.result = None
+        end = End(
+            id=attempt.id,
+            claim_id=attempt.claim_id,
+            status="failed" if failure else "completed",
+            result=escape(attempt.result),
+            error=escape(failure.message) if failure else None,
+            error_code=failure.code if failure else None,
+            progress=escape(attempt.progress),
+        )
+        if size > LARGE_RESULT_BYTES:
+            return end.claim_id in await self._write_ends([end])
+        return await self._ends(end)
+
+    async def _write_ends(self, ends: list[End]) -> list[UUID]:
+        said = json_parameter([end.as_json() for end in ends])
+        async with self.database.transaction() as transaction:
+            return await transaction.all(JOBS["finish_jobs"], UUID, ends=said)
+
+    async def _read_outcome(self, attempt: Attempt) -> Outcome:
+        """Look how an attempt ended whose claim is gone; stale unless it was this one that ended."""
+        async with self.database.transaction() as transaction:
+            state = await transaction.one(JOBS["job_state"], JobState, id=attempt.id)
+        if state is None or state.attempt != attempt.number:
+            return "stale"
+        match state.status:
+            case "completed" | "failed" | "cancelled":
+                return state.status
+            case _:
+                return "stale"
+
+
+class NotStorable(HubError):
+    """A result that the database refuses even when it is escaped, such as one nested too deep."""
+
+    code = "result-not-storable"
+
+    def __init__(self) -> None:
+        super().__init__("The call was answered, but the database refuses to store the result.")
