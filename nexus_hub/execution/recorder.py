@@ -185,6 +185,7 @@ class Recorder:
             failure = InternalError()
         if failure is None and size > self.max_result_bytes:
             failure = TooLarge("A result", size, self.max_result_bytes)
+        attempt.failure = failure
         if failure is not None:
             attempt.result = None
         end = End(

@@ -94,7 +94,7 @@ class Execution:
     @contextmanager
     def hold(self, attempt: Attempt) -> Iterator[None]:
         """Keep the lease alive as long as the block runs; a claim that goes stale ends the call, a shutdown too."""
-        emit(JobClaimed(attempt.tags))
+        emit(JobClaimed(attempt.tags, attempt.job.waited_ms))
         if self.shutting_down:
             attempt.shutdown()
         with self.leases.hold(attempt):

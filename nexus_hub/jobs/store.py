@@ -37,6 +37,8 @@ class Job:
     timeout_seconds: int | None
     retry: str
     claim_id: UUID
+    waited_ms: float
+    """The time since it was stored, or due."""
 
     def __post_init__(self) -> None:
         if self.params_escaped:

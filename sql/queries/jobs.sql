@@ -64,7 +64,8 @@ SET status = 'running', attempt = attempt + 1, claim_id = %(claim_id)s, batch_id
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1
   AND available_at <= clock_timestamp() + interval '1 second'
 RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, params, params_escaped, attempt, max_attempts,
-          timeout_seconds, retry, claim_id;
+          timeout_seconds, retry, claim_id,
+          extract(epoch FROM now() - greatest(created_at, available_at))::float8 * 1000 AS waited_ms;
 
 -- name: take_run
 -- A flow run whose jobs have never begun is that process's from now on, who says so in one of their rows.
@@ -113,7 +114,8 @@ SET status = 'running', attempt = job.attempt + 1, claim_id = gen_random_uuid(),
 FROM due
 WHERE job.id = due.id
 RETURNING job.id, job.user_id, job.job_type, job.server_type, job.server_ref_id, job.tool_name, job.params,
-          job.params_escaped, job.attempt, job.max_attempts, job.timeout_seconds, job.retry, job.claim_id;
+          job.params_escaped, job.attempt, job.max_attempts, job.timeout_seconds, job.retry, job.claim_id,
+          extract(epoch FROM now() - greatest(job.created_at, job.available_at))::float8 * 1000 AS waited_ms;
 
 -- name: renew_leases
 -- All that a process holds under these claims; a claim that is gone gives no row. One row that somebody else is writing

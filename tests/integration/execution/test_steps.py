@@ -261,6 +261,23 @@ async def test_a_result_over_the_limit_fails_with_its_size(time: Library) -> Non
     assert "over the limit of 1048576 bytes" in job["error"]
 
 
+async def test_a_result_over_the_limit_is_said_to_be_that_also_when_the_database_was_away_at_first(
+    time: Library, database: HubDatabase, connections: Connections
+) -> None:
+    job_id = await time.submitted(TIME)
+    async with CutDatabase(database.app_url, name="cut") as cut:
+        execution = Execution(cut, time.servers, connections, Limiter(cut), 10, jitter=lambda: 0.0)
+        claimed = await execution.claim(job_id, 1, None)
+        assert isinstance(claimed, Attempt)
+        claimed.result = {"content": ["more than ten bytes"]}
+        cut.cut = True
+        recording = asyncio.create_task(execution.record(claimed))
+        await asyncio.sleep(0.1)
+        cut.cut = False
+        assert await recording == "failed"
+    assert (await store.get(time.database, OPERATOR, job_id))["error_code"] == "too-large"
+
+
 async def test_a_result_nested_too_deep_is_recorded_as_a_failure(time: Library) -> None:
     job_id = await time.submitted(TIME)
     claimed = await time.claimed(job_id)

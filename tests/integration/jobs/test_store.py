@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -92,6 +93,16 @@ async def test_a_tool_with_an_odd_name_is_called_by_just_that_name(library: Libr
     claimed = await library.execution.claim(job_id, 1, None)
     assert isinstance(claimed, Attempt)
     assert claimed.request() == ToolCall(name, {"a": 1})
+
+
+async def test_storing_a_job_gives_its_row_as_reading_it_does_whether_it_is_new_or_not(hub_database: Database) -> None:
+    odd = replace(CALL, arguments={"a": "NUL \x00"}, idempotency_key="once")
+    stored, is_new = await store.add(hub_database, OPERATOR, odd, REF, "t")
+    again, is_new_again = await store.add(hub_database, OPERATOR, odd, REF, "t")
+    read = await store.get(hub_database, OPERATOR, stored["id"])
+    assert (is_new, is_new_again) == (True, False)
+    assert list(stored.items()) == list(again.items()) == list(read.items())
+    assert stored["params"] == odd.arguments
 
 
 async def test_the_two_large_columns_are_not_listed(hub_database: Database) -> None:

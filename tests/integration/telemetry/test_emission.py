@@ -1,6 +1,7 @@
 """Events are told where the work is done: once each, with the ids of what they are about."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -8,16 +9,22 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound
+from nexus_hub.execution.batch import BatchRunner
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.submit import submit, submit_batch
 from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.orchestration.dispatcher import JobDispatch, dispatch_batch, dispatch_job
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.rescuer import Rescuer
+from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.events import (
+    AttemptEnded,
     BatchDispatched,
     BatchStored,
+    CallRefused,
+    CallReturned,
+    JobClaimed,
     JobDispatched,
     JobRescued,
     JobStored,
@@ -55,6 +62,41 @@ async def test_a_job_is_told_once_it_is_stored_and_not_again_for_its_key(
     assert isinstance(event, JobStored)
     assert event.job == JobTags(job["id"], server_id=server.id, tool="echo", user_id=user, flow_run_id=run)
     assert event.ms > 0
+
+
+async def test_an_attempt_is_told_when_it_is_claimed_called_and_ended(
+    library: Library, seen: list[TelemetryEvent]
+) -> None:
+    server = await library.servers.register("srv", own_server("habits"))
+    job_id = await library.submitted(ECHO)
+    seen.clear()
+    assert await library.ran(job_id) == "completed"
+    claimed, called, ended = seen
+    assert isinstance(claimed, JobClaimed)
+    assert isinstance(called, CallReturned)
+    assert isinstance(ended, AttemptEnded)
+    assert claimed.job.flow_run_id is not None
+    assert called.job == ended.job == replace(claimed.job, server="srv")
+    assert (ended.job.job_id, ended.job.attempt, ended.job.server_id, ended.job.tool) == (job_id, 1, server.id, "echo")
+    assert (called.code, ended.outcome, ended.code) == (None, "completed", None)
+    assert 0 < called.ms <= ended.ms
+
+
+async def test_a_call_that_fails_or_is_over_the_limit_is_told_with_its_code(
+    library: Library, seen: list[TelemetryEvent]
+) -> None:
+    await library.servers.register("srv", own_server("habits"), limits=Limits(per_minute=1))
+    ids, batch_id, _ = await submit_batch(library.database, OPERATOR, [replace(ECHO, timeout_seconds=1)] * 2)
+    seen.clear()
+    await BatchRunner(library.execution, batch_id, uuid4()).run()
+    refused = [event for event in seen if isinstance(event, CallRefused)]
+    assert [(event.code, event.job.job_id in ids) for event in refused] == [("rate-limited", True)]
+    claimed = await library.claimed(await library.submitted(replace(ECHO, name="srv__echo")))
+    claimed.failure = NotFound("server", "srv")
+    await library.execution.record(claimed)
+    ended = seen[-1]
+    assert isinstance(ended, AttemptEnded)
+    assert (ended.outcome, ended.code) == ("failed", "not-found")
 
 
 async def test_a_batch_is_told_as_one_event_and_a_refused_one_not_at_all(
