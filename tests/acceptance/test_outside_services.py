@@ -39,7 +39,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory, postgres_admin_url: str, pos
         command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--port", str(hub.prefect_port)]
         stack.enter_context(process(directory, "prefect", command, server))
         user, _, password = PREFECT_AUTH.partition(":")
-        until(lambda: answers(f"{hub.prefect_url}/health", (user, password)), 90, "Prefect")
+        until(lambda: answers(f"{hub.prefect_url}/health", (user, password)), 180, "Prefect")
         for step in ("migrate", "deploy"):
             done = hub.run(step)
             assert done.code == 0, (step, done.err)

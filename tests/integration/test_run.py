@@ -33,9 +33,9 @@ def processes_that_live(pids: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("end", ["in order", signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("alone", [True, False], ids=["a run", "one process of a run"])
-def test_what_a_process_of_the_tests_started_ends_with_it(end: str | signal.Signals, exclusive_lock: bool) -> None:
+def test_what_a_process_of_the_tests_started_ends_with_it(end: str | signal.Signals, alone: bool) -> None:
     environment = {
-        name: value for name, value in os.environ.items() if not (exclusive_lock and name in (run.RUN, run.PROCESS))
+        name: value for name, value in os.environ.items() if not (alone and name in (run.RUN, run.PROCESS))
     }
     process = subprocess.Popen(
         [sys.executable, "-c", PROCESS], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -49,7 +49,7 @@ def test_what_a_process_of_the_tests_started_ends_with_it(end: str | signal.Sign
     process.communicate(timeout=SECONDS)
     until(lambda: not processes_that_live(started), SECONDS, "the end of what was started")
     until(
-        lambda: Path(directory).exists() is not exclusive_lock,
+        lambda: Path(directory).exists() is not alone,
         SECONDS,
         "the end of the directory, if it is the run's own",
     )
