@@ -74,7 +74,7 @@ def database_url(settings: Settings) -> str:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
-    """A process's runtime with its loops running: leases and progress, the sweep, and the listener.
+    """A process's runtime with its loops running: leases and progress, rescuer and reconciler, the listener.
 
     Raises:
         NotConfigured, InvalidKey: it can't start like this.

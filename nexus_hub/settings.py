@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     worker_limit: int = Field(default=32, ge=1, le=1000)
     """NEXUS_WORKER_LIMIT: how many flow runs one worker takes at the same time."""
     worker_grace_seconds: float = Field(default=25, ge=0, le=24 * 3600)
-    """NEXUS_WORKER_GRACE_SECONDS: how long a worker that is told to stop waits until it hands back what still runs."""
+    """NEXUS_WORKER_GRACE_SECONDS: how long a worker that is told to stop waits until it releases what still runs."""
     lease_seconds: float = Field(default=30, ge=3, le=3600)
     """NEXUS_LEASE_SECONDS: how long a job stays with a worker that gives no sign of life."""
     heartbeat_seconds: float = Field(default=10, ge=0.5)

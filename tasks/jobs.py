@@ -33,7 +33,7 @@ async def claim_job(job_id: UUID, attempt: int, flow_run_id: UUID) -> Attempt | 
 
 @hub_task("run-batch")
 async def run_batch(batch_id: UUID, flow_run_id: UUID) -> BatchReport:
-    """Carry the jobs of a batch until none is left, or the worker stops."""
+    """Run the jobs of a batch until none is left, or the worker stops."""
     return await BatchRunner(current().execution, batch_id, flow_run_id).run()
 
 

@@ -59,7 +59,7 @@ FROM job_results
 WHERE nexus_is_orphan(status, error_code) AND completed_at < %(cutoff)s::timestamptz;
 
 -- name: silent_running
--- Running and without a lease, which only other programs and the mirrors of other flows are: the sweep takes back
+-- Running and without a lease, which only other programs and the mirrors of other flows are: the rescuer takes back
 -- jobs whose lease ran out.
 SELECT id, version, flow_run_id, created_at::text AS after_at
 FROM job_results AS job
@@ -71,8 +71,8 @@ ORDER BY created_at, id
 LIMIT %(limit)s;
 
 -- name: silent_pending
--- Pending, and nothing will start it: marked as handed over without a flow run; of a type that can't be started, in
--- general or as long as Prefect lacks its deployment; or the mirror of another flow's run. The sweep hands over all
+-- Pending, and nothing will start it: marked as dispatched without a flow run; of a type that can't be started, in
+-- general or as long as Prefect lacks its deployment; or the mirror of another flow's run. The reconciler dispatches all
 -- other jobs, and gives up their flow runs.
 SELECT id, version, flow_run_id, created_at::text AS after_at
 FROM job_results AS job

@@ -333,7 +333,7 @@ WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1 AND lost_
   AND dispatched_at IS NULL;
 
 -- name: rescue_lock
--- One sweeper at a time; the lock goes with the transaction, and the transaction with a process that has stopped.
+-- One rescuer at a time; the lock goes with the transaction, and the transaction with a process that has stopped.
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0)) AS taken,
        set_config('idle_in_transaction_session_timeout', %(patience)s, true) AS patience;
 
@@ -369,7 +369,7 @@ WITH lost AS (
 UPDATE job_results AS job SET lost_flow_run_id = NULL FROM lost WHERE job.id = lost.id;
 
 -- name: uses_of_runs
--- Of these flow runs: whether they carry a job which has not ended, or has only just; else how the one ended that they
+-- Of these flow runs: whether they have a job which has not ended, or has only just; else how the one ended that they
 -- were made for.
 SELECT flow_run_id,
        bool_or(nexus_is_live(status) OR completed_at > now() - make_interval(secs => %(seconds)s)) AS in_use,
