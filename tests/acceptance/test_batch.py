@@ -28,7 +28,7 @@ def test_200_jobs_share_a_run_and_the_run_says_what_it_carried(hub: Hub) -> None
     (run_id,) = {job["flow_run_id"] for job in jobs}
     run = hub.flow_run(run_id)
     assert (run["state"]["type"], run["state"]["message"]) == ("COMPLETED", f"{SIZE} completed")
-    assert run["name"].startswith(f"invoke-batch {SIZE} jobs ")
+    assert run["name"].startswith(f"{SIZE} jobs ")
     assert list(run["parameters"]) == ["batch_id"]
     with hub.prefect() as prefect:
         wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
