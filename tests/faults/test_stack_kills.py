@@ -52,9 +52,9 @@ def test_a_hub_whose_supervisor_was_killed_starts_again(fragile_hub: Hub) -> Non
 
 
 def test_down_leaves_nothing(fragile_hub: Hub) -> None:
-    """The last one of this hub, which stays stopped."""
     everything = family(fragile_hub)
     assert len(everything) > 5
     assert fragile_hub.run("down").code == 0
     assert still_alive(everything) == []
     assert fragile_hub.run("status").code == 1
+    assert fragile_hub.run("up", "--detach").code == 0
