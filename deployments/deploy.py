@@ -26,9 +26,9 @@ async def deploy() -> None:
     """Create or update the work pool `nexus` and all deployments."""
     async with get_client() as client:
         await _ensure_pool(client)
+        await _remove_former(client)  # first: once all versions match, nothing looks for them again
         for deployed in DEPLOYED:
             await _deploy(client, deployed)
-        await _remove_former(client)
 
 
 async def _ensure_pool(client: PrefectClient) -> None:

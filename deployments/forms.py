@@ -8,7 +8,7 @@ from deployments.registry import Deployed
 from deployments.worker.prefect_internals import parameter_schema
 from nexus_hub.orchestration.tool_choices import offer_tools, offered_tools
 
-FILLED_BY_THE_HUB = frozenset({"job_id", "attempt"})
+FILLED_BY_THE_HUB = frozenset({"job_id", "attempt", "batch_id"})
 
 
 def build_form(deployed: Deployed, former: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -17,7 +17,8 @@ def build_form(deployed: Deployed, former: dict[str, Any] | None = None) -> dict
     properties = {name: field for name, field in form["properties"].items() if name not in FILLED_BY_THE_HUB}
     for name in deployed.required:
         properties[name].pop("default", None)
-    form |= {"properties": properties, "required": [*form.get("required", []), *deployed.required]}
+    required = [name for name in form.get("required", []) if name in properties]
+    form |= {"properties": properties, "required": [*required, *deployed.required]}
     return offer_tools(form, offered_tools(former or {})) if "tool" in properties else form
 
 

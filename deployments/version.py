@@ -11,7 +11,7 @@ import tasks
 
 PACKAGES = (deployments, flows, nexus_hub, tasks)
 FORM_MAKERS = ("prefect", "pydantic")
-"""The library that makes the form's schema of a flow's parameters."""
+"""The libraries that make the form's schema of a flow's parameters."""
 
 
 def code_version() -> str:

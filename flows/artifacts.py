@@ -10,6 +10,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from flows.run_log import write_line
 from nexus_hub.execution.attempt import Attempt
 from nexus_hub.execution.batch import BatchReport
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger("nexus_hub.flows")
 
@@ -24,7 +25,7 @@ async def attach(markdown: str, summary: str, *, key: str | None = None) -> None
     try:
         await acreate_markdown_artifact(markdown, key=key, description=summary)
     except Exception as error:  # its message may hold anything
-        logger.warning("a page for people could not be attached in Prefect: %s", type(error).__name__)
+        logger.warning("a page for people could not be attached in Prefect: %s", describe_error(error))
 
 
 def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:

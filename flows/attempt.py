@@ -38,6 +38,7 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
         try:
             if job_id is None:
                 if request is None:
+                    write_line("ended: invalid-request")
                     return Failed(message="invalid-request: name what to run")
                 job_id = await jobs.store_job(request, user, run_id)
                 await rename(request.name, job_id)
@@ -89,6 +90,7 @@ async def _not_claimed(claimed: NotClaimed) -> "State[None]":
     if claimed.available_at is not None:
         return await wait(claimed.available_at, "waits until it is due")
     if claimed.status is None:
+        write_line("ended: not-found")
         return Failed(message="not-found: there is no such job")
     message = f"nothing to do: the job is {claimed.status}"
     write_line(message)

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.artifacts import attach, batch_page
+from flows.run_log import write_line
 from flows.this_run import is_cancelled, wait
 from tasks import jobs
 from tasks.context import available
@@ -26,7 +27,9 @@ async def invoke_batch(batch_id: UUID) -> "State[None]":
         try:
             report = await jobs.run_batch(batch_id, UUID(flow_run.id))
         except TaskFailed as failure:
+            write_line("ended: %s", failure)
             return Failed(message=str(failure))
+        write_line("in this process: %s", report.summary())
         if report.unfinished:
             await wait(datetime.now(UTC), "released")
         await attach(batch_page(report), report.summary())

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30, ge=3, le=3600)
     """NEXUS_LEASE_SECONDS: how long a job stays with a worker that gives no sign of life."""
     heartbeat_seconds: float = Field(default=10, ge=0.5)
-    """NEXUS_HEARTBEAT_SECONDS: how often a worker gives one; at most half of the lease."""
+    """NEXUS_HEARTBEAT_SECONDS: how often a worker gives one; at most a third of the lease."""
     unclaimed_seconds: float = Field(default=30, ge=5, le=3600)
     """NEXUS_UNCLAIMED_SECONDS: how long a job waits for its flow run to claim it until Prefect is asked after it."""
     abandoned_seconds: float = Field(default=120, ge=60, le=DAY_SECONDS)
@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     @classmethod
     def _leave_time_for_another(cls, value: float, others: ValidationInfo) -> float:
         lease: float | None = others.data.get("lease_seconds")
-        if lease is not None and value * 2 > lease:
-            raise ValueError(f"must be at most half of NEXUS_LEASE_SECONDS, which is {lease:g}")
+        if lease is not None and value * 3 > lease:
+            raise ValueError(f"must be at most a third of NEXUS_LEASE_SECONDS, which is {lease:g}")
         return value
 
     @property

@@ -14,7 +14,7 @@ from tasks.context import available, current
 from tasks.failures import codes_only
 from tasks.options import DATABASE, DATABASE_LONGEST, hub_task
 
-HEARTBEAT_SECONDS = 20
+MIRROR_BEAT_SECONDS = 20
 
 
 @hub_task("begin-mirror", retry=DATABASE)
@@ -55,7 +55,7 @@ async def keep_alive(job_id: UUID) -> AsyncIterator[None]:
 
 async def _send_heartbeats(mirror: Mirror, job_id: UUID) -> None:
     while True:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await asyncio.sleep(MIRROR_BEAT_SECONDS)
         with suppress(DatabaseUnavailable):
             await mirror.beat(job_id)
 

@@ -11,6 +11,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
+from nexus_hub.telemetry.defects import describe_error
+
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 POLL_SECONDS = 10.0
@@ -34,7 +36,7 @@ async def listen(handlers: Mapping[str, Handler]) -> None:
                 async for event in events:
                     await _handle(handlers[event.event], event.resource.id.removeprefix("prefect.flow-run."))
         except Exception as error:  # whatever ends the subscription, it is made again
-            logger.info("the subscription to flow runs ended by %s", type(error).__name__)
+            logger.info("the subscription to flow runs ended by %s", describe_error(error))
         await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -46,7 +48,7 @@ async def poll_cancellations(running: Callable[[], Collection[UUID]], cancel: Ha
             for flow_run_id in await _find_cancelled(list(running())):
                 await _handle(cancel, str(flow_run_id))
         except Exception as error:  # whatever it is, it is asked again
-            logger.info("Prefect could not be asked for cancellations: %s", type(error).__name__)
+            logger.info("Prefect could not be asked for cancellations: %s", describe_error(error))
 
 
 async def _find_cancelled(running: list[UUID]) -> list[UUID]:
@@ -65,4 +67,4 @@ async def _handle(handler: Handler, flow_run_id: str) -> None:
     try:
         await handler(UUID(flow_run_id))
     except Exception as error:
-        logger.warning("the news of the run %s was lost by %s", flow_run_id, type(error).__name__)
+        logger.warning("the news of the run %s was lost by %s", flow_run_id, describe_error(error))

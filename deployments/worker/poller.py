@@ -71,7 +71,7 @@ class Poller:
             try:
                 await self.poll()
             except Exception as error:  # whatever it is, the next poll finds the runs again
-                logger.info("a poll for flow runs ended by %s", type(error).__name__)
+                logger.info("a poll for flow runs ended by %s", describe_error(error))
 
     async def notice(self, flow_run_id: UUID) -> None:
         """Take note of a run that Prefect tells of: most are a job's, whose own notice wakes the worker at once."""
@@ -153,7 +153,7 @@ class Poller:
         try:
             return await self._policy.permit(flow_run, self.client, template)
         except httpx.HTTPError as error:
-            logger.info("the run %s is tried again later: %s", flow_run.id, type(error).__name__)
+            logger.info("the run %s is tried again later: %s", flow_run.id, describe_error(error))
             return None
 
     async def _acquire(self, flow_run: FlowRun, permit: RunPermit) -> bool:
@@ -192,7 +192,7 @@ class Poller:
         except (Abort, Pause):
             return
         except Exception as error:
-            logger.warning("the run %s could not be crashed: %s", flow_run.id, type(error).__name__)
+            logger.warning("the run %s could not be crashed: %s", flow_run.id, describe_error(error))
 
 
 def _due(flow_run: FlowRun) -> datetime:

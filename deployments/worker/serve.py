@@ -56,7 +56,7 @@ async def _beat() -> None:
         try:
             Path(path).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}), encoding="utf-8")  # noqa: ASYNC240
         except OSError as error:  # a full disk passes, and the worker need not end for it
-            logger.warning("the heartbeat file could not be written: %s", type(error).__name__)
+            logger.warning("the heartbeat file could not be written: %s", describe_error(error))
         await asyncio.sleep(HEARTBEAT_FILE_SECONDS)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from nexus_hub.orchestration.ownership import Ownership
     from nexus_hub.runtime import Runtime
 
+from nexus_hub.telemetry.defects import describe_error
+
 logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 10
 """The time that the jobs that are still running after the grace time have to be released."""
@@ -97,7 +99,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
             try:
                 await self._resources.enter_async_context(prefect_internals.share_clients())
             except (RuntimeError, httpx.HTTPError) as error:
-                logger.warning("Prefect can't be used yet: %s", error)
+                logger.warning("Prefect can't be used yet: %s", describe_error(error))
                 await asyncio.sleep(CONNECT_SECONDS)
             else:
                 return
@@ -230,4 +232,4 @@ def _outlasting() -> Iterator[None]:
     except httpx.HTTPError as error:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
             raise
-        logger.warning("Prefect does not answer (%s); it is asked again", type(error).__name__)
+        logger.warning("Prefect does not answer (%s); it is asked again", describe_error(error))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nexus_hub.api.access import Operating, RuntimeOf
 from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed, RotationRunning
 from nexus_hub.jobs import store
-from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED
+from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
 from nexus_hub.orchestration.cleanup import parse_days
 from nexus_hub.orchestration.dispatcher import dispatch_now
 from nexus_hub.orchestration.mirror import Kind
@@ -59,8 +59,8 @@ class CleanupBody(BaseModel):
     """The days that ended jobs, and jobs that failed as orphans, are kept."""
 
     model_config = ConfigDict(extra="forbid")
-    days_completed: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": 3650})
-    days_orphaned: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": 3650})
+    days_completed: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": MOST_DAYS})
+    days_orphaned: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": MOST_DAYS})
     dry_run: bool = False
 
 

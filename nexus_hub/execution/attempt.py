@@ -46,6 +46,7 @@ class Attempt:
         self.result: dict[str, Any] | None = None
         self.failure: HubError | None = None
         self.stale = False
+        self.closed = False
         self.shutting_down = False
         self.progress: dict[str, Any] | None = None
         self.repeatable = job.retry == "always" or job.job_type != "tool_invoke"

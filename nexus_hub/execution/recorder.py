@@ -89,12 +89,15 @@ class Recorder:
 
     async def note_progress(self, attempt: Attempt, progress: float, total: float | None, message: str | None) -> None:
         """Take a note of how far the call has come; it is written down soon."""
+        if attempt.closed:
+            return
         attempt.note_progress(progress, total, message)
         self._progressed[attempt.claim_id] = attempt
         self._has_progress.set()
 
     def forget_progress(self, attempt: Attempt) -> None:
         """Write down no more of its progress: its end says how far it came."""
+        attempt.closed = True
         self._progressed.pop(attempt.claim_id, None)
 
     async def keep_writing_progress(self) -> None:
@@ -102,13 +105,14 @@ class Recorder:
         while True:
             await self._has_progress.wait()
             self._has_progress.clear()
+            sent = {claim_id: attempt.progress for claim_id, attempt in self._progressed.items()}
             try:
                 await self.write_progress()
             except DatabaseUnavailable:
                 pass
             except Exception as error:  # whatever it is, later notes are written again
                 logger.warning("progress could not be written down: %s", describe_error(error))
-                self._progressed.clear()
+                self._drop(sent)
             if self._progressed:
                 self._has_progress.set()
             await asyncio.sleep(self.progress_seconds)
@@ -122,9 +126,13 @@ class Recorder:
         ]
         async with self.database.transaction() as transaction:
             written = await transaction.all(JOBS["record_progress"], UUID, notes=json_parameter(notes))
-        for claim_id in written:
+        self._drop({claim_id: progress[claim_id] for claim_id in written})
+
+    def _drop(self, sent: dict[UUID, dict[str, Any] | None]) -> None:
+        """Forget the progress that was sent, unless there is newer one of the attempt."""
+        for claim_id, progress in sent.items():
             attempt = self._progressed.get(claim_id)
-            if attempt is not None and attempt.progress is progress[claim_id]:
+            if attempt is not None and attempt.progress is progress:
                 del self._progressed[claim_id]
 
     async def snooze(self, attempt: Attempt, delay: float) -> datetime | None:

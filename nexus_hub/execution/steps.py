@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from nexus_hub.calls.lookup import ServerCache
 from nexus_hub.calls.pipeline import CallSteps, Pipeline, PreparedCall
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import HubError, NotFound, OutcomeUnknown, RateLimited
+from nexus_hub.errors import HubError, InternalError, NotFound, OutcomeUnknown, RateLimited
 from nexus_hub.execution.attempt import Attempt, ClaimStale, NotClaimed, Outcome, Released
 from nexus_hub.execution.group_commit import GroupCommit
 from nexus_hub.execution.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Leases, claims_of
@@ -123,6 +123,8 @@ class Execution:
     async def admit(self, attempt: Attempt) -> float:
         """Take the call from the server's limits, then note that it goes out; seconds to wait, or 0.
 
+        Repeated after the database was away in between, it takes from the limits once more.
+
         Raises:
             ClaimStale: the job was cancelled in the meantime.
         """
@@ -159,6 +161,9 @@ class Execution:
             attempt.result = await attempt.in_flight
         except HubError as error:
             code = error.code
+            raise
+        except Exception:
+            code = InternalError.code
             raise
         except asyncio.CancelledError:
             code = "cancelled"

@@ -15,6 +15,7 @@ from nexus_hub.escape import unescape
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.events import BatchDispatched, JobDispatched, JobTags
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ async def _try(dispatching: Coroutine[Any, Any, None]) -> bool:
     except (PrefectUnavailable, DatabaseUnavailable):
         return False
     except Exception as error:  # its message may hold anything
-        logger.warning("a job could not be dispatched: %s", type(error).__name__)
+        logger.warning("a job could not be dispatched: %s", describe_error(error))
         return False
     return True
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import HubError
 from nexus_hub.orchestration.prefect_client import ENDED, MAINTENANCE_FLOWS
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 15.0
@@ -41,8 +41,7 @@ class RefreshTrigger:
             try:
                 await self.check()
             except Exception as error:  # its message may hold anything
-                code = error.code if isinstance(error, HubError) else type(error).__name__
-                logger.warning("what is due could not be refreshed early: %s", code)
+                logger.warning("what is due could not be refreshed early: %s", describe_error(error))
 
     async def check(self) -> bool:
         """Start a round if a server is due and the last one is over; of several workers that check, one does."""

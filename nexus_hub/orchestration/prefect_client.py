@@ -245,7 +245,10 @@ class PrefectClient(PrefectRuns):
         """
         wanted = {"work_pools": {"name": {"any_": [pool]}}}
         found = read_answer(await self.request("POST", "/deployments/filter", wanted))
-        return {(one["name"], one["entrypoint"], one["version"]) for one in found}
+        try:
+            return {(one["name"], one["entrypoint"], one["version"]) for one in found}
+        except (KeyError, TypeError):
+            raise PrefectUnavailable(_NOT_PREFECT) from None
 
     async def _find_deployment(self, flow: str) -> str:
         if flow not in self._deployments:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_hub.db.pool import Database, Transaction
-from nexus_hub.errors import HubError
 from nexus_hub.execution.leases import LEASE_SECONDS
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.orchestration.reconciler import BATCH, Patience, Reconciler
 from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.events import JobRescued, JobTags
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class RescueReport:
     """The counts of one round."""
 
     dispatched: int = 0
-    released: int = 0
+    rescued: int = 0
     abandoned: int = 0
     """Jobs whose flow run was abandoned before it claimed them."""
 
@@ -69,23 +69,23 @@ class Rescuer:
 
     async def round(self) -> RescueReport:
         """Do one round of each loop, unless another process is at it."""
-        released = await self.rescue()
+        rescued = await self.rescue()
         reconciled = await self.reconcile()
-        return RescueReport(reconciled.dispatched, released.released, reconciled.abandoned)
+        return RescueReport(reconciled.dispatched, rescued.rescued, reconciled.abandoned)
 
     async def rescue(self) -> RescueReport:
-        """Release or fail the jobs whose lease ran out, unless another process is at it."""
+        """Rescue or fail the jobs whose lease ran out, unless another process is at it."""
         async with self._database.transaction() as lock:
             if not await self._lock(lock, "nexus_hub.rescue"):
                 return RescueReport()
             async with self._database.transaction() as transaction:
                 rows = await transaction.all(
-                    JOBS["release_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH
+                    JOBS["rescue_expired_leases"], lease_seconds=self._lease_seconds, limit=BATCH
                 )
         for row in rows:
             emit(JobRescued(JobTags(row["id"], flow_run_id=row["flow_run_id"]), row["status"]))
         self._reconciler.end_runs(row["flow_run_id"] for row in rows if row["flow_run_id"] is not None)
-        return RescueReport(released=len(rows))
+        return RescueReport(rescued=len(rows))
 
     async def reconcile(self) -> RescueReport:
         """Reconcile the jobs with their flow runs, unless another process is at it."""
@@ -109,8 +109,7 @@ class Rescuer:
                 async with asyncio.timeout(self._round_seconds):
                     await work()
             except Exception as error:  # its message may hold anything
-                code = error.code if isinstance(error, HubError) else type(error).__name__
-                logger.warning("a round of rescues ended early: %s", code)
+                logger.warning("a round of rescues ended early: %s", describe_error(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await wake.wait()

@@ -6,17 +6,20 @@ Everybody who opens Prefect sees the form, so that tools of users' own servers a
 import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
-from nexus_hub.errors import HubError
 from nexus_hub.orchestration.prefect_client import FLOWS, PrefectClient
+from nexus_hub.telemetry.defects import describe_error
 
 logger = logging.getLogger(__name__)
 CATALOG = load("catalog")
 FLOW = FLOWS["tool_invoke"]
 INTERVAL_SECONDS = 15.0
+READ_EVERY = 20
+"""Comparisons after which the form is read again though the names are the same: somebody may have changed it."""
 CHOICES_LIMIT = 200
 """More tools than that are no help in a list: then the name is typed."""
 
@@ -51,13 +54,14 @@ class ToolChoices:
 
     async def run(self) -> None:
         """Compare until cancelled; an error ends a comparison, not the loop."""
-        while True:
+        for comparison in count(1):
+            await asyncio.sleep(self._interval)
+            if comparison % READ_EVERY == 0:
+                self._names = None  # a deploy at the same moment may have written over the choices
             try:
                 await self.update()
             except Exception as error:  # its message may hold anything
-                code = error.code if isinstance(error, HubError) else type(error).__name__
-                logger.warning("the tools could not be offered in Prefect: %s", code)
-            await asyncio.sleep(self._interval)
+                logger.warning("the tools could not be offered in Prefect: %s", describe_error(error))
 
     async def update(self) -> bool:
         """Bring the form up to date; True if it had to be changed.

@@ -6,11 +6,9 @@ from uuid import UUID
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, NotFound
-from nexus_hub.models import ServerRef, ServerType
+from nexus_hub.models import MOST_DAYS, ServerRef, ServerType
 from nexus_hub.vault.keyring import Keyring
 from nexus_hub.vault.resealing import FIRST, SERVER_TYPES, VAULT, DueValue, describe_failure, open_row
-
-HIGHEST_DAYS = 3650
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ async def purge(database: Database, days: int) -> int:
     Raises:
         InvalidRequest: days outside 0..3650.
     """
-    if not 0 <= days <= HIGHEST_DAYS:
-        raise InvalidRequest(f"days is {days}; it must lie within 0 and {HIGHEST_DAYS}.")
+    if not 0 <= days <= MOST_DAYS:
+        raise InvalidRequest(f"days is {days}; it must lie within 0 and {MOST_DAYS}.")
     async with database.transaction() as transaction:
         return await transaction.run(VAULT["purge_backups"], days=days)

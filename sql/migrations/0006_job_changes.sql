@@ -102,7 +102,7 @@ BEGIN
             IF NEW.attempt >= NEW.max_attempts THEN
                 v_refusal := 'no attempt is left, and it can go to completed, failed or cancelled';
             ELSIF OLD.claim_id IS NOT NULL THEN
-                v_steps := '{-1,0}';  -- an attempt that a rate limit postponed does not count
+                v_steps := '{-1,0}';  -- an attempt that a rate limit snoozed does not count
             END IF;
         WHEN 'running -> running' THEN
             IF NEW.claim_id IS DISTINCT FROM OLD.claim_id THEN

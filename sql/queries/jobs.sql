@@ -242,7 +242,7 @@ WHERE id = %(id)s AND nexus_is_live(status)
 RETURNING flow_run_id, batch_id;
 
 -- name: cancel_flow_run
-WITH carried AS (
+WITH jobs_of_runs AS (
     SELECT id
     FROM job_results
     WHERE flow_run_id = %(flow_run_id)s AND nexus_is_live(status)
@@ -251,8 +251,8 @@ WITH carried AS (
 )
 UPDATE job_results AS job
 SET status = 'cancelled', cancel_requested_at = now(), completed_at = now(), error_code = 'cancelled'
-FROM carried
-WHERE job.id = carried.id;
+FROM jobs_of_runs
+WHERE job.id = jobs_of_runs.id;
 
 -- name: mark_dispatched
 UPDATE job_results
@@ -435,7 +435,7 @@ SET status = CASE WHEN lost_runs + 1 < %(most_lost_runs)s THEN 'pending' ELSE 'f
                  ELSE 'The flow runs of this job were lost before they started, ' || (lost_runs + 1) || ' in a row.' END
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s AND flow_run_id = %(flow_run_id)s;
 
--- name: release_expired_leases
+-- name: rescue_expired_leases
 -- The process that ran the job is gone. What may have had its effect is repeated only if that does no harm.
 WITH expired AS (
     SELECT job.id,

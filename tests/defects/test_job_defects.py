@@ -98,7 +98,7 @@ async def test_defect_19_what_has_ended_never_changes_and_a_late_result_is_dropp
     job_id = await stored(library)
     zombie = await library.claimed(job_id)
     await abandoned(table, job_id)
-    assert (await rescuer.round()).released == 1
+    assert (await rescuer.round()).rescued == 1
     second = await library.claimed(job_id, 2)
     second.result, zombie.result = {"of": "the second attempt"}, {"of": "a zombie"}
     assert await library.execution.record(zombie) == "stale"
@@ -122,7 +122,7 @@ async def test_defect_20_a_job_whose_worker_died_is_run_by_another(
     job_id = await library.submitted(JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"}))
     dead = await library.claimed(job_id)
     await abandoned(table, job_id)
-    assert await rescuer.round() == RescueReport(dispatched=1, released=1)
+    assert await rescuer.round() == RescueReport(dispatched=1, rescued=1)
     assert prefect.started[0][2:] == (job_id, 2)
     assert await library.ran(job_id, 2) == "completed"
     assert await library.execution.record(dead) == "stale"

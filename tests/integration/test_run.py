@@ -34,9 +34,7 @@ def processes_that_live(pids: list[int]) -> list[int]:
 @pytest.mark.parametrize("end", ["in order", signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("alone", [True, False], ids=["a run", "one process of a run"])
 def test_what_a_process_of_the_tests_started_ends_with_it(end: str | signal.Signals, alone: bool) -> None:
-    environment = {
-        name: value for name, value in os.environ.items() if not (alone and name in (run.RUN, run.PROCESS))
-    }
+    environment = {name: value for name, value in os.environ.items() if not (alone and name in (run.RUN, run.PROCESS))}
     process = subprocess.Popen(
         [sys.executable, "-c", PROCESS], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

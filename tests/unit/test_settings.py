@@ -48,14 +48,18 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"NEXUS_HEARTBEAT_SECONDS": "16"}, "NEXUS_HEARTBEAT_SECONDS: Value error, must be at most half"),
-        ({"NEXUS_LEASE_SECONDS": "9"}, "NEXUS_HEARTBEAT_SECONDS: Value error, must be at most half"),
+        ({"NEXUS_HEARTBEAT_SECONDS": "16"}, "NEXUS_HEARTBEAT_SECONDS: Value error, must be at most a third"),
+        ({"NEXUS_LEASE_SECONDS": "9"}, "NEXUS_HEARTBEAT_SECONDS: Value error, must be at most a third"),
         ({"NEXUS_LEASE_SECONDS": "1"}, "NEXUS_LEASE_SECONDS: "),
         ({"NEXUS_UNCLAIMED_SECONDS": "0"}, "NEXUS_UNCLAIMED_SECONDS: "),
         ({"NEXUS_ABANDONED_SECONDS": "20"}, "NEXUS_ABANDONED_SECONDS: "),
+        ({"NEXUS_LEASE_SECONDS": "nan"}, "NEXUS_LEASE_SECONDS: "),
+        ({"NEXUS_HEARTBEAT_SECONDS": "inf"}, "NEXUS_HEARTBEAT_SECONDS: "),
+        ({"NEXUS_WORKER_GRACE_SECONDS": "-1"}, "NEXUS_WORKER_GRACE_SECONDS: "),
+        ({"NEXUS_LOG_LEVEL": "loud"}, "NEXUS_LOG_LEVEL: "),
     ],
 )
-def test_a_time_that_would_take_jobs_from_the_living_is_refused(
+def test_a_setting_that_would_harm_is_refused_by_its_name(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: str
 ) -> None:
     for name, value in given.items():
@@ -65,10 +69,10 @@ def test_a_time_that_would_take_jobs_from_the_living_is_refused(
     assert named in refused.value.message
 
 
-def test_a_heartbeat_of_half_the_lease_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEXUS_LEASE_SECONDS", "4")
+def test_a_heartbeat_of_a_third_of_the_lease_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_LEASE_SECONDS", "6")
     monkeypatch.setenv("NEXUS_HEARTBEAT_SECONDS", "2")
-    assert (load().lease_seconds, load().heartbeat_seconds) == (4, 2)
+    assert (load().lease_seconds, load().heartbeat_seconds) == (6, 2)
 
 
 @pytest.mark.parametrize(

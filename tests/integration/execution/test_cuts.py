@@ -65,7 +65,7 @@ class Worker:
     async def rescue(self, job_id: UUID) -> None:
         """Take back the job, whose lease is over."""
         await self.change(job_id, "lease_expires_at = now() - interval '1 minute'")
-        assert (await self.rescuer.rescue()).released == 1
+        assert (await self.rescuer.rescue()).rescued == 1
 
     async def change(self, job_id: UUID, assignment: str) -> None:
         """Change the row past the hub."""

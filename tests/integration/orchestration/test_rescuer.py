@@ -146,13 +146,13 @@ async def test_a_job_with_an_odd_name_is_handed_over_like_any_other(
 async def test_an_expired_lease_before_the_call_costs_an_attempt(rescuer: Rescuer, table: Table) -> None:
     job_id = await table.running()
     swept = await rescuer.round()
-    assert swept.released == 1
+    assert swept.rescued == 1
     assert await table.get(job_id, "status", "attempt", "claim_id", "error") == ("pending", 1, None, None)
 
 
 async def test_the_next_attempt_is_handed_over_at_once(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     job_id = await table.running()
-    assert await rescuer.round() == RescueReport(dispatched=1, released=1)
+    assert await rescuer.round() == RescueReport(dispatched=1, rescued=1)
     assert prefect.started[0][2:] == (job_id, 2)
 
 
@@ -299,7 +299,7 @@ async def test_a_job_whose_lost_run_was_cancelled_in_prefect_is_cancelled(
     job_id = await table.running()
     (run,) = await table.get(job_id, "flow_run_id")
     prefect.known[run] = RunState("CANCELLING", datetime.now(UTC))
-    assert await rescuer.round() == RescueReport(released=1)
+    assert await rescuer.round() == RescueReport(rescued=1)
     assert await table.get(job_id, "status", "error_code") == ("cancelled", "cancelled")
     assert prefect.settled == {run: "cancelled"}
     assert prefect.started == []
@@ -312,7 +312,7 @@ async def test_the_run_of_a_lost_worker_is_over_in_prefect_too(
     runs = {(await table.get(job, "flow_run_id"))[0] for job in jobs}
     prefect.known = {run: RunState("RUNNING", datetime.now(UTC)) for run in runs}
     prefect.away = True
-    assert (await rescuer.round()).released == 2
+    assert (await rescuer.round()).rescued == 2
     prefect.away = False
     await rescuer.round()
     assert set(prefect.crashed) == runs
