@@ -25,7 +25,8 @@ ENDS: list[tuple[JobStatus, str]] = [("completed", "Completed"), ("failed", "Fai
 def for_tomorrow(hub: Hub) -> str:
     """A run that the hub's worker leaves alone."""
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    scheduled = {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}}
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}
+    scheduled = {"state": state, "enforce_parameter_schema": False}
     with hub.prefect() as prefect:
         deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()["id"]
         run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=scheduled).raise_for_status().json()
@@ -73,7 +74,7 @@ def test_a_run_of_an_ended_job_does_nothing_and_shows_how_it_ended(hub: Hub, sta
         )
     with hub.prefect() as prefect:
         deployment = prefect.get("/deployments/name/invoke-tool/invoke-tool").json()["id"]
-        given = {"parameters": {"job_id": str(job_id), "attempt": 1}}
+        given = {"parameters": {"job_id": str(job_id), "attempt": 1}, "enforce_parameter_schema": False}
         run = prefect.post(f"/deployments/{deployment}/create_flow_run", json=given).raise_for_status().json()
     state = hub.flow_run(run["id"])["state"]
     assert (state["name"], state["message"]) == (name, f"nothing to do: the job is {status}")

@@ -120,7 +120,8 @@ def test_prefects_own_command_starts_one_too(quiet_hub: Hub, tmp_path: Path) -> 
     with process(tmp_path, "by-hand", [*command, *options], quiet_hub.prefect_environment) as by_hand:
         until(lambda: online(quiet_hub).get("by-hand"), 90, "a worker that Prefect's command has started")
         assert len(online(quiet_hub)) == 2
-        by_hand.kill()  # its SIGTERM raises wherever the command is, also in the middle of an import
+        by_hand.kill()
+        by_hand.wait()  # its SIGTERM raises wherever the command is, also in the middle of an import
 
 
 def online(hub: Hub) -> dict[str, bool]:

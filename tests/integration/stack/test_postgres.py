@@ -373,14 +373,15 @@ async def test_another_user_of_the_machine_can_not_connect(settings: Settings) -
     async with server(settings) as home:
         settings.home.chmod(0o755)
         stranger = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
-        said = psql(home.role_url("postgres", "postgres"), stranger)
+        programs = find_programs(settings, stranger, home.postgres / "programs")
+        said = psql(home.role_url("postgres", "postgres"), stranger, programs)
         assert "Permission denied" in said
         assert "1 row" not in said
         place = home.socket_directory()
         for path in (home.postgres, place):
             path.chmod(0o755)
         (place / ".s.PGSQL.5432").chmod(0o777)
-        said = psql(f"postgresql://postgres@/postgres?host={quote(str(place))}", stranger)
+        said = psql(f"postgresql://postgres@/postgres?host={quote(str(place))}", stranger, programs)
         assert "no password supplied" in said
         place.chmod(0o700)
 
@@ -425,9 +426,9 @@ def test_a_server_ends_with_a_killed_supervisor_and_starts_again(start: StartSta
     assert start("only_postgres").ready().parts[0].healthy
 
 
-def psql(url: str, account: Account) -> str:
+def psql(url: str, account: Account, programs: Path) -> str:
     done = subprocess.run(
-        [wheel_binaries() / "psql", "-w", "-c", "SELECT 1", url],
+        [programs / "psql", "-w", "-c", "SELECT 1", url],
         user=account.uid,
         group=account.gid,
         extra_groups=[],

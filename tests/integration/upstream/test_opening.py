@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -26,7 +27,13 @@ async def fault(connections: Connections, config: HttpConfig | StdioConfig) -> H
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True) if child.status() != "zombie"}
+    """The upstream servers that this process has started; the PostgreSQL of the tests may be a child of it, too."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if child.status() != "zombie" and any("upstreams" in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 async def pid(connections: Connections, upstream: Target) -> int:
