@@ -3,15 +3,17 @@
 import asyncio
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
 from nexus_hub.client import Event, HubClient
-from tests.fixtures.hub import HABITS, Hub, process
+from tests.fixtures.hub import HABITS, Hub, process, until
 from tests.fixtures.upstreams import found_everything, free_port
 
 pytestmark = pytest.mark.stack
@@ -62,6 +64,8 @@ def place(quiet_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             http["everything"] = (other, [everything, "streamableHttp"])
         for name, (number, command) in http.items():
             stack.enter_context(process(directory, name, command, os.environ | {"PORT": str(number)}))
+        for number, _ in http.values():
+            until(partial(accepts, number), 60, "a server")
         hub, tools = quiet_hub, []
         for name, command in stdio.items():
             make = of_habits if name == "habits" else of_everything
@@ -70,6 +74,12 @@ def place(quiet_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             assert hub.run("server", "add", f"{name}-http", "--url", url).code == 0
             tools += [make(f"{name}-stdio"), make(f"{name}-http")]
         yield Place(hub, tools)
+
+
+def accepts(port: int) -> bool:
+    """Tell if somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def heard(client: HubClient, job_id: str, steps: int) -> Event:
