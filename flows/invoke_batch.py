@@ -1,4 +1,4 @@
-"""Flow `invoke-batch`: carry out many jobs in one run."""
+"""Flow `invoke-batch`: run many jobs in one run."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -17,12 +17,14 @@ from tasks.failures import TaskFailed
 
 
 @flow(name="invoke-batch", persist_result=False, log_prints=False)
-async def invoke_batch(batch_id: UUID) -> "State[None]":
-    """Carry out the jobs of a batch; each has its own row in `job_results`, where its result is.
+async def invoke_batch(batch_id: UUID | None = None) -> "State[None]":
+    """Run the jobs of a batch, which the hub alone starts; each has its own row in `job_results`, where its result is.
 
     Args:
-        batch_id: Filled by the hub: the batch of jobs that this run carries out.
+        batch_id: Filled by the hub: the batch of jobs that this run works on.
     """
+    if batch_id is None:
+        return Failed(message="invalid-request: the hub starts batches; send the jobs to POST /v1/jobs:batch")
     async with available():
         try:
             report = await jobs.run_batch(batch_id, UUID(flow_run.id))

@@ -14,7 +14,7 @@ FIELDS = {
     "invoke-tool": ["tool", "arguments", "user"],
     "fetch-resource": ["server", "uri", "user"],
     "execute-prompt": ["prompt", "arguments", "user"],
-    "invoke-batch": ["batch_id"],
+    "invoke-batch": [],
     "refresh-catalog": ["server"],
     "rotate-vault-key": ["old_key_id", "new_key_id"],
     "cleanup-jobs": ["days_completed", "days_orphaned"],
