@@ -18,13 +18,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 from psycopg.rows import dict_row
 
+from benchmarks.processes import reachable
 from benchmarks.report import machine, milliseconds, percentile, publish, table
 from nexus_hub.client import HubClient
 from tests.fixtures.hub import Hub, running
@@ -227,7 +227,7 @@ async def main(most: int) -> None:
     port = free_port()
     echo = await start(sys.executable, str(ROOT / "benchmarks" / "echo.py"), str(port), port=port)
     try:
-        with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(Path(directory)) as hub:
+        with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(reachable(directory)) as hub:
             added = hub.run("server", "add", "echo", "--url", echo.url)
             assert added.code == 0, added.err
             publish("batch", await measured(hub, echo.process.pid, most))

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from benchmarks.processes import Processes, spent
+from benchmarks.processes import Processes, reachable, spent
 from benchmarks.report import machine, milliseconds, percentile, publish, table
 from deployments.worker.serve import PREFECT_DEFAULTS
 from nexus_hub.client import HubClient
@@ -320,7 +320,7 @@ def main() -> None:
     options.add_argument("--idle-seconds", type=float, default=300, help="how long nothing happens; 0 leaves it out")
     options.add_argument("--memory-jobs", type=int, default=2000, help="jobs over which memory is seen; 0: none")
     asked = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(Path(directory)) as hub:
+    with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(reachable(directory)) as hub:
         added = hub.run("server", "add", "time", "--command", *TIME_SERVER)
         assert added.code == 0, added.err
         # Before Prefect is imported: this process becomes one of the hub's, as its worker is.
