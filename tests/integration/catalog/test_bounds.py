@@ -97,12 +97,12 @@ async def test_of_what_a_tool_says_at_length_the_beginning_is_looked_through(
     hub_database: Database, speak: str
 ) -> None:
     words = [f"word{number}" for number in range(3000)]
-    said: dict[str, Any] = {
+    said: dict[str, dict[str, Any]] = {
         "description": {"description": " ".join(words)},
         "parameters": {"inputSchema": {"properties": {word: {} for word in words}}},
         "parameter descriptions": {"inputSchema": {"properties": {"p": {"description": " ".join(words)}}}},
-    }[speak]
-    await put(hub_database, tools=[tool("long") | said])
+    }
+    await put(hub_database, tools=[tool("long") | said[speak]])
     first, last = sorted(words)[0] if speak == "parameters" else words[0], words[-1]
     assert await names(hub_database, query=first) == ["long"]
     assert await names(hub_database, query=last) == []
