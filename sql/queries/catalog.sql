@@ -134,6 +134,7 @@ ORDER BY prompt.user_id NULLS LAST
 LIMIT 1;
 
 -- name: list_tools
+-- A user's own tool hides the system's of the same name, here as in find_tool.
 SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
        tool.tool_name, tool.definition, tool.expires_at, tool.stale, tool.definition_bytes
 FROM tool_cache AS tool
@@ -141,6 +142,10 @@ JOIN server_state AS state USING (server_type, server_ref_id)
 WHERE tool.enabled AND tool.tool_name IS NOT NULL
   AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
   AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+  AND (tool.user_id IS NOT NULL
+       OR NOT EXISTS (SELECT FROM tool_cache AS own
+                      WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = tool.namespaced_name
+                        AND own.enabled))
   AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
 ORDER BY tool.namespaced_name, tool.id
 LIMIT %(limit)s;
@@ -167,6 +172,10 @@ WITH word AS MATERIALIZED (
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
       AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+      AND (tool.user_id IS NOT NULL
+           OR NOT EXISTS (SELECT FROM tool_cache AS own
+                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = tool.namespaced_name
+                            AND own.enabled))
 ), hit AS (
     SELECT candidate.id, ts_rank('{0.2, 0.4, 0.6, 1.0}', candidate.search, word.sought, 1) AS rank,
            count(*) OVER (PARTITION BY word.lexeme) AS tools, (SELECT count(*) FROM candidate) AS all_tools
@@ -241,6 +250,9 @@ JOIN server_state AS state USING (server_type, server_ref_id)
 WHERE prompt.prompt_name IS NOT NULL
   AND nexus_is_seen_by(%(all_users)s, %(user_id)s, prompt.user_id)
   AND nexus_is_meant(%(server)s, state.name, prompt.server_ref_id)
+  AND (prompt.user_id IS NOT NULL
+       OR NOT EXISTS (SELECT FROM prompt_cache AS own
+                      WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = prompt.namespaced_name))
   AND (%(query)s::text IS NULL
        OR strpos(lower(concat_ws(' ', prompt.namespaced_name, prompt.title, prompt.description)), lower(%(query)s)) > 0)
   AND (%(after_name)s::text IS NULL OR (prompt.namespaced_name, prompt.id) > (%(after_name)s, %(after_id)s::uuid))
