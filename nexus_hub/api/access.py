@@ -4,31 +4,39 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from nexus_hub.access.tokens import Authenticator
-from nexus_hub.errors import NotAllowed
+from nexus_hub.errors import NotAllowed, NotAuthenticated
 from nexus_hub.models import Principal
 from nexus_hub.runtime import Runtime
 
+_SCHEME = HTTPBearer(
+    scheme_name="token", auto_error=False, description="A user's token, or the operator's service key."
+)
+"""Names the scheme in the OpenAPI document; the token was looked at when the request was admitted."""
 
-def get_runtime(request: Request) -> Runtime:
+
+async def get_runtime(request: Request) -> Runtime:
     """Get the process's runtime."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
-async def authenticate(request: Request) -> Principal:
-    """Find the holder of the request's bearer token.
+async def get_principal(
+    request: Request, _token: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]
+) -> Principal:
+    """Get the holder of the request's token, who was found when it was admitted.
 
     Raises:
-        NotAuthenticated: there is no token, or nobody holds it.
+        NotAuthenticated: nobody was.
     """
-    authenticator: Authenticator = request.app.state.authenticator
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return await authenticator.principal(token.strip() if scheme.lower() == "bearer" else None)
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None:
+        raise NotAuthenticated
+    return principal
 
 
-async def require_operator(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+async def require_operator(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
     """Let only the operator through.
 
     Raises:
@@ -40,7 +48,7 @@ async def require_operator(principal: Annotated[Principal, Depends(authenticate)
 
 
 RuntimeOf = Annotated[Runtime, Depends(get_runtime)]
-Asking = Annotated[Principal, Depends(authenticate)]
+Asking = Annotated[Principal, Depends(get_principal)]
 Operating = Annotated[Principal, Depends(require_operator)]
 
 

@@ -8,12 +8,16 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import TypeAdapter
 
-from nexus_hub.api.access import Asking, RuntimeOf, authenticate
+from nexus_hub.api.access import Asking, RuntimeOf
+from nexus_hub.api.admission import find_principal
+from nexus_hub.api.answers import answers
 from nexus_hub.api.problems import Json
-from nexus_hub.errors import DatabaseUnavailable, NotAuthenticated
+from nexus_hub.api.queries import JobId
+from nexus_hub.errors import DatabaseUnavailable, NotAuthenticated, TooMany
 from nexus_hub.jobs import store
 from nexus_hub.live import streams
 from nexus_hub.models import Principal
+from nexus_hub.runtime import Runtime
 
 KEEP_ALIVE_SECONDS = 10.0
 """Shorter than the 15 s after which FastAPI sends a comment of its own."""
@@ -28,14 +32,27 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(_forb
 
 
 async def _open_feed(principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
+    _check_number(runtime, principal)
     with runtime.feed.follow(principal) as follower:
         yield await streams.begin_feed(runtime.database, follower, KEEP_ALIVE_SECONDS)
 
 
-async def _open_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
+async def _open_job(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
+    _check_number(runtime, principal)
     found = store.parse_id(job_id)
     with runtime.feed.follow(principal, found) as follower:
         yield await streams.begin_job(runtime.database, follower, found, KEEP_ALIVE_SECONDS)
+
+
+def _check_number(runtime: Runtime, principal: Principal) -> None:
+    """Refuse a stream that is one too many.
+
+    Raises:
+        TooMany: a user has as many open as are allowed.
+    """
+    most = runtime.settings.user_streams
+    if not principal.is_operator and runtime.feed.count_followers(principal) >= most:
+        raise TooMany("NEXUS_USER_STREAMS", f"You have {most} event streams open; close one first.", retry_after=10)
 
 
 @router.get("/events", response_class=EventSourceResponse)
@@ -47,7 +64,7 @@ async def stream_all(
         yield event
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse)
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=answers(404))
 async def stream_one(
     stream: Annotated[streams.Stream, Depends(_open_job)], principal: Asking, request: Request
 ) -> AsyncIterator[ServerSentEvent]:
@@ -79,7 +96,7 @@ def _write(event: streams.StreamEvent) -> ServerSentEvent:
 
 async def _still_allowed(principal: Principal, request: Request) -> bool:
     try:
-        return await authenticate(request) == principal
+        return await find_principal(request) == principal
     except NotAuthenticated:
         return False
     except DatabaseUnavailable:  # nothing is sent without it, and it is asked again
