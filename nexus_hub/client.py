@@ -96,7 +96,7 @@ class HubClient:
         self, method: str, path: str, body: dict[str, Any] | None = None, /, **query: object
     ) -> dict[str, Any]:
         """Send one request; return its answer's JSON object, empty where there is none."""
-        params = {key: str(value) for key, value in query.items() if value is not None}
+        params = {key: _write(value) for key, value in query.items() if value is not None}
         with _problems(self.url):
             answer = await self._http.request(method, path, content=_encode(body), params=params)
         if answer.is_success:
@@ -167,6 +167,11 @@ class HubClient:
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
+
+
+def _write(value: object) -> str:
+    """Write a parameter of a query: a truth as JSON has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class _Outage:

@@ -20,8 +20,9 @@ HubError
 │   ├── NoSecondKey           409  there is no key to rotate to
 │   └── JobEnded              409
 ├── TooLarge                  413
+├── RequestTimedOut           408  a request that did not arrive in time
 ├── RateLimited               429  with retry_after seconds
-├── TooManyRequests           429  a user's requests that run at the same time; with retry_after seconds
+├── TooMany                   429  over a bound of this hub; `bound` is the setting, retry_after in seconds
 ├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
 │   └── UnboundValue          500  sealed bytes without a key id, after a rotation
@@ -268,15 +269,26 @@ class RateLimited(HubError):
         super().__init__(f"The rate limit of server {server!r} is used up; try again in {retry_after:.1f} s.")
 
 
-class TooManyRequests(HubError):
-    """More of one user's requests at the same time than are let in; `retry_after` is in seconds."""
+class RequestTimedOut(HubError):
+    """A part of a request, its head or its body, that did not arrive within `seconds`."""
 
-    code = "too-many-requests"
+    code = "request-timed-out"
+    status = 408
+
+    def __init__(self, part: str, seconds: float, setting: str) -> None:
+        super().__init__(f"The {part} of the request did not arrive within {seconds:g} s ({setting}); send it again.")
+
+
+class TooMany(HubError):
+    """Over a bound that keeps one user from the share of others; `bound` is its setting."""
+
+    code = "too-many"
     status = 429
 
-    def __init__(self, what: str, retry_after: float = 1.0) -> None:
+    def __init__(self, bound: str, message: str, *, retry_after: float) -> None:
+        self.bound = bound
         self.retry_after = retry_after
-        super().__init__(f"Too much runs at the same time: {what}. Wait for some of it to end, then try again.")
+        super().__init__(f"{message} The bound is {bound}.")
 
 
 class InvalidKey(HubError):

@@ -11,6 +11,8 @@ TERMINAL: frozenset[JobStatus] = frozenset({"completed", "failed", "cancelled"})
 DAYS_COMPLETED, DAYS_ORPHANED = 7, 1
 """Days for which a clean-up keeps jobs that ended and jobs that were orphaned, where nobody says otherwise."""
 MOST_DAYS = 3650
+LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600
+"""The most that NEXUS_MAX_TIMEOUT_SECONDS may allow a job."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
 from nexus_hub.execution.steps import Execution
 from nexus_hub.home.layout import Home
+from nexus_hub.jobs.requests import JobBounds
 from nexus_hub.live.feed import Feed
 from nexus_hub.live.listener import JobChange, listen
 from nexus_hub.orchestration.cleanup import Cleanup
@@ -34,6 +35,7 @@ class Runtime:
     """The parts of one process, made once and passed on."""
 
     settings: Settings
+    job_bounds: JobBounds
     database: Database
     servers: Servers
     connections: Connections
@@ -100,6 +102,7 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
         mirror, limiter = Mirror(database), Limiter(database)
         runtime = Runtime(
             settings=settings,
+            job_bounds=JobBounds(settings.max_timeout_seconds, settings.user_open_jobs),
             database=database,
             servers=servers,
             connections=connections,

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nexus_hub import address
 from nexus_hub.errors import InvalidSetting
+from nexus_hub.models import LONGEST_TIMEOUT_SECONDS
 from nexus_hub.telemetry.logs import LogFormat, LogLevel
 
 DAY_SECONDS = 86_400
@@ -67,6 +68,22 @@ class Settings(BaseSettings):
     """NEXUS_ABANDONED_SECONDS: how long a flow run may show no progress until it counts as one without a process."""
     run_logs: bool = True
     """NEXUS_RUN_LOGS: whether a flow run shows a few log lines in Prefect."""
+    max_connections: int = Field(default=800, ge=10, le=100_000)
+    """NEXUS_MAX_CONNECTIONS: open connections of an API process; a new one takes the place of one without a request."""
+    header_seconds: float = Field(default=10, ge=0.1, le=3600)
+    """NEXUS_HEADER_SECONDS: how long the head of a request may take to arrive."""
+    body_seconds: float = Field(default=60, ge=0.1, le=3600)
+    """NEXUS_BODY_SECONDS: how long the body of a request may take to arrive."""
+    send_seconds: float = Field(default=30, ge=0.1, le=3600)
+    """NEXUS_SEND_SECONDS: how long a reader may take for the next 256 KiB of an answer."""
+    user_requests: int = Field(default=8, ge=1, le=1000)
+    """NEXUS_USER_REQUESTS: how many requests of a user an API process works on at the same time; others wait."""
+    user_streams: int = Field(default=50, ge=1, le=100_000)
+    """NEXUS_USER_STREAMS: how many event streams of a user an API process keeps open."""
+    user_open_jobs: int = Field(default=2000, ge=1)
+    """NEXUS_USER_OPEN_JOBS: how many jobs of a user may be pending or running."""
+    max_timeout_seconds: int = Field(default=4 * 3600, ge=1, le=LONGEST_TIMEOUT_SECONDS)
+    """NEXUS_MAX_TIMEOUT_SECONDS: the longest time-out that a job may ask for."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)

@@ -1150,6 +1150,10 @@ CREATE INDEX idx_job_results_lease ON public.job_results USING btree (lease_expi
 
 CREATE INDEX idx_job_results_lost_run ON public.job_results USING btree (lost_flow_run_id) WHERE ((status = 'pending'::text) AND (lost_flow_run_id IS NOT NULL));
 
+-- Name: idx_job_results_open; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_open ON public.job_results USING btree (user_id) WHERE public.nexus_is_live(status);
+
 -- Name: idx_job_results_orphaned; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_job_results_orphaned ON public.job_results USING btree (status, created_at) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
@@ -1265,10 +1269,6 @@ CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON public.user_servers FOR E
 -- Name: job_results check_move; Type: TRIGGER; Schema: public; Owner: -
 
 CREATE TRIGGER check_move BEFORE UPDATE OF status, attempt, claim_id ON public.job_results FOR EACH ROW EXECUTE FUNCTION public.nexus_job_check_move();
-
--- Name: system_servers check_name; Type: TRIGGER; Schema: public; Owner: -
-
-CREATE TRIGGER check_name BEFORE INSERT OR UPDATE OF name ON public.system_servers FOR EACH ROW EXECUTE FUNCTION public.nexus_server_check_name('system');
 
 -- Name: user_servers check_name; Type: TRIGGER; Schema: public; Owner: -
 

@@ -18,9 +18,14 @@ from tasks.options import DATABASE_LONG, hub_task
 async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
     """Store the job of a flow that a person or a schedule started: one for each flow run."""
     runtime = current()
-    once = replace(request, idempotency_key=f"flow-run:{flow_run_id}")
+    bounds = runtime.job_bounds
+    once = replace(
+        request,
+        idempotency_key=f"flow-run:{flow_run_id}",
+        timeout_seconds=min(request.timeout_seconds, bounds.timeout_seconds),
+    )
     principal = Principal(await users.find(runtime.database, user) if user else None)
-    job, _ = await submit.submit(runtime.database, principal, once, flow_run_id=flow_run_id)
+    job, _ = await submit.submit(runtime.database, principal, once, bounds, flow_run_id=flow_run_id)
     job_id: UUID = job["id"]
     return job_id
 

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from uuid import UUID
 
-from nexus_hub.errors import TooManyRequests
+from nexus_hub.errors import TooMany
 from nexus_hub.models import Principal
 
 PATIENCE_SECONDS = 10.0
@@ -32,7 +32,8 @@ class Turns:
         self, what: str, *, per_user: int, in_all: int | None = None, patience: float = PATIENCE_SECONDS
     ) -> None:
         total = "" if in_all is None else f" and {in_all} in all"
-        self._what = f"{what}, of which {per_user} are let in for each user{total}"
+        self._what = what
+        self._bound = f"{per_user} at a time for each user{total}"
         self._per_user = per_user
         self._patience = patience
         self._all: AbstractAsyncContextManager[None] = nullcontext() if in_all is None else asyncio.Semaphore(in_all)
@@ -43,7 +44,7 @@ class Turns:
         """Wait for a turn, which lasts as long as the block.
 
         Raises:
-            TooManyRequests: none was free for so long, or too many wait already.
+            TooMany: none was free for so long, or too many wait already.
         """
         lane = self._lanes.setdefault(principal.user_id, _Lane(asyncio.Semaphore(self._per_user)))
         if not principal.is_operator and lane.requests >= self._per_user + MOST_WAITING:
@@ -64,5 +65,7 @@ class Turns:
             if not lane.requests:
                 del self._lanes[principal.user_id]
 
-    def _refusal(self) -> TooManyRequests:
-        return TooManyRequests(self._what)
+    def _refusal(self) -> TooMany:
+        return TooMany(
+            self._what, f"Too much runs at the same time: {self._what}, {self._bound}; try again later.", retry_after=1
+        )

@@ -6,32 +6,40 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from nexus_hub.access.tokens import Authenticator
 from nexus_hub.access.turns import Turns
-from nexus_hub.errors import NotAllowed
+from nexus_hub.errors import NotAllowed, NotAuthenticated
 from nexus_hub.models import Principal
 from nexus_hub.runtime import Runtime
 
+_SCHEME = HTTPBearer(
+    scheme_name="token", auto_error=False, description="A user's token, or the operator's service key."
+)
+"""Names the scheme in the OpenAPI document; the token was looked at when the request was admitted."""
 
-def get_runtime(request: Request) -> Runtime:
+
+async def get_runtime(request: Request) -> Runtime:
     """Get the process's runtime."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
-async def authenticate(request: Request) -> Principal:
-    """Find the holder of the request's bearer token.
+async def get_principal(
+    request: Request, _token: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]
+) -> Principal:
+    """Get the holder of the request's token, who was found when it was admitted.
 
     Raises:
-        NotAuthenticated: there is no token, or nobody holds it.
+        NotAuthenticated: nobody was.
     """
-    authenticator: Authenticator = request.app.state.authenticator
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return await authenticator.principal(token.strip() if scheme.lower() == "bearer" else None)
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None:
+        raise NotAuthenticated
+    return principal
 
 
-async def require_operator(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+async def require_operator(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
     """Let only the operator through.
 
     Raises:
@@ -43,44 +51,43 @@ async def require_operator(principal: Annotated[Principal, Depends(authenticate)
 
 
 @dataclass(frozen=True)
-class Admission:
-    """The turns of each kind of request; what one user asks for leaves connections and the event loop to others."""
+class Lanes:
+    """The turns of each kind of work; what one user asks for leaves connections and the event loop to others."""
 
-    light: Turns = field(default_factory=lambda: Turns("requests", per_user=4))
+    streams: Turns
+    reads: Turns = field(default_factory=lambda: Turns("reads of streams", per_user=4))
     heavy: Turns = field(default_factory=lambda: Turns("searches, lists and batches", per_user=1, in_all=4))
     upstream: Turns = field(default_factory=lambda: Turns("requests that reach a server", per_user=2))
-    streams: Turns = field(default_factory=lambda: Turns("event streams", per_user=100, patience=0))
+
+    @classmethod
+    def of(cls, user_streams: int) -> "Lanes":
+        """Make the lanes with so many event streams for each user."""
+        return cls(Turns("event streams (NEXUS_USER_STREAMS)", per_user=user_streams, patience=0))
 
 
-def get_admission(request: Request) -> Admission:
+def get_lanes(request: Request) -> Lanes:
     """Get the process's turns."""
-    admission: Admission = request.app.state.admission
-    return admission
+    lanes: Lanes = request.app.state.lanes
+    return lanes
 
 
 RuntimeOf = Annotated[Runtime, Depends(get_runtime)]
-Asking = Annotated[Principal, Depends(authenticate)]
+Asking = Annotated[Principal, Depends(get_principal)]
 Operating = Annotated[Principal, Depends(require_operator)]
-AdmissionOf = Annotated[Admission, Depends(get_admission)]
+LanesOf = Annotated[Lanes, Depends(get_lanes)]
 
 
-async def _take_light(principal: Asking, admission: AdmissionOf) -> AsyncIterator[None]:
-    async with admission.light.turn(principal):
+async def _take_heavy(principal: Asking, lanes: LanesOf) -> AsyncIterator[None]:
+    async with lanes.heavy.turn(principal):
         yield
 
 
-async def _take_heavy(principal: Asking, admission: AdmissionOf) -> AsyncIterator[None]:
-    async with admission.heavy.turn(principal):
-        yield
-
-
-async def _take_upstream(principal: Asking, admission: AdmissionOf) -> AsyncIterator[None]:
-    async with admission.upstream.turn(principal):
+async def _take_upstream(principal: Asking, lanes: LanesOf) -> AsyncIterator[None]:
+    async with lanes.upstream.turn(principal):
         yield
 
 
 # They end before the answer is sent: who reads slowly keeps no turn.
-LIGHT = [Depends(_take_light, scope="function")]
 HEAVY = [Depends(_take_heavy, scope="function")]
 UPSTREAM = [Depends(_take_upstream, scope="function")]
 

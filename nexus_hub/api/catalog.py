@@ -2,9 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
-from nexus_hub.api.access import HEAVY, LIGHT, Asking, RuntimeOf
+from nexus_hub.api.access import HEAVY, Asking, RuntimeOf
+from nexus_hub.api.answers import answers
+from nexus_hub.api.queries import Cursor, Limit, Truth
 from nexus_hub.catalog import read
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
@@ -13,8 +15,8 @@ router = APIRouter(prefix="/v1", tags=["catalog"])
 def _filters(
     query: str | None = None,
     server: str | None = None,
-    limit: Annotated[int, Query()] = 100,
-    cursor: str | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     return {"query": query, "server": server, "limit": limit, "cursor": cursor}
 
@@ -23,12 +25,12 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 
 
 @router.get("/tools", dependencies=HEAVY)
-async def list_tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: bool = False) -> Any:
+async def list_tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: Truth = False) -> Any:
     """List tools by name, or with a query those that matter for it, the best first."""
     return await read.list_entries(runtime.database, principal, "tools", compact=compact, **filters)
 
 
-@router.get("/tools/{name}", dependencies=LIGHT)
+@router.get("/tools/{name}", responses=answers(404))
 async def show_tool(name: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Show a tool by its namespaced name, with its full definition."""
     return await read.show(runtime.database, principal, name)

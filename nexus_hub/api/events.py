@@ -9,8 +9,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import TypeAdapter
 
-from nexus_hub.api.access import AdmissionOf, Asking, RuntimeOf, authenticate
+from nexus_hub.api.access import Asking, LanesOf, RuntimeOf
+from nexus_hub.api.admission import find_principal
+from nexus_hub.api.answers import answers
 from nexus_hub.api.problems import Json
+from nexus_hub.api.queries import JobId
 from nexus_hub.errors import DatabaseUnavailable, NotAuthenticated
 from nexus_hub.jobs import store
 from nexus_hub.live import streams
@@ -28,21 +31,21 @@ async def _forbid_storing(response: Response) -> None:
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(_forbid_storing)])
 
 
-async def _open_feed(principal: Asking, runtime: RuntimeOf, admission: AdmissionOf) -> AsyncIterator[streams.Stream]:
-    async with admission.streams.turn(principal):
+async def _open_feed(principal: Asking, runtime: RuntimeOf, lanes: LanesOf) -> AsyncIterator[streams.Stream]:
+    async with lanes.streams.turn(principal):
         with runtime.feed.follow(principal) as follower:
-            async with admission.heavy.turn(principal):
+            async with lanes.heavy.turn(principal):
                 stream = await streams.begin_feed(runtime.database, follower, KEEP_ALIVE_SECONDS)
             yield stream
 
 
 async def _open_job(
-    job_id: str, principal: Asking, runtime: RuntimeOf, admission: AdmissionOf
+    job_id: JobId, principal: Asking, runtime: RuntimeOf, lanes: LanesOf
 ) -> AsyncIterator[streams.Stream]:
     found = store.parse_id(job_id)
-    async with admission.streams.turn(principal):
+    async with lanes.streams.turn(principal):
         with runtime.feed.follow(principal, found) as follower:
-            turn = partial(admission.light.turn, principal)
+            turn = partial(lanes.reads.turn, principal)
             yield await streams.begin_job(runtime.database, follower, found, KEEP_ALIVE_SECONDS, turn)
 
 
@@ -55,7 +58,7 @@ async def stream_all(
         yield event
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse)
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=answers(404))
 async def stream_one(
     stream: Annotated[streams.Stream, Depends(_open_job)], principal: Asking, request: Request
 ) -> AsyncIterator[ServerSentEvent]:
@@ -87,7 +90,7 @@ def _write(event: streams.StreamEvent) -> ServerSentEvent:
 
 async def _still_allowed(principal: Principal, request: Request) -> bool:
     try:
-        return await authenticate(request) == principal
+        return await find_principal(request) == principal
     except NotAuthenticated:
         return False
     except DatabaseUnavailable:  # nothing is sent without it, and it is asked again

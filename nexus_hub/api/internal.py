@@ -7,6 +7,9 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nexus_hub.api.access import Operating, RuntimeOf
+from nexus_hub.api.answers import answers
+from nexus_hub.api.problems import is_plain
+from nexus_hub.api.queries import described
 from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed, RotationRunning
 from nexus_hub.jobs import store
 from nexus_hub.models import DAYS_COMPLETED, DAYS_ORPHANED, MOST_DAYS
@@ -17,8 +20,14 @@ from nexus_hub.orchestration.prefect_client import MAINTENANCE_FLOWS
 from nexus_hub.runtime import Runtime
 from nexus_hub.servers import registry
 
-router = APIRouter(tags=["internal"])
+router = APIRouter(tags=["internal"], responses=answers(403))
 edge = APIRouter(prefix="/functions/v1/nexus-hub", include_in_schema=False)
+_TAKES_LONG: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "It takes longer than 30 seconds; `Location` is where to look.",
+        "content": {"application/json": {"schema": {"type": "object", "required": ["job_id", "flow_run_id"]}}},
+    }
+}
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 _KEYS_STAY = (
     'Keys are never sent to the hub, only their ids: send {"old_key_id": ..., "new_key_id": ...} with ids of 8 '
@@ -29,14 +38,14 @@ _KEYS_STAY = (
 class ExecutionBody(BaseModel):
     """The job to run; all else that the seed's clients send along is passed over."""
 
-    model_config = ConfigDict(extra="ignore")
-    job_id: str
+    model_config = ConfigDict(extra="ignore", strict=True)
+    job_id: str = described(..., format="uuid")
 
 
 class RotationBody(BaseModel):
     """The ids of the key to leave and of the key to go to."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
     old_key_id: str | None = None
     new_key_id: str | None = None
     dry_run: bool = False
@@ -51,14 +60,15 @@ class RotationBody(BaseModel):
         given = [self.old_key_id, self.new_key_id, *extra.values()]
         if any(name.endswith("_hex") for name in extra) or any(_KEY.search(str(value)) for value in given):
             raise InvalidRequest(_KEYS_STAY)
-        if extra.keys() - {"action"}:
-            raise InvalidRequest("Known members are old_key_id, new_key_id and dry_run.")
+        if unknown := extra.keys() - {"action"}:
+            names = ", ".join(sorted(filter(is_plain, unknown))) or "a member of another name"
+            raise InvalidRequest(f"The body has {names}; known members are old_key_id, new_key_id and dry_run.")
 
 
 class CleanupBody(BaseModel):
     """The days that ended jobs, and jobs that failed as orphans, are kept."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     days_completed: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": MOST_DAYS})
     days_orphaned: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": MOST_DAYS})
     dry_run: bool = False
@@ -67,14 +77,14 @@ class CleanupBody(BaseModel):
 class RefreshBody(BaseModel):
     """The server to read anew, by name or id; without one all that are due."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     server: str | None = None
 
 
 class RestoreBody(BaseModel):
     """The key whose rotation is to be undone."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     key_id: str
 
 
@@ -84,7 +94,7 @@ class ScriptBody(RotationBody):
     action: Literal["rotate_vault_key"]
 
 
-@router.post("/internal/job-executor")
+@router.post("/internal/job-executor", responses=answers(404))
 @edge.post("/internal/job-executor")
 async def execute_job(body: ExecutionBody, operator: Operating, runtime: RuntimeOf) -> Any:
     """Start a stored job, if nobody has yet."""
@@ -94,7 +104,7 @@ async def execute_job(body: ExecutionBody, operator: Operating, runtime: Runtime
     return {"success": True}
 
 
-@router.post("/internal/vault-rotate")
+@router.post("/internal/vault-rotate", responses=answers(404, 409) | _TAKES_LONG)
 @edge.post("/internal/vault-rotate")
 async def rotate_vault(
     response: Response, _operator: Operating, runtime: RuntimeOf, body: RotationBody | None = None
@@ -115,13 +125,13 @@ async def rotate_for_script(body: ScriptBody, response: Response, operator: Oper
     return await rotate_vault(response, operator, runtime, body)
 
 
-@router.post("/internal/vault-restore")
+@router.post("/internal/vault-restore", responses=answers(404, 409))
 async def restore_vault(body: RestoreBody, _operator: Operating, runtime: RuntimeOf) -> Any:
     """Put back what the rotation to a key replaced."""
     return await runtime.rotation.restore(body.key_id)
 
 
-@router.post("/internal/cleanup-jobs")
+@router.post("/internal/cleanup-jobs", responses=answers(409) | _TAKES_LONG)
 @edge.post("/internal/cleanup-jobs")
 async def clean_up_jobs(
     response: Response, _operator: Operating, runtime: RuntimeOf, body: CleanupBody | None = None
@@ -129,7 +139,7 @@ async def clean_up_jobs(
     """Delete jobs that ended long ago, and those that failed as orphans; the three counts."""
     asked = body or CleanupBody()
     days = {
-        name: default if (value := getattr(asked, name)) is None else parse_days(name, value)
+        name: parse_days(name, getattr(asked, name)) if name in asked.model_fields_set else default
         for name, default in (("days_completed", DAYS_COMPLETED), ("days_orphaned", DAYS_ORPHANED))
     }
     if asked.dry_run:
@@ -139,7 +149,7 @@ async def clean_up_jobs(
     return await _run(runtime, response, "job_cleanup", name, dict(days), counts)
 
 
-@router.post("/internal/refresh-catalog")
+@router.post("/internal/refresh-catalog", responses=answers(404, 409) | _TAKES_LONG)
 async def refresh_catalog(
     response: Response, operator: Operating, runtime: RuntimeOf, body: RefreshBody | None = None
 ) -> Any:

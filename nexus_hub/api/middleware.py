@@ -1,20 +1,23 @@
 """Middleware of the API: a log of requests, a limit on bodies, and an answer to every error."""
 
+import asyncio
 import time
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nexus_hub.api.admission import Admission
 from nexus_hub.api.problems import CODE, Problem, from_error
-from nexus_hub.errors import TooLarge
+from nexus_hub.errors import HubError, RequestTimedOut, TooLarge
 from nexus_hub.telemetry.bus import emit, report_defect
 from nexus_hub.telemetry.events import RequestAnswered, RequestRejected
 
 
-def install(app: FastAPI, *, max_body_bytes: int) -> None:
-    """Put the middleware around the app, the outermost last."""
+def install(app: FastAPI, *, max_body_bytes: int, body_seconds: float, user_requests: int) -> None:
+    """Put the middleware around the app, the outermost last: first the token, then the size, then the body."""
+    app.add_middleware(BodyLimit, limit=max_body_bytes, seconds=body_seconds)
+    app.add_middleware(Admission, user_requests=user_requests)
     app.add_middleware(LastResort)
-    app.add_middleware(BodyLimit, limit=max_body_bytes)
     app.add_middleware(RequestLog)
 
 
@@ -74,11 +77,12 @@ class LastResort:
 
 
 class BodyLimit:
-    """Refuses bodies over a limit, by their declared length and by what arrives."""
+    """Refuses bodies over a limit, by their declared length and by what arrives, and those that come too slowly."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
         self.app = app
         self.limit = limit
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is within the limit."""
@@ -89,8 +93,12 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self.limit:
             await from_error(TooLarge("A body", int(declared), self.limit))(scope, receive, send)
             return
-        counted = _CountedBody(receive, send, self.limit)
-        await self.app(scope, counted.receive, counted.send)
+        counted = _CountedBody(receive, send, self.limit, self.seconds)
+        try:
+            await self.app(scope, counted.receive, counted.send)
+        except Exception:
+            if counted.refused is None:
+                raise
         if counted.refused and not counted.started:
             await from_error(counted.refused)(scope, receive, send)
 
@@ -98,16 +106,25 @@ class BodyLimit:
 class _CountedBody:
     """A request whose body is counted as it arrives; what the app says of a refused one does not go out."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int, seconds: float) -> None:
         self._receive = receive
         self._send = send
         self._limit = limit
         self._received = 0
+        self._seconds = seconds
+        self._until: float | None = asyncio.get_running_loop().time() + seconds
         self.started = False
-        self.refused: TooLarge | None = None
+        self.refused: HubError | None = None
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            self.refused = RequestTimedOut("body", self._seconds, "NEXUS_BODY_SECONDS")
+            raise self.refused from None
+        if not message.get("more_body"):
+            self._until = None
         self._received += len(message.get("body", b""))
         if self._received > self._limit:
             self.refused = TooLarge("A body", self._received, self._limit)

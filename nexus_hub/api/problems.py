@@ -2,22 +2,26 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited, TooManyRequests
+from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited, RequestTimedOut, TooMany
 
 CODE = "nexus_hub.problem"
 """The member of a request's scope that holds the code of the problem it was answered with."""
 _OPEN = {"headers", "env", "arguments"}
 """Members whose own members are named by the caller."""
+_WORDS = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+)*")
+_LONGEST_NAME = 40
 
 
 class Json(JSONResponse):
@@ -68,8 +72,12 @@ def from_error(error: HubError) -> Problem:
     members: dict[str, object] = {}
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, RateLimited | TooManyRequests):
+    if isinstance(error, RateLimited | TooMany):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if isinstance(error, TooMany):
+        members["bound"] = error.bound
+    if isinstance(error, RequestTimedOut):
+        headers["Connection"] = "close"
     if isinstance(error, InvalidArguments):
         members["problems"] = error.problems
     return Problem(error.status, error.code, error.message, headers=headers, **members)
@@ -94,11 +102,16 @@ async def _refuse_invalid(_request: Request, error: Exception) -> Response:
 
 
 def _place(problem: dict[str, Any]) -> str:
-    """Name the way to a fault; names that the caller made up show as `*`."""
+    """Name the way to a fault; names that the caller made up show as `*`, unless they are plain words."""
     steps = [str(step) for step in problem["loc"]]
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] == "extra_forbidden" and not is_plain(steps[-1]):
         steps[-1] = "*"
     return ".".join("*" if before in _OPEN else step for before, step in zip(["", *steps], steps, strict=False))
+
+
+def is_plain(name: str) -> bool:
+    """Tell if a name is a few words, such as a misspelled member, and no key, token or id."""
+    return len(name) <= _LONGEST_NAME and _WORDS.fullmatch(name) is not None
 
 
 def _fault(problem: dict[str, Any]) -> str:
@@ -124,7 +137,19 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
     message = f"{request.method} {request.url.path}: {error.detail}."
-    return Problem(error.status_code, code, message, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_find_methods(request))
+    return Problem(error.status_code, code, message, headers=headers)
+
+
+def _find_methods(request: Request) -> list[str]:
+    """Find the methods of all routes of a request's path; the framework names those of one of them."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.path_regex.match(request.scope["path"]):
+            found |= route.methods or set()
+    return sorted(found)
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Coroutine[Any, Any, Response]]] = {

@@ -1,14 +1,16 @@
 """`/v1/servers`."""
 
 import math
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from nexus_hub.access import users
-from nexus_hub.api.access import HEAVY, LIGHT, UPSTREAM, Asking, RuntimeOf, choose_owner
+from nexus_hub.api.access import HEAVY, UPSTREAM, Asking, RuntimeOf, choose_owner
+from nexus_hub.api.answers import answers
+from nexus_hub.api.queries import Cursor, Limit, described
 from nexus_hub.errors import InvalidConfig, NotAllowed, NotFound
 from nexus_hub.models import Principal, ServerRef, ServerType
 from nexus_hub.rate_limit.limiter import Limits
@@ -18,12 +20,13 @@ from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.snapshot import Snapshot
 
 router = APIRouter(prefix="/v1/servers", tags=["servers"])
+_TRIED = answers(403, 404, 409, 502, 504)
 
 
 class NewServer(BaseModel):
     """A server to register: by `url` and `headers`, or by `command`, `args` and `env`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: str
     url: str | None = None
     headers: dict[str, SecretStr] | None = None
@@ -31,8 +34,8 @@ class NewServer(BaseModel):
     args: list[str] | None = None
     env: dict[str, SecretStr] | None = None
     owner: str | None = None
-    limit_per_minute: int | None = None
-    user_limit_per_minute: int | None = None
+    limit_per_minute: int | None = described(None, minimum=1, maximum=registry.HIGHEST_LIMIT)
+    user_limit_per_minute: int | None = described(None, minimum=1, maximum=registry.HIGHEST_LIMIT)
 
     def to_config(self) -> HttpConfig | StdioConfig:
         """Give the library's form of it.
@@ -47,7 +50,7 @@ class NewServer(BaseModel):
         raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
 
 
-@router.post("", status_code=201, dependencies=UPSTREAM)
+@router.post("", status_code=201, responses=answers(403, 404, 409, 502, 504), dependencies=UPSTREAM)
 async def register_server(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Try a server, and store it with what it offers."""
     named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
@@ -64,26 +67,24 @@ async def register_server(body: NewServer, response: Response, principal: Asking
 
 
 @router.get("", dependencies=HEAVY)
-async def list_servers(
-    principal: Asking, runtime: RuntimeOf, limit: Annotated[int, Query()] = 100, cursor: str | None = None
-) -> Any:
+async def list_servers(principal: Asking, runtime: RuntimeOf, limit: Limit = 100, cursor: Cursor = None) -> Any:
     """List servers by name; nothing secret is in it."""
     return await registry.list_servers(runtime.database, principal, limit=limit, cursor=cursor)
 
 
-@router.get("/{ref}", dependencies=LIGHT)
+@router.get("/{ref}", responses=answers(404, 409))
 async def find_server(ref: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Find a server by name or id."""
     return await registry.find(runtime.database, principal, ref)
 
 
-@router.get("/{server_type}/{server_ref_id}", dependencies=LIGHT)
+@router.get("/{server_type}/{server_ref_id}", responses=answers(404))
 async def show_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Show a server by its reference."""
     return await _find_visible(runtime, principal, server_type, server_ref_id)
 
 
-@router.get("/{server_type}/{server_ref_id}/limit", dependencies=LIGHT)
+@router.get("/{server_type}/{server_ref_id}/limit", responses=answers(404))
 async def show_limit(
     server_type: ServerType, server_ref_id: UUID, response: Response, principal: Asking, runtime: RuntimeOf
 ) -> Any:
@@ -108,20 +109,20 @@ async def show_limit(
     }
 
 
-@router.delete("/{server_type}/{server_ref_id}", status_code=204, dependencies=LIGHT)
+@router.delete("/{server_type}/{server_ref_id}", status_code=204, responses=answers(403, 404))
 async def remove_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> None:
     """Remove a server and what is cached of it; its jobs stay."""
     await runtime.servers.remove(principal, ServerRef(server_type, server_ref_id))
 
 
-@router.post("/{server_type}/{server_ref_id}/sync", dependencies=UPSTREAM)
+@router.post("/{server_type}/{server_ref_id}/sync", responses=_TRIED, dependencies=UPSTREAM)
 async def sync_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Read anew what a server offers, and store it; of a system server for operators only."""
     await _require_manager(runtime, principal, server_type, server_ref_id)
     return _count(await runtime.refresher.refresh(ServerRef(server_type, server_ref_id)))
 
 
-@router.post("/{server_type}/{server_ref_id}/test", dependencies=UPSTREAM)
+@router.post("/{server_type}/{server_ref_id}/test", responses=_TRIED, dependencies=UPSTREAM)
 async def test_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Connect anew and count what a server offers; of a system server for operators only."""
     await _require_manager(runtime, principal, server_type, server_ref_id)

@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from nexus_hub.api.access import Operating, RuntimeOf
+from nexus_hub.api.answers import answers
 
-router = APIRouter(prefix="/v1/vault", tags=["vault"])
+router = APIRouter(prefix="/v1/vault", tags=["vault"], responses=answers(403))
 
 
 @router.get("")

@@ -8,14 +8,29 @@ from typing import Any
 
 from nexus_hub.errors import InvalidRequest, TooLarge
 from nexus_hub.escape import escape
-from nexus_hub.models import JobType
+from nexus_hub.models import LONGEST_TIMEOUT_SECONDS, JobType
 
 DEFAULT_TIMEOUT_SECONDS = 3600
-LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600
 DEFAULT_ATTEMPTS = 3
 MOST_ATTEMPTS = 20
 MOST_ARGUMENT_BYTES = 1024 * 1024
 DEEPEST_ARGUMENTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobBounds:
+    """Bounds that an operator sets: the longest time-out of a job, and the open jobs of a user (None: any number)."""
+
+    timeout_seconds: int = LONGEST_TIMEOUT_SECONDS
+    open_jobs: int | None = None
+
+    @property
+    def default_timeout_seconds(self) -> int:
+        """The time-out of a job that asks for none."""
+        return min(DEFAULT_TIMEOUT_SECONDS, self.timeout_seconds)
+
+
+NO_BOUNDS = JobBounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +51,15 @@ class JobRequest:
         parts = [self.job_type, self.name, self.uri, self.arguments, self.timeout_seconds, self.max_attempts]
         return hashlib.sha256(json.dumps([*parts, self.retry], sort_keys=True).encode()).hexdigest()
 
-    def check(self) -> None:
-        """Hold the request against its limits.
+    def check(self, longest: int = LONGEST_TIMEOUT_SECONDS) -> None:
+        """Hold the request against its limits; `longest` is that of its time-out in seconds.
 
         Raises:
             InvalidRequest: a limit outside its range, a resource without a URI, or arguments that are nested more
                 than 100 levels deep or hold a number that JSON does not know.
             TooLarge: arguments of more than 1 MiB.
         """
-        _within("timeout_seconds", self.timeout_seconds, 1, LONGEST_TIMEOUT_SECONDS)
+        _within("timeout_seconds", self.timeout_seconds, 1, longest)
         _within("max_attempts", self.max_attempts, 1, MOST_ATTEMPTS)
         if self.retry not in {"auto", "always"}:
             raise InvalidRequest("retry must be 'auto' or 'always'.")

@@ -7,15 +7,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from nexus_hub.db.pool import Database, json_parameter
+from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
-from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFound
+from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFound, TooMany
 from nexus_hub.escape import escape, unescape
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import JobStatus, JobType, Principal, ServerRef, ServerType
 from nexus_hub.paging import check_limit, decode, encode, page
 
 JOBS = load("jobs")
+OPEN_JOBS_RETRY_SECONDS = 10.0
 ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
 """A request, the server that it goes to, and the server's own name of the tool or prompt."""
 
@@ -72,42 +73,62 @@ async def add(
     ref: ServerRef,
     name: str | None,
     *,
+    most_open: int | None = None,
     flow_run_id: UUID | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Store a job as pending, with the server's own name of the tool or prompt; its row, and whether it is new.
 
     Raises:
         Conflict: the idempotency key stands for another request.
+        TooMany: a user has that many open jobs already.
     """
     columns = _columns(request, ref, name)
     async with database.transaction(principal) as transaction:
+        most_open = await _hold_open_jobs(transaction, principal, most_open)
         row = await transaction.one(
             JOBS["insert_job"],
             **columns | {"params": json_parameter(columns["params"])},
             user_id=principal.user_id,
+            most_open=most_open,
             flow_run_id=flow_run_id,
         )
         if row is not None:
             return readable(row), True
         keys = [request.idempotency_key]
         known = await transaction.one(JOBS["jobs_of_keys"], KeyedJob, idempotency_keys=keys, user_id=principal.user_id)
+        if known is None and most_open is not None:
+            raise _too_many_open(most_open, 1)
         return readable(await transaction.only(JOBS["get_job"], id=_same(known, columns["request_digest"]))), False
 
 
 async def add_batch(
-    database: Database, principal: Principal, resolved: Sequence[ResolvedRequest], batch_id: UUID
+    database: Database,
+    principal: Principal,
+    resolved: Sequence[ResolvedRequest],
+    batch_id: UUID,
+    *,
+    most_open: int | None = None,
 ) -> tuple[list[UUID], int]:
     """Store jobs as pending in a batch, all or none; their ids in order, and how many of them are new.
 
     Raises:
         Conflict: an idempotency key stands for another request; the message says which job it is.
+        TooMany: with these jobs a user would have more than that many open ones.
     """
     rows = [_columns(*one) | {"id": uuid4()} for one in resolved]
     keys = [row["idempotency_key"] for row in rows if row["idempotency_key"] is not None]
     jobs = json_parameter([row | {"id": str(row["id"]), "server_ref_id": str(row["server_ref_id"])} for row in rows])
     async with database.transaction(principal) as transaction:
+        most_open = await _hold_open_jobs(transaction, principal, most_open)
         new = set(
-            await transaction.all(JOBS["insert_jobs"], UUID, jobs=jobs, user_id=principal.user_id, batch_id=batch_id)
+            await transaction.all(
+                JOBS["insert_jobs"],
+                UUID,
+                jobs=jobs,
+                user_id=principal.user_id,
+                batch_id=batch_id,
+                most_open=most_open,
+            )
         )
         known: dict[str, KeyedJob] = {}
         if len(new) < len(rows):
@@ -115,6 +136,8 @@ async def add_batch(
                 JOBS["jobs_of_keys"], KeyedJob, idempotency_keys=keys, user_id=principal.user_id
             )
             known = {job.idempotency_key: job for job in found}
+            if most_open is not None and not new and any(row["idempotency_key"] not in known for row in rows):
+                raise _too_many_open(most_open, len(rows))
         ids = []
         for number, row in enumerate(rows):
             with numbered(number):
@@ -123,6 +146,24 @@ async def add_batch(
                 )
                 ids.append(same)
     return ids, len(new)
+
+
+async def _hold_open_jobs(transaction: Transaction, principal: Principal, most_open: int | None) -> int | None:
+    """Let one transaction at a time count and add to a user's open jobs; None where they are not bounded."""
+    if principal.is_operator or most_open is None:
+        return None
+    await transaction.run(JOBS["hold_open_jobs"], user_id=principal.user_id)
+    return most_open
+
+
+def _too_many_open(most_open: int, asked: int) -> TooMany:
+    more = "another" if asked == 1 else f"{asked} more"
+    return TooMany(
+        "NEXUS_USER_OPEN_JOBS",
+        f"A user may have {most_open} jobs that are pending or running, and you would have more with {more}; "
+        "wait until some have ended, or cancel some.",
+        retry_after=OPEN_JOBS_RETRY_SECONDS,
+    )
 
 
 def _same(known: KeyedJob | None, digest: str) -> UUID:

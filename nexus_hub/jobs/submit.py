@@ -12,7 +12,7 @@ from nexus_hub.calls.schemas import Schema
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
 from nexus_hub.jobs import store
-from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.requests import NO_BOUNDS, JobBounds, JobRequest
 from nexus_hub.jobs.store import ResolvedRequest
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.servers import registry
@@ -40,7 +40,8 @@ class Resolved:
 class Resolver:
     """Finds what names stand for, to one principal; the last ones are kept."""
 
-    def __init__(self, database: Database, principal: Principal) -> None:
+    def __init__(self, database: Database, principal: Principal, bounds: JobBounds = NO_BOUNDS) -> None:
+        self._bounds = bounds
         self._database = database
         self._principal = principal
         self._known: dict[tuple[str, str], Resolved] = {}
@@ -53,7 +54,7 @@ class Resolver:
             NotFound: the principal sees no such tool, prompt or server.
             InvalidArguments: the arguments do not fit.
         """
-        request.check()
+        request.check(self._bounds.timeout_seconds)
         key = request.job_type, request.name
         if key not in self._known:
             if len(self._known) == KEPT_NAMES:
@@ -85,17 +86,23 @@ def _check(request: JobRequest, named: Resolved) -> None:
 
 
 async def submit(
-    database: Database, principal: Principal, request: JobRequest, *, flow_run_id: UUID | None = None
+    database: Database,
+    principal: Principal,
+    request: JobRequest,
+    bounds: JobBounds = NO_BOUNDS,
+    *,
+    flow_run_id: UUID | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Check and store a request; the job's row, and whether it is new. Nothing is stored of a bad one.
 
     Raises:
         NotFound, InvalidRequest, InvalidArguments, TooLarge: the request can't be used.
         Conflict: the idempotency key stands for another request.
+        TooMany: the user has as many open jobs as are allowed.
     """
     began = time.monotonic()
-    _, ref, name = resolved = await Resolver(database, principal).resolve(request)
-    row, is_new = await store.add(database, principal, *resolved, flow_run_id=flow_run_id)
+    _, ref, name = resolved = await Resolver(database, principal, bounds).resolve(request)
+    row, is_new = await store.add(database, principal, *resolved, most_open=bounds.open_jobs, flow_run_id=flow_run_id)
     if is_new:
         tool = name if request.job_type == "tool_invoke" else None
         job = JobTags(row["id"], None, ref.server_ref_id, None, tool, principal.user_id, flow_run_id)
@@ -104,7 +111,7 @@ async def submit(
 
 
 async def submit_batch(
-    database: Database, principal: Principal, requests: Sequence[JobRequest]
+    database: Database, principal: Principal, requests: Sequence[JobRequest], bounds: JobBounds = NO_BOUNDS
 ) -> tuple[list[UUID], UUID, int]:
     """Check and store requests that share a flow run, all or none.
 
@@ -112,15 +119,16 @@ async def submit_batch(
 
     Raises:
         NotFound, InvalidRequest, InvalidArguments, TooLarge, Conflict: as for `submit`; the message says which one.
+        TooMany: with all of them the user would have more open jobs than are allowed.
     """
-    began, names, batch_id = time.monotonic(), Resolver(database, principal), uuid4()
+    began, names, batch_id = time.monotonic(), Resolver(database, principal, bounds), uuid4()
     resolved = []
     for number, request in enumerate(requests):
         with store.numbered(number):
             resolved.append(await names.resolve(request))
         if number % CHECKED_AT_ONCE == 0:
             await asyncio.sleep(0)
-    ids, new = await store.add_batch(database, principal, resolved, batch_id)
+    ids, new = await store.add_batch(database, principal, resolved, batch_id, most_open=bounds.open_jobs)
     if new:
         emit(BatchStored(batch_id, new, principal.user_id, (time.monotonic() - began) * 1000))
     return ids, batch_id, new

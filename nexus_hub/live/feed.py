@@ -166,6 +166,10 @@ class Feed:
             if not self._followers[job_id]:
                 del self._followers[job_id]
 
+    def count_followers(self, principal: Principal) -> int:
+        """Count those that follow for a principal."""
+        return sum(follower.principal == principal for follower in self._all())
+
     def close(self) -> None:
         """Close all followers, and those that come later."""
         self._closed = True

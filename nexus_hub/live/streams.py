@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import DatabaseUnavailable, NotFound, TookTooLong, TooManyRequests
+from nexus_hub.errors import DatabaseUnavailable, NotFound, TookTooLong, TooMany
 from nexus_hub.jobs import store
 from nexus_hub.live.feed import Follower, Signal, read_unended
 from nexus_hub.live.listener import ChangeEvent, JobChange
@@ -52,7 +52,7 @@ async def begin_job(
 
     Raises:
         NotFound: the follower sees no such job.
-        DatabaseUnavailable, TookTooLong, TooManyRequests: before the first event.
+        DatabaseUnavailable, TookTooLong, TooMany: before the first event.
     """
     async with turn():
         row = await store.get(database, follower.principal, job_id)
@@ -99,7 +99,7 @@ async def _read_row(database: Database, follower: Follower, job_id: UUID, turn: 
                 return await store.get(database, follower.principal, job_id)
         except NotFound:
             return None
-        except (DatabaseUnavailable, TookTooLong, TooManyRequests):
+        except (DatabaseUnavailable, TookTooLong, TooMany):
             await asyncio.sleep(RETRY_SECONDS)
     return None
 

@@ -109,7 +109,7 @@ async def list_servers(
 
 
 async def find(database: Database, principal: Principal, ref: str) -> ListedServer:
-    """Find a server by its name or id; by name the operator finds system servers first.
+    """Find a server by its name or id; by name the operator finds system servers first, a user its own.
 
     Raises:
         NotFound: the principal sees no such server.
@@ -118,8 +118,8 @@ async def find(database: Database, principal: Principal, ref: str) -> ListedServ
     found = (await list_servers(database, principal, ref=ref)).items
     if not found:
         raise UnknownServer(ref)
-    found.sort(key=lambda server: server.server_type != "system")
-    if len(found) > 1 and found[0].server_type != "system":
+    found.sort(key=lambda server: (server.server_type == "system") != principal.is_operator)
+    if principal.is_operator and len(found) > 1 and found[0].server_type != "system":
         raise Conflict(f"Several users have a server {ref!r}; name the one you mean by its id.")
     return found[0]
 
@@ -154,7 +154,7 @@ class Servers:
 
         Raises:
             InvalidName, InvalidConfig, ForbiddenAddress: it can't be registered like this.
-            NameTaken: the owner sees a server of that name already.
+            NameTaken: the owner sees a server of that name already; users' servers keep no name from a system server.
             UpstreamError: it does not answer as an MCP server.
         """
         ref = ServerRef("system" if owner is None else "user", uuid4())
@@ -173,7 +173,7 @@ class Servers:
     async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
         """Say so before the server is tried; the database has the last word."""
         same = await list_servers(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
-        if any(server.name == name for server in same.items):
+        if any(one.name == name and (owner is not None or one.server_type == "system") for one in same.items):
             raise NameTaken("server", name)
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:

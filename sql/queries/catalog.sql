@@ -134,6 +134,7 @@ ORDER BY prompt.user_id NULLS LAST
 LIMIT 1;
 
 -- name: list_tools
+-- A user's own tool hides the system's of the same name, here as in find_tool.
 -- A page ends after `limit` entries, or after so many bytes of definitions; `selected` counts those of the limit alone.
 -- The short form of a tool needs no definition, and only the beginning of what describes it.
 WITH selected AS (
@@ -143,6 +144,10 @@ WITH selected AS (
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
       AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+      AND (tool.user_id IS NOT NULL
+           OR NOT EXISTS (SELECT FROM tool_cache AS own
+                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = tool.namespaced_name
+                            AND own.enabled))
       AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
     ORDER BY tool.namespaced_name, tool.id
     LIMIT %(limit)s
@@ -190,6 +195,10 @@ WITH asked AS MATERIALIZED (
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
       AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+      AND (tool.user_id IS NOT NULL
+           OR NOT EXISTS (SELECT FROM tool_cache AS own
+                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = tool.namespaced_name
+                            AND own.enabled))
 ), hit AS MATERIALIZED (
     SELECT spoken_of.id, met.place
     FROM (
@@ -313,6 +322,9 @@ WITH selected AS (
     WHERE prompt.prompt_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, prompt.user_id)
       AND nexus_is_meant(%(server)s, state.name, prompt.server_ref_id)
+      AND (prompt.user_id IS NOT NULL
+           OR NOT EXISTS (SELECT FROM prompt_cache AS own
+                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = prompt.namespaced_name))
       AND (%(query)s::text IS NULL
            OR strpos(lower(concat_ws(' ', prompt.namespaced_name, left(prompt.title, %(longest_text)s),
                                      left(prompt.description, %(longest_text)s))), lower(%(query)s)) > 0)

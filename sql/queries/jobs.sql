@@ -1,13 +1,23 @@
 -- Jobs. Every write compares state and claim, so that a late writer touches nothing.
 
+-- name: hold_open_jobs
+-- Until the transaction ends, no other one counts the open jobs of this user.
+SELECT pg_advisory_xact_lock(hashtextextended('nexus.open_jobs:' || %(user_id)s::text, 0));
+
 -- name: insert_job
--- The first insert under an idempotency key wins; a later one gives no row. The columns are those of get_job.
+-- The first insert under an idempotency key wins; a later one gives no row, nor does one over the user's bound. The
+-- columns are those of get_job.
 INSERT INTO job_results (user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
                          timeout_seconds, max_attempts, retry, idempotency_key, request_digest, flow_run_id,
                          dispatched_at)
-VALUES (%(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(server_ref_id)s, %(tool_name)s,
-        %(params)s, true, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
-        %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END)
+SELECT %(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(server_ref_id)s, %(tool_name)s,
+       %(params)s, true, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
+       %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END
+WHERE %(most_open)s::bigint IS NULL
+   OR %(most_open)s > (SELECT count(*)
+                       FROM (SELECT FROM job_results
+                             WHERE user_id = %(user_id)s::uuid AND nexus_is_live(status)
+                             LIMIT %(most_open)s) AS open)
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped, status, result,
           result_escaped, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
@@ -23,6 +33,16 @@ SELECT job.id, %(user_id)s, job.job_type, job.server_ref_id::text, job.server_ty
 FROM jsonb_to_recordset(%(jobs)s) AS job (
     id uuid, job_type text, server_type text, server_ref_id uuid, tool_name text, params jsonb, timeout_seconds integer,
     max_attempts integer, retry text, idempotency_key text, request_digest text)
+WHERE %(most_open)s::bigint IS NULL
+   OR %(most_open)s >= (SELECT count(*)
+                        FROM (SELECT FROM job_results
+                              WHERE user_id = %(user_id)s::uuid AND nexus_is_live(status)
+                              LIMIT %(most_open)s) AS open)
+                     + (SELECT count(DISTINCT coalesce(asked.idempotency_key, asked.id))
+                        FROM jsonb_to_recordset(%(jobs)s) AS asked (id text, idempotency_key text)
+                        WHERE NOT EXISTS (SELECT FROM job_results AS known
+                                          WHERE known.user_id = %(user_id)s::uuid
+                                            AND known.idempotency_key = asked.idempotency_key))
 ORDER BY job.idempotency_key
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id;

@@ -348,24 +348,15 @@ def test_a_bad_name_is_refused(owner: Connection, name: str) -> None:
         user_server(owner, name)
 
 
-def test_users_share_no_name_with_the_system_but_with_each_other(owner: Connection) -> None:
+def test_a_user_takes_no_name_of_the_system_and_keeps_none_from_it(owner: Connection) -> None:
     system_server(owner, "time")
     user_server(owner, "git")
     user_server(owner, "git")
-    for insert in (lambda: user_server(owner, "time"), lambda: system_server(owner, "git")):
-        with pytest.raises(psycopg.errors.UniqueViolation) as raised:
-            insert()
-        assert raised.value.diag.constraint_name == "server_name_taken"
-
-
-def test_two_at_the_same_time_cannot_take_one_name(owner: Connection, database: HubDatabase) -> None:
-    with psycopg.connect(database.owner_url, row_factory=dict_row) as first:
-        system_server(first, "time")
-        owner.execute("SET lock_timeout = '200ms'")
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            user_server(owner, "time")
-    with pytest.raises(psycopg.errors.UniqueViolation):
+    with pytest.raises(psycopg.errors.UniqueViolation) as raised:
         user_server(owner, "time")
+    assert raised.value.diag.constraint_name == "server_name_taken"
+    system_server(owner, "git")
+    assert owner.execute("SELECT FROM server_state WHERE name = 'git'").rowcount == 3
 
 
 def test_a_state_row_lives_and_dies_with_its_server(owner: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from nexus_hub.api.admission import PUBLIC
 from nexus_hub.api.app import create_app
 from nexus_hub.models import ServerRef
 from nexus_hub.rate_limit.limiter import Limits
@@ -55,12 +57,38 @@ async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.fixture
-async def server(api: httpx.AsyncClient, app: FastAPI) -> dict[str, Any]:
-    """A system server `srv` with a tool `echo`, stored as if it had been tried."""
+@asynccontextmanager
+async def bounded(database: HubDatabase, home: Path, **bounds: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The operator's client of an API with these settings, and the server `srv`."""
+    app = create_app(
+        Settings(
+            home=home,
+            database_url=SecretStr(database.app_url),
+            service_key=SecretStr(KEY),
+            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
+            prefect_api_url="http://127.0.0.1:1/api",
+            **bounds,
+        )
+    )
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=bearer(KEY)) as client,
+    ):
+        await store_server(app)
+        yield client
+
+
+async def store_server(app: FastAPI) -> None:
+    """Store a system server `srv` with a tool `echo`, as if it had been tried."""
     target = Target(ServerRef("system", uuid4()), "srv", StdioConfig(command="no-such-command"), 1, guarded=False)
     seen = Snapshot("2026-07-28", None, None, {}, tools=[{"name": "echo", "inputSchema": {"type": "object"}}])
     await app.state.runtime.servers._store(target, None, Limits(5, 2), seen)
+
+
+@pytest.fixture
+async def server(api: httpx.AsyncClient, app: FastAPI) -> dict[str, Any]:
+    """A system server `srv` with a tool `echo`."""
+    await store_server(app)
     registered: dict[str, Any] = (await api.get("/v1/servers/srv")).json()
     return registered
 
@@ -89,6 +117,21 @@ async def test_without_a_known_credential_nothing_is_answered(api: httpx.AsyncCl
         answer = await api.get(path, headers={"Authorization": value})
         said(answer, 401, "not-authenticated")
         assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_without_a_token_no_route_reads_a_body_or_says_what_is_wrong_with_it(
+    api: httpx.AsyncClient, app: FastAPI
+) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    paths = {path: methods for path, methods in app.openapi()["paths"].items() if path not in PUBLIC}
+    for path in [*paths, "/", "/nowhere", "/v1/jobs/", "/functions/v1/nexus-hub", "/docs"]:
+        for method in ("GET", "POST", "DELETE", "PUT", "OPTIONS"):
+            headers = {"Authorization": "", "Content-Length": "99999999", "Content-Type": "application/json"}
+            answer = await api.request(method, path.replace("{", "").replace("}", ""), content=never(), headers=headers)
+            said(answer, 401, "not-authenticated")
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
@@ -217,9 +260,129 @@ async def test_a_bad_page_is_refused(api: httpx.AsyncClient, query: dict[str, st
         said(await api.get(path, params=query), 400, "invalid-request")
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/jobs"), ("DELETE", "/v1/tools"), ("POST", "/healthz")])
-async def test_a_wrong_method_is_a_405(api: httpx.AsyncClient, method: str, path: str) -> None:
-    said(await api.request(method, path), 405, "method-not-allowed")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/jobs", "GET, POST"),
+        ("PATCH", "/v1/jobs/x", "DELETE, GET"),
+        ("POST", "/v1/jobs/events", "DELETE, GET"),
+        ("DELETE", "/v1/tools", "GET"),
+        ("DELETE", "/v1/servers", "GET, POST"),
+        ("PATCH", "/v1/servers/user/x", "DELETE, GET"),
+        ("PUT", "/v1/users/ann/tokens", "DELETE, POST"),
+        ("GET", "/v1/jobs:batch", "POST"),
+        ("POST", "/healthz", "GET"),
+        ("OPTIONS", "/internal/cleanup-jobs", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_a_405_with_all_that_the_path_takes(
+    api: httpx.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    answer = await api.request(method, path)
+    said(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == allowed
+
+
+async def test_a_path_with_a_slash_more_leads_nowhere_else(api: httpx.AsyncClient) -> None:
+    said(await api.get("/v1/jobs/", headers={"Host": "elsewhere.example"}), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("limit=1.0", "query.limit"),
+        ("limit=1_0", "query.limit"),
+        ("limit=%201", "query.limit"),
+        ("limit=true", "query.limit"),
+        ("limit=%D9%A3", "query.limit"),
+        ("limit=", "query.limit"),
+        ("limit=1&limit=2", "query.limit"),
+        ("limt=1", "query.limt"),
+        ("nxh_0123456789abcdef=1", "query.*"),
+    ],
+)
+async def test_parameters_are_read_as_they_are_written(api: httpx.AsyncClient, query: str, named: str) -> None:
+    for path in ("/v1/jobs", "/v1/tools", "/v1/resources", "/v1/prompts", "/v1/servers"):
+        assert said(await api.get(f"{path}?{query}"), 422, "invalid-request")["problems"][0].startswith(f"{named}: ")
+
+
+@pytest.mark.parametrize("value", ["0", "1", "no", "yes", "True", "off", "", "t"])
+async def test_a_truth_is_true_or_false(api: httpx.AsyncClient, value: str) -> None:
+    said(await api.get(f"/v1/tools?compact={value}"), 422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/jobs", JOB | {"timeout_seconds": "60"}),
+        ("/v1/jobs", JOB | {"timeout_seconds": 60.0}),
+        ("/v1/jobs", JOB | {"timeout_seconds": True}),
+        ("/v1/jobs", JOB | {"max_attempts": "1"}),
+        ("/v1/jobs", JOB | {"idempotency_key": 7}),
+        ("/v1/jobs", JOB | {"arguments": [["a", 1]]}),
+        ("/v1/jobs", JOB | {"arguments": None}),
+        ("/v1/jobs", JOB | {"retry": True}),
+        ("/v1/jobs:batch", {"jobs": {"0": JOB}}),
+        ("/v1/jobs:batch", [JOB | {"max_attempts": 1.0}]),
+        ("/v1/users", {"name": 7}),
+        ("/v1/users", {"name": "x", "admin": True}),
+        ("/v1/servers", {"name": "x", "command": "x", "args": "--flag"}),
+        ("/v1/servers", {"name": "x", "command": "x", "args": [7]}),
+        ("/v1/servers", {"name": "x", "command": "x", "env": {"A": 1}}),
+        ("/v1/servers", {"name": "x", "command": "x", "limit_per_minute": "5"}),
+        ("/v1/servers", {"name": "x", "command": "x", "limit_per_minute": True}),
+    ],
+)
+async def test_a_body_is_read_as_it_is_written(
+    api: httpx.AsyncClient, server: dict[str, Any], path: str, body: Any
+) -> None:
+    said(await api.post(path, json=body), 422, "invalid-request")
+    assert (await api.get("/v1/jobs")).json()["items"] == []
+
+
+def test_the_document_names_the_token_and_every_problem(app: FastAPI) -> None:
+    document = app.openapi()
+    assert document["components"]["securitySchemes"] == {
+        "token": {"type": "http", "scheme": "bearer", "description": "A user's token, or the operator's service key."}
+    }
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            problems = {status: one for status, one in operation["responses"].items() if status >= "400"}
+            assert all(list(one["content"]) == ["application/problem+json"] for one in problems.values())
+            if path not in PUBLIC:
+                assert operation["security"] == [{"token": []}]
+                assert problems.keys() >= {"400", "401", "408", "413", "422", "429", "500", "503"}
+
+
+async def test_a_time_out_has_the_bound_that_is_set_also_where_none_is_asked_for(
+    database: HubDatabase, tmp_path: Path
+) -> None:
+    async with bounded(database, tmp_path, max_timeout_seconds=600) as api:
+        assert (await api.post("/v1/jobs", json=JOB)).json()["timeout_seconds"] == 600
+        assert (await api.post("/v1/jobs", json=JOB | {"timeout_seconds": 600})).status_code == 202
+        for path, body in (("/v1/jobs", JOB), ("/v1/jobs:batch", JOB)):
+            asked: Any = body | {"timeout_seconds": 601}
+            problem = said(await api.post(path, json=[asked] if "batch" in path else asked), 400, "invalid-request")
+            assert "within 1 and 600" in problem["error"]
+
+
+async def test_a_user_has_so_many_open_jobs_and_the_next_is_a_429_that_names_the_bound(
+    database: HubDatabase, tmp_path: Path
+) -> None:
+    async with bounded(database, tmp_path, user_open_jobs=3) as api:
+        ann, bob = await token(api, "ann"), await token(api, "bob")
+        ids = (await api.post("/v1/jobs:batch", json=[JOB, JOB], headers=ann)).json()["ids"]
+        asked = [("/v1/jobs:batch", [JOB, JOB]), ("/v1/jobs", JOB), ("/v1/jobs", JOB), ("/v1/jobs:batch", [JOB])]
+        statuses = [(await api.post(path, json=body, headers=ann)) for path, body in asked]
+        assert [one.status_code for one in statuses] == [429, 202, 429, 429]
+        problem = said(statuses[2], 429, "too-many")
+        assert (problem["bound"], statuses[2].headers["retry-after"]) == ("NEXUS_USER_OPEN_JOBS", "10")
+        assert "3 jobs" in problem["error"]
+        for others in (bob, None):
+            assert (await api.post("/v1/jobs:batch", json=[JOB] * 3, headers=others)).status_code == 202
+        assert (await api.post("/v1/jobs", json=JOB)).status_code == 202, "the operator is bound by nothing"
+        await api.delete(f"/v1/jobs/{ids[0]}", headers=ann)
+        assert (await api.post("/v1/jobs", json=JOB, headers=ann)).status_code == 202
 
 
 @pytest.mark.parametrize(

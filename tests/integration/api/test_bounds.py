@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
+from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
@@ -20,7 +21,7 @@ from nexus_hub.access import users
 from nexus_hub.access.turns import Turns
 from nexus_hub.api import access, catalog, events, internal, jobs, servers, vault
 from nexus_hub.api import users as user_routes
-from nexus_hub.api.access import Admission
+from nexus_hub.api.access import Lanes
 from nexus_hub.api.app import create_app
 from nexus_hub.errors import ApiProblem, NotAuthenticated
 from nexus_hub.models import OPERATOR, Principal
@@ -36,10 +37,10 @@ SINGLE = (f"/v1/jobs/{uuid4()}", "/v1/tools/srv__none", "/v1/servers/none")
 CACHES = b"LOCK TABLE tool_cache, resource_cache, prompt_cache, job_results, user_servers IN ACCESS EXCLUSIVE MODE"
 
 
-def only_one() -> Admission:
+def only_one() -> Lanes:
     """Turns for one of each kind, and none who waits."""
-    kinds = ("light", "heavy", "upstream", "streams")
-    return Admission(**{kind: Turns(kind, per_user=1, patience=0) for kind in kinds})
+    kinds = ("reads", "heavy", "upstream", "streams")
+    return Lanes(**{kind: Turns(kind, per_user=1, patience=0) for kind in kinds})
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ async def add_user(runtime: Runtime, name: str) -> tuple[Principal, dict[str, st
 def refused(answer: httpx.Response) -> bool:
     if answer.status_code != 429:
         return False
-    assert (answer.json()["code"], answer.headers["retry-after"]) == ("too-many-requests", "1")
+    assert (answer.json()["code"], answer.headers["retry-after"]) == ("too-many", "1")
     return True
 
 
@@ -97,7 +98,7 @@ def lanes_of(dependant: Dependant) -> list[tuple[object, str | None]]:
 
 
 LANES = [
-    *(lane[0].dependency for lane in (access.LIGHT, access.HEAVY, access.UPSTREAM)),
+    *(lane[0].dependency for lane in (access.HEAVY, access.UPSTREAM)),
     events._open_feed,
     events._open_job,
 ]
@@ -113,14 +114,19 @@ def asks(dependant: Dependant, call: object) -> bool:
     return any(one.call == call or asks(one, call) for one in dependant.dependencies)
 
 
-def test_every_route_that_a_user_may_ask_takes_a_turn() -> None:
+def every_query(dependant: Dependant) -> list[ModelField]:
+    return dependant.query_params + [field for one in dependant.dependencies for field in every_query(one)]
+
+
+def test_every_list_that_a_user_may_ask_for_takes_a_turn() -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     open_to_users = [
         route
         for route in routes
-        if asks(route.dependant, access.authenticate) and not asks(route.dependant, access.require_operator)
+        if asks(route.dependant, access.get_principal) and not asks(route.dependant, access.require_operator)
+        if {"limit", "query"} & {one.name for one in every_query(route.dependant)} or "events" in route.path
     ]
-    assert len(open_to_users) > 15
+    assert len(open_to_users) > 6
     for route in open_to_users:
         lanes = lanes_of(route.dependant)
         assert len(lanes) == 1, route.path
@@ -133,8 +139,8 @@ async def test_of_a_users_lists_one_runs_at_a_time_and_nobody_else_is_held(
     api: httpx.AsyncClient, app: FastAPI, runtime: Runtime
 ) -> None:
     (ann, anns), (_, bobs) = await add_user(runtime, "ann"), await add_user(runtime, "bob")
-    app.state.admission = only_one()
-    async with app.state.admission.heavy.turn(ann):
+    app.state.lanes = only_one()
+    async with app.state.lanes.heavy.turn(ann):
         for path in LISTS:
             assert refused(await api.get(path, headers=anns)), path
             assert (await api.get(path, headers=bobs)).status_code == 200
@@ -147,17 +153,13 @@ async def test_of_a_users_lists_one_runs_at_a_time_and_nobody_else_is_held(
         assert (await api.get(path, headers=anns)).status_code == 200
 
 
-async def test_all_else_of_a_user_is_bounded_too(api: httpx.AsyncClient, app: FastAPI, runtime: Runtime) -> None:
+async def test_what_a_user_has_tried_at_servers_is_bounded_too(
+    api: httpx.AsyncClient, app: FastAPI, runtime: Runtime
+) -> None:
     ann, anns = await add_user(runtime, "ann")
-    app.state.admission = only_one()
+    app.state.lanes = only_one()
     reference = f"/v1/servers/user/{uuid4()}"
-    async with app.state.admission.light.turn(ann):
-        for path in (*SINGLE, reference, f"{reference}/limit"):
-            assert refused(await api.get(path, headers=anns)), path
-        for path in (f"/v1/jobs/{uuid4()}", reference):
-            assert refused(await api.delete(path, headers=anns)), path
-        assert refused(await api.post("/v1/jobs", json={"name": "srv__none"}, headers=anns))
-    async with app.state.admission.upstream.turn(ann):
+    async with app.state.lanes.upstream.turn(ann):
         server = {"name": "mine", "url": "https://mcp.example.com/mcp"}
         assert refused(await api.post("/v1/servers", json=server, headers=anns))
         for action in ("sync", "test"):
@@ -168,8 +170,10 @@ async def test_as_many_lists_as_wait_are_answered_one_after_the_other(
     api: httpx.AsyncClient, app: FastAPI, runtime: Runtime
 ) -> None:
     ann, anns = await add_user(runtime, "ann")
-    app.state.admission = Admission(heavy=Turns("lists", per_user=1, in_all=1, patience=60))
-    async with app.state.admission.heavy.turn(ann):
+    app.state.lanes = Lanes(
+        streams=Turns("streams", per_user=1), heavy=Turns("lists", per_user=1, in_all=1, patience=60)
+    )
+    async with app.state.lanes.heavy.turn(ann):
         waiting = [asyncio.create_task(api.get("/v1/tools", headers=anns)) for _ in range(20)]
         assert (await api.get("/healthz")).status_code == 200
         assert not any(task.done() for task in waiting)
@@ -179,7 +183,7 @@ async def test_as_many_lists_as_wait_are_answered_one_after_the_other(
 
 async def test_who_reads_an_answer_slowly_keeps_no_turn(api: httpx.AsyncClient, app: FastAPI, runtime: Runtime) -> None:
     _, anns = await add_user(runtime, "ann")
-    app.state.admission = only_one()
+    app.state.lanes = only_one()
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def receive() -> Message:
@@ -247,7 +251,7 @@ async def test_a_list_that_takes_too_long_is_ended_and_says_so(
 
 async def test_a_user_has_so_many_streams_open_and_another_for_each_that_ends(served: Served) -> None:
     (ann, hers), (_, his) = await served.user("ann"), await served.user("bob")
-    served.app.state.admission = Admission(streams=Turns("event streams", per_user=2, patience=0))
+    served.app.state.lanes = Lanes(Turns("event streams", per_user=2, patience=0))
     job_id = await served.stored(ann)
     async with served.client(hers) as client, served.client(his) as other, served.client(SERVICE_KEY) as operator:
         async with aclosing(client.events(str(job_id))) as first, aclosing(client.events()) as second:
@@ -256,14 +260,14 @@ async def test_a_user_has_so_many_streams_open_and_another_for_each_that_ends(se
             for path in (None, str(job_id)):
                 with pytest.raises(ApiProblem, match="event streams") as refusal:
                     await anext(client.events(path))
-                assert (refusal.value.status, refusal.value.code) == (429, "too-many-requests")
+                assert (refusal.value.status, refusal.value.code) == (429, "too-many")
             await served.stored(OPERATOR)
             async with aclosing(operator.events()) as third, aclosing(operator.events()) as fourth:
                 await anext(third)
                 await anext(fourth)
             assert (await other.request("GET", "/v1/jobs"))["items"] == []
         async with asyncio.timeout(30):
-            while served.app.state.admission.streams._lanes:
+            while served.app.state.lanes.streams._lanes:
                 await asyncio.sleep(0.01)
         async with aclosing(client.events(str(job_id))) as again:
             await anext(again)
@@ -271,13 +275,13 @@ async def test_a_user_has_so_many_streams_open_and_another_for_each_that_ends(se
 
 async def test_a_stream_waits_for_its_turn_to_read_and_loses_no_end(served: Served) -> None:
     ann, hers = await served.user("ann")
-    served.app.state.admission = Admission(light=Turns("requests", per_user=1, patience=0))
-    light: Turns = served.app.state.admission.light
+    reads = Turns("reads", per_user=1, patience=0)
+    served.app.state.lanes = Lanes(Turns("event streams", per_user=9), reads=reads)
     job_id: UUID = await served.stored(ann)
     seen: list[dict[str, Any]] = []
     async with served.client(hers) as client, aclosing(client.events(str(job_id))) as stream, asyncio.timeout(60):
         seen.append((await anext(stream)).data)
-        async with light.turn(ann):
+        async with reads.turn(ann):
             attempt = await served.claimed(job_id)
             await served.completed(attempt)
             await asyncio.sleep(0.1)

@@ -322,7 +322,7 @@ async def test_the_clean_up_takes_seven_and_one_unless_told_otherwise(
     assert (flow, parameters["days_completed"], parameters["days_orphaned"]) == ("cleanup-jobs", *days)
 
 
-@pytest.mark.parametrize("value", [-1, 3651, 10**30, "7", "many", 1.5, True, [], {}])
+@pytest.mark.parametrize("value", [-1, 3651, 10**30, "7", "many", 1.5, True, None, [], {}])
 @pytest.mark.parametrize("name", ["days_completed", "days_orphaned"])
 async def test_days_outside_the_range_are_refused_by_name(
     api: httpx.AsyncClient, prefect: FakePrefect, name: str, value: Any
@@ -342,6 +342,70 @@ async def test_the_clean_up_can_be_tried_without_deleting(
     assert answer.json() == {"deleted_completed": 1, "deleted_orphaned": 0, "total_deleted": 1}
     assert asked(prefect) == []
     assert len((await api.get("/v1/jobs")).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.0, "false", "true", "no", "off", "0", "", None, [], {}, [True]])
+@pytest.mark.parametrize("path", [PATHS[1], PATHS[2], EDGE + PATHS[1], EDGE + PATHS[2], EDGE])
+async def test_a_dry_run_is_true_or_false_and_nothing_that_looks_like_it(
+    api: httpx.AsyncClient, prefect: FakePrefect, path: str, value: Any
+) -> None:
+    answer = await api.post(path, json={"dry_run": value} | ({"action": "rotate_vault_key"} if path == EDGE else {}))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request"), answer.text
+    assert "body.dry_run" in answer.json()["error"]
+    assert asked(prefect) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "kind", "named"),
+    [
+        ("?dry_run=true", b"", None, "query.dry_run"),
+        ("?dry_run=true", b"{}", "application/json", "query.dry_run"),
+        ("?days_completed=3000", b"", None, "query.days_completed"),
+        ("", b'{"dryRun": true}', "application/json", "body.dryRun"),
+        ("", b'{"dry-run": true}', "application/json", "body.dry-run"),
+        ("", b'{"days_complete": 3000}', "application/json", "body.days_complete"),
+        ("", b"dry_run=true", "application/x-www-form-urlencoded", "body"),
+        ("", b'{"dry_run": true}', "text/plain", "body"),
+        ("", b'{"dry_run": true}', None, "body"),
+        ("", b'[{"dry_run": true}]', "application/json", "body"),
+        ("", b'"dry_run"', "application/json", "body"),
+        ("", b"true", "application/json", "body"),
+    ],
+)
+async def test_a_clean_up_that_was_asked_for_in_another_way_deletes_nothing(
+    api: httpx.AsyncClient, prefect: FakePrefect, query: str, body: bytes, kind: str | None, named: str
+) -> None:
+    headers = {"content-type": kind} if kind else {}
+    answer = await api.post(f"/internal/cleanup-jobs{query}", content=body, headers=headers)
+    assert answer.status_code == 422, answer.text
+    assert named in answer.json()["error"]
+    assert asked(prefect) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (PATHS[0], {"job_id": 7}),
+        (PATHS[0], {"job_id": ["00000000-0000-0000-0000-000000000007"]}),
+        (PATHS[1], {"new_key_id": 12345678}),
+        (PATHS[1], {"old_key_id": True}),
+        ("/internal/vault-restore", {"key_id": 12345678}),
+        ("/internal/refresh-catalog", {"server": 7}),
+        ("/internal/refresh-catalog", {"server": False}),
+        ("/internal/refresh-catalog", {"servers": "a"}),
+    ],
+)
+async def test_a_member_of_another_type_or_name_starts_nothing(
+    api: httpx.AsyncClient, prefect: FakePrefect, path: str, body: dict[str, Any]
+) -> None:
+    answer = await api.post(path, json=body)
+    assert answer.status_code == 422, answer.text
+    assert f"body.{next(iter(body))}" in answer.json()["error"]
+    assert asked(prefect) == []
+
+
+async def test_an_unknown_member_of_a_rotation_is_named(api: httpx.AsyncClient) -> None:
+    assert "has new_key;" in (await api.post(PATHS[1], json={"new_key": SECOND.id})).json()["error"]
 
 
 @pytest.mark.parametrize("server", ["nothing", "' OR 1=1 --", "*", "\x1a", str(UUID(int=7))])

@@ -8,7 +8,7 @@ import pytest
 
 from nexus_hub.access import turns
 from nexus_hub.access.turns import Turns
-from nexus_hub.errors import TooManyRequests
+from nexus_hub.errors import TooMany
 from nexus_hub.models import OPERATOR, Principal
 
 ANN, BOB, EVE = (Principal(uuid4()) for _ in range(3))
@@ -43,7 +43,7 @@ async def is_refused(taken: Turns, principal: Principal) -> bool:
     try:
         async with taken.turn(principal):
             return False
-    except TooManyRequests:
+    except TooMany:
         return True
 
 
@@ -95,9 +95,7 @@ async def test_who_would_wait_behind_too_many_is_sent_away_at_once(monkeypatch: 
 async def test_a_refusal_says_what_is_bounded_and_when_to_come_back() -> None:
     taken = Turns("event streams", per_user=1, in_all=4, patience=0)
     async with taken.turn(ANN):
-        with pytest.raises(
-            TooManyRequests, match="event streams, of which 1 are let in for each user and 4 in all"
-        ) as no:
+        with pytest.raises(TooMany, match="event streams, 1 at a time for each user and 4 in all") as no:
             async with taken.turn(ANN):
                 pass
     assert (no.value.status, no.value.retry_after) == (429, 1)

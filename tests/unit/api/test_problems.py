@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from nexus_hub import errors
 from nexus_hub.api import middleware, problems
+from nexus_hub.models import OPERATOR, Principal
 from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.events import DefectFound, RequestAnswered, RequestRejected, TelemetryEvent
 
@@ -27,10 +28,16 @@ class Body(BaseModel):
     arguments: dict[str, Any] = {}
 
 
+class Everybody:
+    async def principal(self, _token: str | None) -> Principal:
+        return OPERATOR
+
+
 def build() -> FastAPI:
     app = FastAPI(default_response_class=problems.Json)
     problems.install(app)
-    middleware.install(app, max_body_bytes=1000)
+    middleware.install(app, max_body_bytes=1000, body_seconds=60, user_requests=8)
+    app.state.authenticator = Everybody()
 
     @app.post("/body")
     async def take(body: Body) -> Any:
@@ -167,6 +174,18 @@ async def test_a_body_that_is_no_json_is_not_repeated(api: httpx.AsyncClient, te
     answer = await api.post("/body", content=text, headers={"content-type": "application/json"})
     assert problem(answer)["status"] in {400, 422}
     assert CANARY not in answer.text
+
+
+@pytest.mark.parametrize("name", ["dryRun", "dry-run", "days_completd", "user_id", "x"])
+async def test_a_member_that_is_not_known_is_named(api: httpx.AsyncClient, name: str) -> None:
+    assert problem(await api.post("/body", json={name: 1}))["problems"] == [
+        f"body.{name}: Extra inputs are not permitted"
+    ]
+
+
+@pytest.mark.parametrize("name", ["nxh_" + "a1" * 21, "0123456789abcdef" * 4, "a" * 41, "a b", "", "_", "é", "x\n"])
+async def test_a_member_whose_name_may_be_a_secret_is_not_named(api: httpx.AsyncClient, name: str) -> None:
+    assert problem(await api.post("/body", json={name: 1}))["problems"] == ["body.*: Extra inputs are not permitted"]
 
 
 async def test_the_place_of_a_fault_is_named(api: httpx.AsyncClient) -> None:
