@@ -18,6 +18,7 @@ CODE = "nexus_hub.problem"
 """The member of a request's scope that holds the code of the problem it was answered with."""
 _OPEN = {"headers", "env", "arguments"}
 """Members whose own members are named by the caller."""
+_MOST_FAULTS = 20
 
 
 class Json(JSONResponse):
@@ -89,7 +90,10 @@ async def _answer_hub_error(_request: Request, error: Exception) -> Response:
 async def _refuse_invalid(_request: Request, error: Exception) -> Response:
     """Name the faults of a request, place by place; never what was sent there."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    problems = [f"{_place(one)}: {_fault(one)}" for one in error.errors()]
+    faults = error.errors()
+    problems = [f"{_place(one)}: {_fault(one)}" for one in faults[:_MOST_FAULTS]]
+    if len(faults) > _MOST_FAULTS:
+        problems.append(f"and {len(faults) - _MOST_FAULTS} more")
     return Problem(422, "invalid-request", f"The request does not fit: {'; '.join(problems)}.", problems=problems)
 
 
