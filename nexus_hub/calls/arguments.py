@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from nexus_hub.calls.evaluation import Problem
+from nexus_hub.calls.evaluation import Violation
 from nexus_hub.calls.json_values import MOST_NAMES_SHOWN, show, show_all
 from nexus_hub.calls.schemas import Schema
 from nexus_hub.errors import InvalidArguments
@@ -62,11 +62,11 @@ def _describe_prompt(known: dict[str, Any], arguments: dict[str, Any]) -> Iterat
         yield f"unknown arguments; known are: {_list_names(tuple(map(show, islice(known, MOST_NAMES_SHOWN + 1))))}"
 
 
-def _describe(problem: Problem) -> str:
+def _describe(problem: Violation) -> str:
     return f"{'.'.join(problem.place) or 'the arguments'}: {_describe_rule(problem)}"
 
 
-def _describe_rule(problem: Problem) -> str:
+def _describe_rule(problem: Violation) -> str:
     rule = problem.rule
     match problem.keyword:
         case "required":

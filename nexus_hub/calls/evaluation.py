@@ -27,7 +27,7 @@ class EvaluationEndedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Violation:
     """A place that breaks a rule; it knows nothing of the value there. `names` are the schema's own."""
 
     place: tuple[str, ...]
@@ -37,12 +37,12 @@ class Problem:
 
 
 class Evaluation:
-    """One value held against one schema; keywords get it, their rule, the value, the schema around it and the place."""
+    """A value held against a schema; keywords get it, their rule, the value, the schema around it and the place."""
 
     def __init__(self, document: Any, keywords: Mapping[str, "Keyword"], steps: int = MOST_STEPS) -> None:
         dialect = document.get("$schema") if isinstance(document, dict) else None
         self.is_old = isinstance(dialect, str) and any(f"draft-0{n}" in dialect[:200] for n in (3, 4, 6, 7))
-        self.problems: list[Problem] = []
+        self.problems: list[Violation] = []
         self.is_complete = True
         self.quiet = 0
         self._keywords = keywords
@@ -71,7 +71,7 @@ class Evaluation:
         """Note that a rule is broken, unless that is only being tried."""
         if not self.quiet:
             self.spend(20)
-            self.problems.append(Problem(_steps(place), keyword, rule, names))
+            self.problems.append(Violation(_steps(place), keyword, rule, names))
             if len(self.problems) >= MOST_PROBLEMS:
                 raise EvaluationEndedError
         return False

@@ -1,8 +1,9 @@
 """JSON values, compared and shown at a cost that is counted: `spend` hears of every step and ends what goes too far."""
 
 import json
+import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
 Spend = Callable[[int], None]
@@ -12,6 +13,7 @@ MOST_NAMES_SHOWN = 20
 _LARGEST_DIVIDED = 1_500
 """Bytes that Python keeps a number in: the time for a division grows with the square of them."""
 _MOST_ZEROS = 1_000
+_EXACT = Context(prec=10_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 def cost_of(value: Any) -> int:
@@ -20,8 +22,12 @@ def cost_of(value: Any) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """Tell a number of JSON: a bool of Python is none."""
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    """Tell a number of JSON: a bool of Python is none, nor what is called "not a number"."""
+    if isinstance(value, Decimal):
+        return value.is_finite()
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
@@ -29,7 +35,7 @@ def is_whole(value: Any) -> bool:
     if isinstance(value, float):
         return value.is_integer()
     if isinstance(value, Decimal):
-        return value.is_finite() and value == value.to_integral_value()
+        return value.is_finite() and bool(value == value.to_integral_value())
     return is_number(value)
 
 
@@ -136,11 +142,14 @@ def _write(value: Any, parts: list[str], spend: Spend) -> None:
 
 
 def _write_scalar(value: Any) -> str:
-    if isinstance(value, Decimal):
-        raise TypeError("decimals have many forms")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return f"{value:x}" if isinstance(value, int) and not isinstance(value, bool) else repr(value)
+    if not is_number(value):
+        return repr(value)
+    if not isinstance(value, int):
+        number = _EXACT.normalize(Decimal(repr(value)) if isinstance(value, float) else value)
+        if not (number.is_finite() and number == number.to_integral_value() and number.adjusted() < _MOST_ZEROS):
+            return str(number)
+        value = int(number)
+    return f"{value:x}"
 
 
 def show(value: Any) -> str:

@@ -6,7 +6,7 @@ Whoever runs an upstream server writes them: nothing that one names is fetched, 
 from dataclasses import dataclass
 from typing import Any
 
-from nexus_hub.calls.evaluation import Evaluation, Problem
+from nexus_hub.calls.evaluation import Evaluation, Violation
 from nexus_hub.calls.keywords import KEYWORDS
 
 
@@ -14,7 +14,7 @@ from nexus_hub.calls.keywords import KEYWORDS
 class Findings:
     """Places where a value breaks a schema, at most 100; `is_complete` unless the check ended before the schema did."""
 
-    problems: list[Problem]
+    problems: list[Violation]
     is_complete: bool
 
 
