@@ -58,7 +58,7 @@ def is_multiple(value: Any, of: Any, spend: Spend) -> bool | None:
         return None
     above, below = dividend[0] * 10 ** max(zeros, 0), divisor[0] * 10 ** max(-zeros, 0)
     spend(3 + (above.bit_length() * below.bit_length() >> 20))
-    return above % below == 0
+    return bool(above % below == 0)
 
 
 def _split(number: Any) -> tuple[int, int] | None:

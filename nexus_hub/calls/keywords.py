@@ -6,7 +6,7 @@ stopped, and formats are left to the server, which may know more or fewer of the
 """
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
 from typing import Any
 
@@ -75,7 +75,7 @@ def _limit(keyword: str, exclusive: str, is_over: Callable[[Any, Any], bool]) ->
     return limit
 
 
-def _size(keyword: str, kind: type, is_over: Callable[[int, Any], bool]) -> Keyword:
+def _size(keyword: str, kind: type[Sized], is_over: Callable[[int, Any], bool]) -> Keyword:
     def size(check: Evaluation, rule: Any, value: Any, _: Schema, place: Place) -> Verdict:
         if not is_number(rule):
             return None

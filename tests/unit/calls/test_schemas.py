@@ -138,7 +138,21 @@ def test_a_division_that_makes_no_sense_or_is_too_long_is_left_to_the_server(val
     assert verdict({"multipleOf": of}, value) is None
 
 
-NUMBERS = [0, -0.0, 1, 1.0, 0.1, 1e308, -1e308, 5e-324, 10**400, -(10**5000), 1 << 200_000, float("inf"), float("nan")]
+NUMBERS: list[Any] = [
+    0,
+    -0.0,
+    1,
+    1.0,
+    0.1,
+    1e308,
+    -1e308,
+    5e-324,
+    10**400,
+    -(10**5000),
+    1 << 200_000,
+    float("inf"),
+    float("nan"),
+]
 NUMBERS += [Decimal("0.1"), Decimal("1e999999999"), Decimal("-1e-999999999"), Decimal("NaN"), Decimal("Infinity")]
 
 
