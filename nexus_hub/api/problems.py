@@ -22,6 +22,7 @@ _OPEN = {"headers", "env", "arguments"}
 """Members whose own members are named by the caller."""
 _WORDS = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+)*")
 _LONGEST_NAME = 40
+_MOST_FAULTS = 20
 
 
 class Json(JSONResponse):
@@ -97,7 +98,10 @@ async def _answer_hub_error(_request: Request, error: Exception) -> Response:
 async def _refuse_invalid(_request: Request, error: Exception) -> Response:
     """Name the faults of a request, place by place; never what was sent there."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    problems = [f"{_place(one)}: {_fault(one)}" for one in error.errors()]
+    faults = error.errors()
+    problems = [f"{_place(one)}: {_fault(one)}" for one in faults[:_MOST_FAULTS]]
+    if len(faults) > _MOST_FAULTS:
+        problems.append(f"and {len(faults) - _MOST_FAULTS} more")
     return Problem(422, "invalid-request", f"The request does not fit: {'; '.join(problems)}.", problems=problems)
 
 

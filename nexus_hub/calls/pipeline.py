@@ -11,6 +11,7 @@ from uuid import UUID
 from nexus_hub.calls import retries
 from nexus_hub.calls.arguments import check_tool_arguments
 from nexus_hub.calls.lookup import ServerCache
+from nexus_hub.calls.turns import take_turn
 from nexus_hub.errors import NotFound
 from nexus_hub.models import ServerRef
 from nexus_hub.rate_limit.limiter import Limiter, Limits
@@ -56,7 +57,8 @@ class Pipeline:
         repeatable = True
         if isinstance(request, ToolCall):
             tool = await self._servers.tool(ref, request.name)
-            check_tool_arguments(request.name, tool.schema, request.arguments)
+            async with take_turn():
+                check_tool_arguments(request.name, tool.schema, request.arguments)
             repeatable = tool.repeatable
         limits = Limits(server.limit_per_minute, server.user_limit_per_minute)
         return PreparedCall(target, request, user_id, limits, repeatable)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from nexus_hub.errors import InvalidRequest, TooLarge
@@ -75,9 +75,10 @@ class JobRequest:
 
 def _size(arguments: dict[str, Any]) -> int:
     level: list[Any] = [arguments]
-    for _ in range(DEEPEST_ARGUMENTS):
-        level = [inner for value in level for inner in _inner(value)]
-    if level:
+    for _ in range(DEEPEST_ARGUMENTS - 1):
+        values = chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
+        level = [value for value in values if isinstance(value, dict | list)]
+    if any(level):
         raise InvalidRequest(f"The arguments are nested more than {DEEPEST_ARGUMENTS} levels deep.")
     try:
         return len(json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode())
@@ -85,16 +86,6 @@ def _size(arguments: dict[str, Any]) -> int:
         raise InvalidRequest("The arguments hold half a surrogate pair, which is no text.") from None
     except ValueError:
         raise InvalidRequest("The arguments hold a number that JSON does not know, such as NaN.") from None
-
-
-def _inner(value: Any) -> Iterable[Any]:
-    match value:
-        case dict():
-            return value.values()
-        case list():
-            return value
-        case _:
-            return ()
 
 
 def _within(what: str, value: int, lowest: int, highest: int) -> None:

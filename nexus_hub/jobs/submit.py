@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from nexus_hub.calls.arguments import check_prompt_arguments, check_tool_arguments
 from nexus_hub.calls.schemas import Schema
+from nexus_hub.calls.turns import take_turn
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
 from nexus_hub.jobs import store
@@ -62,9 +63,10 @@ class Resolver:
             self._known[key] = await self._find(request)
         named = self._known[key]
         if self._checking_seconds < LONGEST_CHECKS_SECONDS:
-            began = time.monotonic()
-            _check(request, named)
-            self._checking_seconds += time.monotonic() - began
+            async with take_turn():
+                began = time.monotonic()
+                _check(request, named)
+                self._checking_seconds += time.monotonic() - began
         return request, named.ref, named.name
 
     async def _find(self, request: JobRequest) -> Resolved:

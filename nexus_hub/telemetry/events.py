@@ -139,6 +139,14 @@ class CallRefused(TelemetryEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ArgumentsUnchecked(TelemetryEvent):
+    """Arguments were not held against the whole of what their tool or prompt declares, since that would take long."""
+
+    name: ClassVar[str] = "unchecked"
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRejected(TelemetryEvent):
     """A request to the API can't be used; `route` is its method and path template, never the path as it was sent."""
 

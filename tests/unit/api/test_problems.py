@@ -91,6 +91,12 @@ async def test_arguments_that_do_not_fit_are_listed(api: httpx.AsyncClient) -> N
     assert body["problems"] == ["a: must be of type string"]
 
 
+async def test_of_many_faults_the_first_are_listed(api: httpx.AsyncClient) -> None:
+    body = problem(await api.post("/body", json={f"x{number}": 1 for number in range(80)}))
+    assert len(body["problems"]) == 21
+    assert body["problems"][-1] == "and 60 more"
+
+
 async def test_a_missing_credential_names_the_scheme(api: httpx.AsyncClient) -> None:
     answer = await api.get("/fail/authentication")
     assert answer.headers["www-authenticate"] == "Bearer"

@@ -1,7 +1,6 @@
-"""Arguments against schemas: what is refused, what is said about it, and what a hostile schema can do."""
+"""Arguments against schemas: what is refused, and what is said about it."""
 
 import asyncio
-import re
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from nexus_hub.calls.arguments import check_prompt_arguments, check_tool_arguments
 from nexus_hub.errors import InvalidArguments
+from nexus_hub.telemetry.bus import subscribe
 
 CANARY = "canary-7f3a"
 SCALARS: st.SearchStrategy[Any] = st.sampled_from([CANARY, 7, -1.5, None, True, f"x{CANARY}"])
@@ -88,11 +88,14 @@ def test_what_is_said_of_a_prompts_arguments_holds_none_either(declared: list[An
         ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "unknown properties; known are: a"),
         ({"properties": {"a": False}}, {"a": 1}, "is not allowed"),
         ({"$schema": "http://json-schema.org/draft-04/schema#", "required": ["city"]}, {}, "'city' is required"),
+        ({"required": [f"n{number}" for number in range(30)]}, {}, "'n19', ... is required"),
         (
-            {"$schema": "http://json-schema.org/draft-03/schema#", "properties": {"a": {"required": True}}},
-            {},
-            "must satisfy required",
+            {"properties": {"a": {"enum": [[1] * 9, {"x": 1}, True, None]}}},
+            {"a": 1},
+            "one of a list, an object, true, null",
         ),
+        ({"properties": {"a": {"const": 10**5000}}}, {"a": 1}, "must satisfy const a large number"),
+        ({"properties": {"a": {"enum": ["x" * 900]}}}, {"a": 1}, f"must be one of {'x' * 80}..."),
     ],
 )
 def test_a_refusal_names_the_place_and_the_rule(schema: Any, arguments: dict[str, Any], said: str) -> None:
@@ -108,38 +111,31 @@ def test_a_refusal_has_at_most_ten_lines_of_moderate_length() -> None:
     assert len(caught.value.problems) == 10
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        *(
-            {},
-            {"type": "no-such-type"},
-            {"properties": 7},
-            {"required": "city"},
-            {"properties": {"a": {"pattern": "("}}},
-        ),
-        *({"$schema": 7}, {"$schema": ["x"]}, {"$schema": {"x": 1}}, {"$schema": "urn:unknown"}, {"$id": 5}),
-        *({"$ref": "#/nowhere"}, {"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, {"$dynamicRef": "#nowhere"}, {"$ref": 7}),
-        *({"$ref": "http://["}, {"$id": "http://["}, {"$schema": "http://["}, {"$ref": "urn:x:y"}),
-        {"patternProperties": {"(": {}}},
-    ],
-)
-def test_a_broken_schema_checks_nothing(schema: Any) -> None:
-    check_tool_arguments("t", schema, {"a": "b"})
+def test_a_prompts_malformed_declarations_cost_only_themselves() -> None:
+    declared = ["city", 7, {}, {"name": 7}, {"name": ["x"]}, {"name": "city", "required": True}]
+    with pytest.raises(InvalidArguments, match="'city' is required"):
+        check_prompt_arguments("p", {"arguments": declared}, {})
+    check_prompt_arguments("p", {"arguments": declared}, {"city": "Paris"})
+    check_prompt_arguments("p", {"arguments": "city"}, {"city": 1})
 
 
-def test_a_schema_that_is_nested_without_end_checks_nothing() -> None:
-    deep: dict[str, Any] = {}
-    for _ in range(5000):
-        deep = {"properties": {"a": deep}}
-    check_tool_arguments("t", deep, {"a": {}})
+def test_what_is_said_of_many_names_is_short() -> None:
+    names = [{"name": f"{number}-{'x' * 5000}", "required": True} for number in range(1000)]
+    with pytest.raises(InvalidArguments) as caught:
+        check_prompt_arguments("p", {"arguments": names}, {f"other{number}": 1 for number in range(100_000)})
+    assert len(caught.value.message) < 10_000
+    with pytest.raises(InvalidArguments) as caught:
+        check_prompt_arguments("p", {"arguments": [{"name": "a"}]}, {f"other{number}": 1 for number in range(100_000)})
+    assert caught.value.problems == ["unknown arguments; known are: a"]
 
 
-def test_arguments_that_are_nested_deeper_than_a_recursive_schema_can_be_followed_are_not_checked() -> None:
-    arguments: dict[str, Any] = {}
-    for _ in range(900):
-        arguments = {"a": arguments}
-    check_tool_arguments("t", {"properties": {"a": {"$ref": "#"}}}, arguments)
+def test_arguments_that_are_not_checked_in_full_are_told_of() -> None:
+    told: list[str] = []
+    with subscribe(lambda event: told.append(str(event))):
+        check_tool_arguments("srv__slow", {"items": {}, "allOf": [{"$ref": "#"}] * 2}, {})
+        check_prompt_arguments("srv__wide", {"arguments": [{"name": "a"}] * 1001}, {})
+        check_tool_arguments("srv__plain", {"pattern": "x"}, {})
+    assert told == ["unchecked tool=srv__slow", "unchecked tool=srv__wide"]
 
 
 async def test_a_remote_reference_is_not_fetched() -> None:
@@ -163,33 +159,3 @@ def test_a_local_file_is_not_read(tmp_path: Any) -> None:
     file = tmp_path / "schema.json"
     file.write_text("false")
     check_tool_arguments("t", {"$ref": file.as_uri()}, {"a": 1})
-
-
-def test_a_reference_within_the_schema_and_to_the_drafts_own_is_followed() -> None:
-    schema = {"$defs": {"city": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/city"}}}
-    assert "a: must be of type string" in message(schema, {"a": 1})
-    draft = {"properties": {"a": {"$ref": "https://json-schema.org/draft/2020-12/schema"}}}
-    assert "a" in message(draft, {"a": {"type": 7}})
-
-
-DRAFT_7 = "http://json-schema.org/draft-07/schema#"
-TREE = {f"a{number}": {"allOf": [{"$ref": f"#/$defs/a{number + 1}"}] * 2} for number in range(40)} | {"a40": {}}
-
-
-@pytest.mark.parametrize(
-    ("schema", "value"),
-    [
-        ({"properties": {"a": {"pattern": "^(a+)+$"}}}, "a" * 40 + "!"),
-        ({"properties": {"a": {"$schema": DRAFT_7, "pattern": "^(a+)+$"}}}, "a" * 40 + "!"),
-        ({"patternProperties": {"^(a|a)*$": {}}, "additionalProperties": False}, "b"),
-        ({"patternProperties": {"^(a|a)*$": {}}, "unevaluatedProperties": False}, "b"),
-        ({"propertyNames": {"pattern": "^(a|a)*$"}}, "b"),
-        ({"$defs": TREE, "$ref": "#/$defs/a0"}, "b"),
-        ({"properties": {"a": {"uniqueItems": True}}}, [{"x": number} for number in range(60_000)]),
-        ({"properties": {"a": {"items": {"anyOf": [{"type": "string"}] * 200}}}}, [1] * 100_000),
-    ],
-)
-def test_a_schema_that_would_never_end_is_given_up(schema: Any, value: Any) -> None:
-    """Without the bounds this test does not end either: each of the cases takes from minutes to ages."""
-    key = "a" if not re.search("patternProperties|propertyNames", str(schema)[:60]) else "a" * 40 + "!"
-    message(schema, {key: value})
