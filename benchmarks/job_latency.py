@@ -327,7 +327,7 @@ def main() -> None:
         assert added.code == 0, added.err
         # Before Prefect is imported: this process becomes one of the hub's, as its worker is.
         os.environ.update(hub.environment)
-        os.environ.update(PREFECT_DEFAULTS | environment(load(), Home(hub.home)))
+        os.environ.update(PREFECT_DEFAULTS | environment(load(), Home(hub.home), "worker"))
         publish("job_latency", asyncio.run(measured(hub, asked)))
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.request import getproxies
 
 import httpx
 from httpx_sse import EventSource, SSEError
@@ -54,7 +53,12 @@ class HubClient:
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {_header(token)}"
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, verify=_trust(url))
+        trust = _trust(url)
+        # A transport of its own goes past the proxies of the environment.
+        transport = httpx.AsyncHTTPTransport(verify=trust) if address.goes_direct(url) else None
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=timeout, verify=trust, transport=transport
+        )
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
@@ -223,7 +227,7 @@ def _problems(url: str) -> Iterator[None]:
 
 def _trust(url: str) -> ssl.SSLContext | bool:
     """Trust nobody where no TLS is spoken: reading the certificates of all authorities takes long."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") and not getproxies() else True
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
 
 
 def _header(token: str) -> str:

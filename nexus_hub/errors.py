@@ -25,7 +25,7 @@ HubError
 ├── TooMany                   429  over a bound of this hub; `bound` is the setting, retry_after in seconds
 ├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
-│   └── UnboundValue          500  sealed bytes without a key id, after a rotation
+│   └── UnboundValue          500  sealed bytes that are not bound, after a rotation
 ├── NotConfigured             500  a setting is missing
 ├── InvalidSetting            500  a setting with a value that is not allowed
 ├── UnsafeHome                500  a data directory that others could change
@@ -309,14 +309,14 @@ class CannotOpen(HubError):
 
 
 class UnboundValue(CannotOpen):
-    """A value without a key id, which a rotation should have taken over: only one written since can be like that."""
+    """A value that is not bound, which a rotation should have bound: only one written since can be like that."""
 
     code = "unbound-value"
 
     def __init__(self, what: str) -> None:
         self.key_id = None
         super(CannotOpen, self).__init__(
-            f"The sealed value of {what} has no key id and is not bound to its row. Such values are not opened since "
+            f"The sealed value of {what} is not bound to its row and its owner. Such values are not opened since "
             "the vault's key was rotated; if it belongs there, take it over with: nexus-hub vault rotate --to KEY_ID"
         )
 

@@ -1,9 +1,10 @@
 """Runtime of a process: its database pool, vault, connections, dispatcher, and the loops beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
@@ -23,7 +24,9 @@ from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.refresh import Refresher
 from nexus_hub.servers.registry import Servers
 from nexus_hub.settings import Settings
+from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.logs import quiet_libraries
+from nexus_hub.telemetry.loops import FailingLoops, keep_running
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.rotation import Rotation
@@ -50,6 +53,7 @@ class Runtime:
     rotation: Rotation
     feed: Feed
     cleanup: Cleanup
+    failing: FailingLoops
     listeners: list[Callable[[JobChange | None], None]] = field(default_factory=list)
     """Called with every change of a job; None: some may have been missed."""
 
@@ -85,6 +89,8 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
     source = keyring_source(settings)
     source.current()
     async with AsyncExitStack() as stack:
+        failing = FailingLoops()
+        stack.enter_context(subscribe(failing))
         database = await stack.enter_async_context(
             Database(database_url(settings), name=f"nexus-hub {name}", statement_seconds=settings.statement_seconds)
         )
@@ -131,8 +137,17 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             rotation=Rotation(database, source),
             feed=Feed(database),
             cleanup=Cleanup(database, prefect_client),
+            failing=failing,
         )
-        for loop in (*runtime.execution.loops(), *runtime.rescuer.loops(), runtime.watch(), runtime.feed.run()):
+        for loop in _make_loops(runtime):
             stack.push_async_callback(cancel_and_wait, asyncio.create_task(loop))
         stack.push_async_callback(runtime.dispatcher.drain)
         yield runtime
+
+
+def _make_loops(runtime: Runtime) -> Iterator[Coroutine[Any, Any, None]]:
+    """Make the loops that every process runs; none of them ends by an error."""
+    yield from runtime.execution.loops()
+    yield from runtime.rescuer.loops()
+    yield keep_running("listen", runtime.watch)
+    yield keep_running("feed", runtime.feed.run)

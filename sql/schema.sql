@@ -1031,6 +1031,7 @@ CREATE TABLE public.vault_rotations (
     updated integer DEFAULT 0 NOT NULL,
     errors text[] DEFAULT '{}'::text[] NOT NULL,
     flow_run_id uuid,
+    bound boolean DEFAULT false NOT NULL,
     CONSTRAINT vault_rotations_new_key_id CHECK ((new_key_id ~ '^[0-9a-f]{8}$'::text)),
     CONSTRAINT vault_rotations_old_key_id CHECK ((old_key_id ~ '^[0-9a-f]{8}$'::text))
 );

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 from uuid import UUID
 
 from nexus_hub.cancellation import cancel_and_wait
-from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.models import ServerRef
 from nexus_hub.orchestration.mirror import Kind, Mirror
+from nexus_hub.telemetry.loops import outlasting
 from tasks.context import available, current
 from tasks.failures import codes_only
 from tasks.options import DATABASE, DATABASE_LONGEST, hub_task
@@ -56,7 +56,7 @@ async def keep_alive(job_id: UUID) -> AsyncIterator[None]:
 async def _send_heartbeats(mirror: Mirror, job_id: UUID) -> None:
     while True:
         await asyncio.sleep(MIRROR_BEAT_SECONDS)
-        with suppress(DatabaseUnavailable):
+        with outlasting("mirror"):
             await mirror.beat(job_id)
 
 

@@ -1,7 +1,6 @@
 """News of flow runs from Prefect: by its events in one subscription, and of cancellations by asking now and then."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from uuid import UUID
 
@@ -11,9 +10,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
-from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.loops import outlasting
 
-logger = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 POLL_SECONDS = 10.0
 STARTABLE = ("prefect.flow-run.Scheduled", "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Resuming")
@@ -31,12 +29,10 @@ async def listen(handlers: Mapping[str, Handler]) -> None:
     """
     wanted = EventFilter(event=EventNameFilter(name=list(handlers)))
     while True:
-        try:
+        with outlasting("prefect-events"):  # whatever ends the subscription, it is made again
             async with get_events_subscriber(filter=wanted) as events:
                 async for event in events:
-                    await _handle(handlers[event.event], event.resource.id.removeprefix("prefect.flow-run."))
-        except Exception as error:  # whatever ends the subscription, it is made again
-            logger.info("the subscription to flow runs ended by %s", describe_error(error))
+                    await _handle(handlers, event.event, event.resource.id)
         await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -44,11 +40,10 @@ async def poll_cancellations(running: Callable[[], Collection[UUID]], cancel: Ha
     """Call `cancel` for each running flow run that Prefect wants cancelled, every few seconds, until cancelled."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
-        try:
+        with outlasting("cancellations"):
             for flow_run_id in await _find_cancelled(list(running())):
-                await _handle(cancel, str(flow_run_id))
-        except Exception as error:  # whatever it is, it is asked again
-            logger.info("Prefect could not be asked for cancellations: %s", describe_error(error))
+                with outlasting("cancellations"):  # no error with one flow run keeps the news of the others
+                    await cancel(flow_run_id)
 
 
 async def _find_cancelled(running: list[UUID]) -> list[UUID]:
@@ -62,9 +57,7 @@ async def _find_cancelled(running: list[UUID]) -> list[UUID]:
         return [run.id for run in await client.read_flow_runs(flow_run_filter=cancelled)]
 
 
-async def _handle(handler: Handler, flow_run_id: str) -> None:
+async def _handle(handlers: Mapping[str, Handler], event: str, resource: str) -> None:
     """Let no error with one flow run keep the news of the others."""
-    try:
-        await handler(UUID(flow_run_id))
-    except Exception as error:
-        logger.warning("the news of the run %s was lost by %s", flow_run_id, describe_error(error))
+    with outlasting("prefect-events"):
+        await handlers[event](UUID(resource.removeprefix("prefect.flow-run.")))

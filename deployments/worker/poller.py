@@ -22,6 +22,7 @@ from deployments.worker.prefect_internals import propose_state, read_scheduled_r
 from deployments.worker.wakeup import Wakeup
 from nexus_hub.orchestration.ownership import Ownership
 from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.loops import outlasting
 
 logger = logging.getLogger(__name__)
 TAKING_SECONDS = 2.0
@@ -68,10 +69,8 @@ class Poller:
             await self.wakeup.wait()
             if self.running:
                 await asyncio.sleep(BUSY_SECONDS)
-            try:
+            with outlasting("poll"):  # the next poll finds the runs again
                 await self.poll()
-            except Exception as error:  # whatever it is, the next poll finds the runs again
-                logger.info("a poll for flow runs ended by %s", describe_error(error))
 
     async def notice(self, flow_run_id: UUID) -> None:
         """Take note of a run that Prefect tells of: most are a job's, whose own notice wakes the worker at once."""

@@ -13,13 +13,16 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from deployments.registry import POOL
 from nexus_hub.errors import HubError
 from nexus_hub.settings import Settings, load
+from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.logs import configure_logging
+from nexus_hub.telemetry.loops import FailingLoops, keep_running, outlasting
 
 logger = logging.getLogger("nexus_hub.worker")
 HEARTBEAT_FILE_SECONDS = 5
@@ -37,7 +40,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
     worker = NexusWorker(POOL, name=f"nexus {socket.gethostname()} {os.getpid()}", limit=settings.worker_limit)
     loops = asyncio.create_task(worker.start(printer=logger.info))
-    heartbeat = asyncio.create_task(_beat())
+    heartbeat = asyncio.create_task(_beat_until_cancelled())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
@@ -49,15 +52,28 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         await loops
 
 
-async def _beat() -> None:
-    """Say that the event loop turns: the supervisor reads the file's age."""
-    path = os.environ.get("NEXUS_WORKER_HEARTBEAT_FILE")
-    while path:
-        try:
-            Path(path).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}), encoding="utf-8")  # noqa: ASYNC240
-        except OSError as error:  # a full disk passes, and the worker need not end for it
-            logger.warning("the heartbeat file could not be written: %s", describe_error(error))
+async def _beat_until_cancelled() -> None:
+    failing = FailingLoops()
+    with subscribe(failing):
+        await keep_running("heartbeat", partial(_beat, failing))
+
+
+async def _beat(failing: FailingLoops) -> None:
+    """Say that the event loop turns, and which loops fail: the supervisor reads the file, and how old it is."""
+    path = Path(os.environ.get("NEXUS_WORKER_HEARTBEAT_FILE", os.devnull))
+    while True:
+        with outlasting("heartbeat"):
+            _write_heartbeat(path, {"pid": os.getpid(), "at": time.time(), "failing": failing.names()})
         await asyncio.sleep(HEARTBEAT_FILE_SECONDS)
+
+
+def _write_heartbeat(path: Path, said: dict[str, object]) -> None:
+    try:
+        path.write_text(json.dumps(said), encoding="utf-8")
+    except OSError:
+        if path.exists():
+            os.utime(path)  # which a full disk takes, so that nobody ends a worker that lives
+        raise
 
 
 def main() -> int:

@@ -5,8 +5,9 @@ Prefect's server imports this module too (entry point `prefect.collections`), so
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nexus_hub.runtime import Runtime
 
 from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.loops import keep_running, outlasting
 
 logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 10
@@ -123,14 +125,14 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         self._poller = poller
         runtime.listeners.append(self._notice)
         handlers = dict.fromkeys(CANCELLED, self._cancel) | dict.fromkeys(STARTABLE, poller.notice)
-        loops = (
-            listen(handlers),
-            poll_cancellations(poller.running.keys, self._cancel),
-            RefreshTrigger(runtime.database, runtime.prefect_client).run(),
-            ToolChoices(runtime.database, runtime.prefect_client).run(),
-            poller.poll_when_woken(),
-        )
-        self._loops = [asyncio.create_task(loop) for loop in loops]
+        loops: dict[str, Callable[[], Awaitable[None]]] = {
+            "prefect-events": partial(listen, handlers),
+            "cancellations": partial(poll_cancellations, poller.running.keys, self._cancel),
+            "due-refresh": RefreshTrigger(runtime.database, runtime.prefect_client).run,
+            "tool-choices": ToolChoices(runtime.database, runtime.prefect_client).run,
+            "poll": poller.poll_when_woken,
+        }
+        self._loops = [asyncio.create_task(keep_running(name, run)) for name, run in loops.items()]
 
     async def teardown(self, *exc_info: Any) -> None:
         """Disconnect from Prefect, then close the runtime."""
@@ -158,7 +160,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
 
     async def sync_with_backend(self) -> None:
         """Send a heartbeat and read the pool anew, unless Prefect is away."""
-        with _outlasting():
+        with outlasting("prefect-heartbeat"):
             await super().sync_with_backend()
             await self._read_limits()
 
@@ -176,7 +178,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         """Take the runs that are due, and note those of the time until the next poll, unless Prefect is away."""
         prefect_internals.note_poll(self)
         if self._poller is not None:
-            with _outlasting():
+            with outlasting("poll"):
                 return await self._poller.poll(get_current_settings().worker.query_seconds * POLL_JITTER)
         return []
 
@@ -222,14 +224,3 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         if self._runtime is not None:
             with suppress(DatabaseUnavailable):  # it is asked for again
                 await cancel_flow_run(self._runtime.database, flow_run_id)
-
-
-@contextmanager
-def _outlasting() -> Iterator[None]:
-    """Outlast the absence of Prefect: its own loops end the worker, with all that it runs, after a dozen failures."""
-    try:
-        yield
-    except httpx.HTTPError as error:
-        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-            raise
-        logger.warning("Prefect does not answer (%s); it is asked again", describe_error(error))

@@ -78,9 +78,9 @@ class Api(FastAPI):
         return document
 
 
-async def _answer_health() -> dict[str, Any]:
-    """Say that the process answers."""
-    return {"status": "ok", "version": __version__}
+async def _answer_health(runtime: RuntimeOf) -> dict[str, Any]:
+    """Say that the process answers, and which of its loops failed lately."""
+    return {"status": "ok", "version": __version__, "failing": runtime.failing.names()}
 
 
 async def _answer_readiness(runtime: RuntimeOf) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def demo(*, as_json: bool) -> int:
         return FAILED
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # so that all is stopped and removed then too
-    with tempfile.TemporaryDirectory(prefix="nexus-hub-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="nexus-hub-demo-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o711)  # as root, PostgreSQL's user passes through
-        settings = Settings(home=Path(directory) / "home", port=_free_port(), prefect_port=_free_port())
+        settings = Settings(home=Path(directory), port=_free_port(), prefect_port=_free_port())
         try:
             with _running(settings, output):
                 return asyncio.run(_show(settings, output, command))
@@ -72,8 +72,11 @@ def _running(settings: Settings, output: Output) -> Iterator[None]:
     hub = [sys.executable, "-m", "nexus_hub"]
     quiet = subprocess.DEVNULL if output.as_json else None
     output.line("Starting PostgreSQL, Prefect, the API and a worker ...", style="bold")
+    # The hub ends with this process, however that ends: it waits for the end of a pipe that nobody else holds.
+    lifeline, held = os.pipe()
+    up = [*hub, "up", "--detach", "--temporary"]
     try:
-        with subprocess.Popen([*hub, "up", "--detach"], env=environment, stdout=quiet) as starting:
+        with subprocess.Popen(up, env=environment, stdin=lifeline, stdout=quiet) as starting:
             try:
                 code = starting.wait()
             except KeyboardInterrupt:
@@ -85,6 +88,8 @@ def _running(settings: Settings, output: Output) -> Iterator[None]:
     finally:
         output.line("Stopping ...", style="bold")
         subprocess.run([*hub, "down"], env=environment, check=False, stdout=quiet)
+        for end in (lifeline, held):
+            os.close(end)
 
 
 async def _show(settings: Settings, output: Output, command: list[str]) -> int:

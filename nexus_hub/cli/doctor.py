@@ -157,6 +157,8 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
         migrated = await run_check("migrations", _check_migrations(url), "Run nexus-hub migrate as the schema's owner.")
         yield migrated
         if migrated.ok:
+            advice = "Run nexus-hub migrate as the schema's owner, and: REVOKE CREATE ON SCHEMA public FROM PUBLIC;"
+            yield await run_check("database-functions", _check_functions(database), advice)
             async for check in _servers(database):
                 yield check
 
@@ -183,6 +185,14 @@ async def _check_migrations(url: str) -> str:
     if missing := await pending(url):
         raise CheckFailed(f"Not applied yet: {', '.join(missing)}.")
     return "the schema is up to date"
+
+
+async def _check_functions(database: Database) -> str:
+    async with database.transaction() as transaction:
+        problems = await transaction.all(QUERIES["unsafe_functions"], str)
+    if problems:
+        raise CheckFailed(f"With the owner's rights somebody else's code could run: {'; '.join(problems)}.")
+    return "what runs with the owner's rights finds only what is meant"
 
 
 async def _servers(database: Database) -> AsyncIterator[Check]:

@@ -32,13 +32,14 @@ for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once jobs can be sent and run.")] = False,
+    temporary: Annotated[bool, typer.Option("--temporary", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine: PostgreSQL, Prefect, the API and a worker."""
     from nexus_hub.cli import stack
     from nexus_hub.settings import load
 
-    raise typer.Exit(stack.up(load(), detach=detach, as_json=as_json))
+    raise typer.Exit(stack.up(load(), detach=detach, temporary=temporary, as_json=as_json))
 
 
 @app.command()
@@ -90,7 +91,7 @@ def deploy() -> None:
     from nexus_hub.cli import stack
     from nexus_hub.settings import load
 
-    stack.replace_process(load(), "deployments.deploy")
+    stack.replace_process(load(), "deploy", "deployments.deploy")
 
 
 @app.command()
@@ -108,7 +109,7 @@ def worker() -> None:
     from nexus_hub.cli import stack
     from nexus_hub.settings import load
 
-    stack.replace_process(load(), "deployments.worker.serve")
+    stack.replace_process(load(), "worker", "deployments.worker.serve")
 
 
 @app.command()

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import BinaryIO, NoReturn
 
 import psutil
 from rich.console import Console
@@ -19,6 +20,7 @@ from nexus_hub.errors import AlreadyRunning, StartFailed
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import state as states
+from nexus_hub.stack.environments import keep_for, without_proxies
 from nexus_hub.stack.hub import prepare_home, serve
 from nexus_hub.stack.migration import migrate_hub
 from nexus_hub.stack.parts import Planner, environment, part_names, whole_stack
@@ -30,8 +32,18 @@ SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 180
 
 
-def up(settings: Settings, *, detach: bool = False, as_json: bool = False, planner: Planner = whole_stack) -> int:
+def up(
+    settings: Settings,
+    *,
+    detach: bool = False,
+    temporary: bool = False,
+    as_json: bool = False,
+    planner: Planner = whole_stack,
+) -> int:
     """Start the stack: here until Ctrl-C, or in the background until `down`; the exit code.
+
+    A temporary one also ends when its standard input does, which is when whoever holds the other end is gone, however
+    that came about; it leaves no home.
 
     Raises:
         HubError: why it can't be started.
@@ -41,7 +53,10 @@ def up(settings: Settings, *, detach: bool = False, as_json: bool = False, plann
         if (pid := home.running_pid()) is not None:
             raise AlreadyRunning(home.path, pid)
         output.line(f"Starting the hub of {home.path} ...")
-        return _up_detached(settings, home, output) if detach else _up_here(settings, home, output, planner)
+        if detach:
+            return _up_detached(settings, home, output, temporary=temporary)
+        with _removed(home) if temporary else nullcontext():
+            return _up_here(settings, home, output, planner, temporary=temporary)
     except AlreadyRunning as running:
         _say(output, running.message, home, settings)
         return SUCCESS
@@ -92,6 +107,9 @@ def status(settings: Settings, *, as_json: bool = False) -> int:
     elif running:
         columns = {key: key.capitalize() for key in ("name", "state", "pid", "port", "restarts", "started_at")}
         output.table([_row(part) for part in parts], columns | {"started_at": "Since"}, "")
+        for name, loops in [("up", state.failing), *((part.name, part.failing) for part in parts)]:
+            if loops:
+                output.line(f"{name}: its loops {', '.join(loops)} failed lately; see its log", style="yellow")
         output.line(f"logs: {home.logs}", style="dim")
     else:
         output.line(f"The hub of {home.path} is not running; start it with: nexus-hub up")
@@ -111,15 +129,15 @@ def migrate(settings: Settings) -> int:
     return SUCCESS
 
 
-def replace_process(settings: Settings, module: str) -> NoReturn:
+def replace_process(settings: Settings, part: str, module: str) -> NoReturn:
     """Become `python -m module`, in the environment that the stack's own parts have.
 
     The library does not import flows and deployments; a local directory `flows/` must not stand in for ours.
     """
     home = Home(settings.home)
-    variables = dict(os.environ)
+    variables = without_proxies(keep_for(part, os.environ), settings.prefect_url)
     if settings.embeds_prefect:
-        variables = environment(settings, home)
+        variables = environment(settings, home, part)
     os.execve(sys.executable, [sys.executable, "-m", module], variables | {"PYTHONSAFEPATH": "1"})  # noqa: S606
 
 
@@ -135,7 +153,15 @@ def current(settings: Settings, home: Home) -> StackState:
     return stored if stored and stored.pid == pid else StackState(phase="starting", pid=pid)
 
 
-def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -> int:
+@contextmanager
+def _removed(home: Home) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        shutil.rmtree(home.path, ignore_errors=True)
+
+
+def _up_here(settings: Settings, home: Home, output: Output, planner: Planner, *, temporary: bool) -> int:
     configure_logging(settings.log_format, settings.log_level)
     view = StartView(output.console, quiet=output.as_json)
 
@@ -148,6 +174,8 @@ def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        if temporary:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)  # nothing is ever written there
         await serve(settings, stop, on_change=show, planner=planner)
 
     with view:
@@ -155,19 +183,20 @@ def _up_here(settings: Settings, home: Home, output: Output, planner: Planner) -
     return SUCCESS
 
 
-def _up_detached(settings: Settings, home: Home, output: Output) -> int:
+def _up_detached(settings: Settings, home: Home, output: Output, *, temporary: bool) -> int:
     """Start `up` as a process of its own session and follow its state until all is ready."""
     prepare_home(settings)
     log = home.logs / "up.log"
     handle = open_log(log)
-    began = log.stat().st_size
+    said = log.open("rb")  # a temporary home is gone before it can be read
+    said.seek(0, os.SEEK_END)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "nexus_hub", "up"],
+            [sys.executable, "-m", "nexus_hub", "up", *(["--temporary"] if temporary else [])],
             env=_named(settings, home) | {"PYTHONSAFEPATH": "1"},
             cwd=home.path,
-            stdin=subprocess.DEVNULL,
+            stdin=None if temporary else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=handle,
             start_new_session=True,
@@ -175,7 +204,8 @@ def _up_detached(settings: Settings, home: Home, output: Output) -> int:
     finally:
         os.close(handle)
     try:
-        return _follow(child, settings, home, output, log, began)
+        with said:
+            return _follow(child, settings, home, output, said)
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -184,9 +214,7 @@ def _up_detached(settings: Settings, home: Home, output: Output) -> int:
         return INTERRUPTED
 
 
-def _follow(
-    child: subprocess.Popen[bytes], settings: Settings, home: Home, output: Output, log: Path, began: int
-) -> int:
+def _follow(child: subprocess.Popen[bytes], settings: Settings, home: Home, output: Output, said: BinaryIO) -> int:
     with StartView(output.console, quiet=output.as_json) as view:
         while child.poll() is None:
             state = states.read(home.state_file)
@@ -196,7 +224,7 @@ def _follow(
                     break
             time.sleep(0.1)
     if child.returncode is not None:
-        output.errors.print(log.read_bytes()[began:].decode(errors="replace").rstrip(), markup=False)
+        output.errors.print(said.read().decode(errors="replace").rstrip(), markup=False)
         return child.returncode or FAILED
     _welcome(output, settings, home, current(settings, home), "Stop it with: nexus-hub down")
     return SUCCESS
@@ -248,7 +276,7 @@ def _report(output: Output, text: str, document: dict[str, bool]) -> None:
 
 def _document(state: StackState) -> dict[str, object]:
     parts = [part.model_dump(mode="json", exclude={"kind", "created"}) for part in state.parts if part.kind == "part"]
-    return {"phase": state.phase, "pid": state.pid, "parts": parts}
+    return {"phase": state.phase, "pid": state.pid, "failing": state.failing, "parts": parts}
 
 
 def _row(part: PartState) -> dict[str, object]:

@@ -19,10 +19,10 @@ ADOPTION = load("adoption")
 class ConfigSealer(Protocol):
     """Seals the configs of user servers that an older database holds in plain, and opens them again."""
 
-    async def seal_config(self, row_id: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
-        """The sealed bytes for that row of `user_servers`, and the key's id."""
+    async def seal_config(self, row_id: UUID, owner: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
+        """The sealed bytes for that row of `user_servers` and its user, and the key's id."""
 
-    async def open_config(self, row_id: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
+    async def open_config(self, row_id: UUID, owner: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
         """The config out of the sealed bytes of that row; `key_id` None: sealed by another program."""
 
 
@@ -31,6 +31,7 @@ class PlainConfig:
     """A row of `user_servers` with a config in plain, and perhaps a sealed one beside it."""
 
     id: UUID
+    user_id: UUID
     config: Mapping[str, Any] = field(repr=False)
     config_encrypted: bytes | None
     key_id: str | None
@@ -63,11 +64,11 @@ async def _seal_all(transaction: Transaction, sealer: ConfigSealer | None, rows:
 
 async def _seal(transaction: Transaction, sealer: ConfigSealer, row: PlainConfig) -> None:
     if row.config_encrypted is None:
-        sealed, key_id = await sealer.seal_config(row.id, row.config)
+        sealed, key_id = await sealer.seal_config(row.id, row.user_id, row.config)
         await transaction.run(ADOPTION["store_sealed_config"], id=row.id, sealed=sealed, key_id=key_id)
     stored = await transaction.only(ADOPTION["sealed_config"], PlainConfig, id=row.id)
     try:
-        opened = await sealer.open_config(row.id, stored.config_encrypted or b"", stored.key_id)
+        opened = await sealer.open_config(row.id, row.user_id, stored.config_encrypted or b"", stored.key_id)
     except HubError as error:
         raise CannotMigrate(f"The config of user server {row.id} can't be verified: {error.message}") from None
     if opened != stored.config:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
+from nexus_hub.telemetry.loops import outlasting
+
 LARGEST_GROUP = 100
 
 
@@ -58,7 +60,8 @@ class GroupCommit(Generic[T]):
         while self._waiting:
             group, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
             try:
-                await self._write_group(group)
+                with outlasting("group-commit"):
+                    await self._write_group(group)
             finally:
                 for one in group:
                     one.written.cancel()  # does nothing to what has an answer

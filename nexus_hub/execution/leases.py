@@ -1,7 +1,6 @@
 """Leases of all attempts that this process works on, renewed by one loop."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,9 +10,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.execution.attempt import Attempt
 from nexus_hub.jobs.store import JOBS
-from nexus_hub.telemetry.defects import describe_error
-
-logger = logging.getLogger(__name__)
+from nexus_hub.telemetry.loops import tell_failure
 
 LEASE_SECONDS = 30
 HEARTBEAT_SECONDS = 10
@@ -79,7 +76,7 @@ class Leases:
             async with asyncio.timeout(self.heartbeat_seconds):
                 claims = {one.claim_id: one.renewed for one in await self.renew(held)} if held else {}
         except Exception as error:  # whatever it is, the leases go on running out, and are renewed the next time
-            logger.warning("%d leases could not be renewed: %s", len(held), describe_error(error))
+            tell_failure("leases", error)
         else:
             for attempt in held:
                 if attempt.claim_id not in claims:

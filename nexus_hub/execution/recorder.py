@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +27,8 @@ from nexus_hub.execution.group_commit import GroupCommit
 from nexus_hub.jobs.store import JOBS, JobState
 from nexus_hub.models import JobStatus
 from nexus_hub.telemetry.bus import emit
-from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.events import AttemptEnded
-
-logger = logging.getLogger(__name__)
+from nexus_hub.telemetry.loops import tell_failure
 
 FIRST_BACKOFF_SECONDS = 2
 LONGEST_BACKOFF_SECONDS = 300
@@ -111,7 +108,7 @@ class Recorder:
             except DatabaseUnavailable:
                 pass
             except Exception as error:  # whatever it is, later notes are written again
-                logger.warning("progress could not be written down: %s", describe_error(error))
+                tell_failure("progress", error)
                 self._drop(sent)
             if self._progressed:
                 self._has_progress.set()

@@ -25,6 +25,7 @@ from nexus_hub.rate_limit.limiter import Limiter
 from nexus_hub.servers.registry import Servers
 from nexus_hub.telemetry.bus import emit
 from nexus_hub.telemetry.events import CallRefused, CallReturned, JobClaimed
+from nexus_hub.telemetry.loops import keep_running
 from nexus_hub.upstream.connections import Connections
 
 
@@ -54,7 +55,10 @@ class Execution:
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Give what runs as long as the process does: one loop renews all leases, one writes all progress."""
-        return self.leases.keep_renewing(), self.recorder.keep_writing_progress()
+        return (
+            keep_running("leases", self.leases.keep_renewing),
+            keep_running("progress", self.recorder.keep_writing_progress),
+        )
 
     def drain(self) -> None:
         """Let no batch take more jobs, since the process is about to stop."""

@@ -6,7 +6,6 @@ say so. A follower drops changes that are not newer than those it has: first fol
 """
 
 import asyncio
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -19,9 +18,7 @@ from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.live.listener import JobChange
 from nexus_hub.models import OPERATOR, Principal
-from nexus_hub.telemetry.defects import describe_error
-
-logger = logging.getLogger(__name__)
+from nexus_hub.telemetry.loops import tell_failure
 
 BACKSTOP_SECONDS = 5.0
 GRACE_SECONDS = 0.5
@@ -188,7 +185,7 @@ class Feed:
                 if self._followers:
                     await self._catch_up(cut=cut)
             except Exception as error:  # its message may hold anything
-                logger.warning("changes of jobs that were missed could not be read: %s", describe_error(error))
+                tell_failure("feed", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 if cut:
                     self._missed.set()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 from uuid import UUID
@@ -14,6 +13,7 @@ import psycopg
 from nexus_hub.db.pool import KEEP_ALIVE
 from nexus_hub.db.queries import load
 from nexus_hub.models import TERMINAL, JobStatus
+from nexus_hub.telemetry.loops import outlasting
 
 logger = logging.getLogger(__name__)
 SESSION = load("session")
@@ -60,17 +60,18 @@ async def listen(url: str, on_change: Callable[[JobChange | None], None], on_wak
     Each time the connection is made, None is reported: changes may have been missed before.
     """
     while True:
-        with suppress(psycopg.Error, OSError):
+        with outlasting("listen"):
             async with await psycopg.AsyncConnection.connect(
                 url, autocommit=True, application_name="nexus-hub listen", connect_timeout=10, **KEEP_ALIVE
             ) as connection:
                 await connection.execute(SESSION["listen"])
                 on_change(None)
                 async for notice in connection.notifies():
-                    if notice.channel == DISPATCH:
-                        on_wake()
-                    elif (change := _parse(notice.payload)) is not None:
-                        on_change(change)
+                    with outlasting("listen"):  # no notice, whatever it does to whom it is for, costs the next ones
+                        if notice.channel == DISPATCH:
+                            on_wake()
+                        elif (change := _parse(notice.payload)) is not None:
+                            on_change(change)
         logger.warning("the connection that listens for jobs was cut; it is made again")
         await asyncio.sleep(RETRY_SECONDS)
 

@@ -158,13 +158,15 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
-        while self._waiting:
-            if len(self._waiting) < BATCH_MIN_JOBS:
-                await _try(dispatch_job(self._database, self._prefect_client, self._waiting.popleft()))
-            else:
-                some = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX_JOBS))]
-                await _try(self._group([dispatch.job_id for dispatch in some]))
-        self._working -= 1
+        try:
+            while self._waiting:
+                if len(self._waiting) < BATCH_MIN_JOBS:
+                    await _try(dispatch_job(self._database, self._prefect_client, self._waiting.popleft()))
+                else:
+                    some = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX_JOBS))]
+                    await _try(self._group([dispatch.job_id for dispatch in some]))
+        finally:
+            self._working -= 1
 
     async def _group(self, job_ids: list[UUID]) -> None:
         batch_id = uuid4()

@@ -1,7 +1,6 @@
 """A refresh round as soon as a server is due, before the flow's schedule starts one."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from uuid import UUID
@@ -10,9 +9,8 @@ from nexus_hub.catalog import store
 from nexus_hub.db.pool import Database
 from nexus_hub.orchestration.prefect_client import ENDED, MAINTENANCE_FLOWS
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
-from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.loops import outlasting
 
-logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 15.0
 FLOW = MAINTENANCE_FLOWS["cache_refresh"]
 
@@ -38,10 +36,8 @@ class RefreshTrigger:
         """Check until cancelled; an error ends a check, not the loop."""
         while True:
             await asyncio.sleep(self._interval)
-            try:
+            with outlasting("due-refresh"):
                 await self.check()
-            except Exception as error:  # its message may hold anything
-                logger.warning("what is due could not be refreshed early: %s", describe_error(error))
 
     async def check(self) -> bool:
         """Start a round if a server is due and the last one is over; of several workers that check, one does."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import httpx
 
+from nexus_hub.address import goes_direct
 from nexus_hub.errors import NoDeployment, PrefectRefused, PrefectUnavailable
 from nexus_hub.home.layout import Home
 from nexus_hub.models import JobStatus
@@ -60,7 +61,8 @@ class PrefectClient(PrefectRuns):
     def __init__(self, url: str, auth: str | None, *, timeout: float = 10) -> None:
         headers = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
         self.url = url
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        transport = httpx.AsyncHTTPTransport() if goes_direct(url) else None  # which goes past all proxies
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, transport=transport)
         self._deployments: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:

@@ -1,10 +1,10 @@
 """Rounds that rescue jobs whose lease ran out, and reconcile jobs with their flow runs; neither stalls the other."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nexus_hub.db.pool import Database, Transaction
@@ -14,10 +14,8 @@ from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from nexus_hub.orchestration.reconciler import BATCH, Patience, Reconciler
 from nexus_hub.telemetry.bus import emit
-from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.events import JobRescued, JobTags
-
-logger = logging.getLogger(__name__)
+from nexus_hub.telemetry.loops import keep_running, outlasting
 
 INTERVAL_SECONDS = 2.0
 ROUND_SECONDS = 45
@@ -61,7 +59,10 @@ class Rescuer:
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Make both loops, which do rounds until cancelled; an error ends a round, not its loop."""
-        return self._repeat(self.rescue, asyncio.Event()), self._repeat(self.reconcile, self._wake)
+        return (
+            keep_running("rescue", partial(self._repeat, "rescue", self.rescue, asyncio.Event())),
+            keep_running("reconcile", partial(self._repeat, "reconcile", self.reconcile, self._wake)),
+        )
 
     def wake(self) -> None:
         """Do a round now, which also takes jobs that were stored a moment ago."""
@@ -103,13 +104,11 @@ class Rescuer:
         row = await lock.one(JOBS["rescue_lock"], name=name, patience=patience)
         return row is not None and bool(row["taken"])
 
-    async def _repeat(self, work: Callable[[], Awaitable[RescueReport]], wake: asyncio.Event) -> None:
+    async def _repeat(self, loop: str, work: Callable[[], Awaitable[RescueReport]], wake: asyncio.Event) -> None:
         while True:
-            try:
+            with outlasting(loop):
                 async with asyncio.timeout(self._round_seconds):
                     await work()
-            except Exception as error:  # its message may hold anything
-                logger.warning("a round of rescues ended early: %s", describe_error(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await wake.wait()

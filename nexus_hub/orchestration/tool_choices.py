@@ -4,7 +4,6 @@ Everybody who opens Prefect sees the form, so that tools of users' own servers a
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.orchestration.prefect_client import FLOWS, PrefectClient
-from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.loops import outlasting
 
-logger = logging.getLogger(__name__)
 CATALOG = load("catalog")
 FLOW = FLOWS["tool_invoke"]
 INTERVAL_SECONDS = 15.0
@@ -58,10 +56,8 @@ class ToolChoices:
             await asyncio.sleep(self._interval)
             if comparison % READ_EVERY == 0:
                 self._names = None  # a deploy at the same moment may have written over the choices
-            try:
+            with outlasting("tool-choices"):
                 await self.update()
-            except Exception as error:  # its message may hold anything
-                logger.warning("the tools could not be offered in Prefect: %s", describe_error(error))
 
     async def update(self) -> bool:
         """Bring the form up to date; True if it had to be changed.

@@ -178,7 +178,7 @@ class Servers:
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
-        sealed = self._vault.seal_config(SealContext.for_server(ref), expose_secrets(target.config))
+        sealed = self._vault.seal_config(SealContext.for_server(ref, owner), expose_secrets(target.config))
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
@@ -203,7 +203,7 @@ class Servers:
         Raises:
             NotFound: it was removed.
             CannotOpen: its configuration can't be opened.
-            UnboundValue: it was written without a key id after a rotation had taken all such values over.
+            UnboundValue: it is not bound to its row and its owner, though a rotation has bound all values.
         """
         async with self._database.transaction() as transaction:
             row = await transaction.one(
@@ -212,7 +212,7 @@ class Servers:
         if row is None or not row.enabled or row.config_encrypted is None:
             raise NotFound("server", ref)
         opened = self._vault.open_config(
-            SealContext.for_server(ref), row.config_encrypted, row.key_id, unbound=row.opens_unbound
+            SealContext.for_server(ref, row.user_id), row.config_encrypted, row.key_id, unbound=row.opens_unbound
         )
         try:
             config = CONFIG.validate_python({"transport": "http"} | opened)

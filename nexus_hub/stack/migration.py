@@ -18,14 +18,14 @@ class _RowSealer:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
-    async def seal_config(self, row_id: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
-        """The sealed bytes for that row, and the key's id."""
-        sealed = self._vault.seal_config(_context(row_id), dict(config))
+    async def seal_config(self, row_id: UUID, owner: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
+        """The sealed bytes for that row and user, and the key's id."""
+        sealed = self._vault.seal_config(_context(row_id, owner), dict(config))
         return sealed.data, sealed.key_id
 
-    async def open_config(self, row_id: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
+    async def open_config(self, row_id: UUID, owner: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
         """The config out of the sealed bytes of that row."""
-        return self._vault.open_config(_context(row_id), sealed, key_id)
+        return self._vault.open_config(_context(row_id, owner), sealed, key_id)
 
 
 def owner_url(settings: Settings) -> str | None:
@@ -59,5 +59,5 @@ def _sealer(settings: Settings) -> _RowSealer | None:
     return _RowSealer(Vault(source))
 
 
-def _context(row_id: UUID) -> SealContext:
-    return SealContext("user_servers", "config_encrypted", row_id)
+def _context(row_id: UUID, owner: UUID) -> SealContext:
+    return SealContext("user_servers", "config_encrypted", row_id, owner)

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import migration, ports, prefect_server, probes
+from nexus_hub.stack.environments import keep_for, without_proxies
 from nexus_hub.stack.postgres import embedded_postgres
 from nexus_hub.stack.process import Command
-from nexus_hub.stack.services import Service
+from nexus_hub.stack.services import SILENT_SECONDS, Service
 from nexus_hub.stack.supervisor import Step, command_step
 
 Plan = list[Service | Step]
 Planner = Callable[[Settings, Home], Plan]
 WORKER_STOP_SECONDS = 15
 """The time that a worker has after its grace time to release what it still runs, and to end."""
+WORKER_SILENT_SECONDS = SILENT_SECONDS - probes.MAX_AGE_SECONDS
+"""A worker that is not healthy has been silent for as long as its heartbeat may be old."""
 FOREIGN_PREFECT = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_KEY", "PREFECT_SERVER_DATABASE_")
 
 
@@ -27,7 +30,7 @@ def whole_stack(settings: Settings, home: Home) -> Plan:
         NotConfigured: the settings leave something out.
     """
     require_ports(settings)
-    base = environment(settings, home)
+    base = environment(settings, home, "prefect")
     return [
         *_postgres(settings, home),
         *_migration(settings),
@@ -53,15 +56,18 @@ def part_names(settings: Settings) -> list[str]:
     return [*(name for name, wanted in optional.items() if wanted), "api", "worker"]
 
 
-def environment(settings: Settings, home: Home) -> dict[str, str]:
-    """Make the environment of our own services: the caller's, less what would lead them astray."""
+def environment(settings: Settings, home: Home, part: str) -> dict[str, str]:
+    """Make the environment of a part: the caller's, less what would lead it astray and secrets that it does not need.
+
+    No proxy of the caller's stands between the parts.
+    """
     foreign = (
         *(("PG",) if settings.embeds_postgres else ()),
         *(FOREIGN_PREFECT if settings.embeds_prefect else ()),
     )
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(foreign)}
     return {
-        **kept,
+        **without_proxies(keep_for(part, kept), settings.prefect_url),
         **(prefect_server.client_environment(settings, home) if settings.embeds_prefect else {}),
         "NEXUS_HOME": str(home.path),
         "NEXUS_HOST": settings.host,
@@ -90,8 +96,8 @@ def _migration(settings: Settings) -> Plan:
 
 
 def _own(settings: Settings, home: Home) -> Plan:
-    def command(*arguments: str) -> Command:
-        env = environment(settings, home)
+    def command(part: str, *arguments: str) -> Command:
+        env = environment(settings, home, part)
         return Command(arguments=(sys.executable, *arguments), env=env, directory=home.path)
 
     async def forget_heartbeat() -> None:
@@ -100,18 +106,19 @@ def _own(settings: Settings, home: Home) -> Plan:
     # Both wait for Prefect by themselves, and what is sent before its deployments are known is stored and starts then.
     api = Service(
         name="api",
-        command=command("-m", "nexus_hub", "api"),
+        command=command("api", "-m", "nexus_hub", "api"),
         probe=probes.http(f"{settings.listen_url}/healthz"),
         after=("databases", "migrate"),
         port=settings.port,
     )
     worker = Service(
         name="worker",
-        command=command("-m", "nexus_hub", "worker"),
+        command=command("worker", "-m", "nexus_hub", "worker"),
         probe=probes.heartbeat(home.heartbeat_file),
         after=("databases", "migrate"),
         prepare=forget_heartbeat,
+        patience=WORKER_SILENT_SECONDS,
         grace=settings.worker_grace_seconds + WORKER_STOP_SECONDS,
     )
-    deploy = command_step("deploy", command("-m", "deployments.ensure"), home, after=("prefect",))
+    deploy = command_step("deploy", command("deploy", "-m", "deployments.ensure"), home, after=("prefect",))
     return [deploy, api, worker]

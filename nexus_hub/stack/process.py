@@ -1,6 +1,7 @@
 """Starting and ending the processes of the stack."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from nexus_hub.home.files import rotate
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 MARK = b"--- %s\n"
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Errors of a disk that takes nothing: a program without its log is better than none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,15 @@ async def output(command: Command) -> str:
 
 
 def open_log(path: Path) -> int:
-    """A file handle that appends to the log, which only its owner may read."""
-    rotate(path)
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """A file handle that appends to the log, which only its owner may read; to nowhere if the disk takes no file."""
+    with suppress(OSError):
+        rotate(path)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def note(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,11 +13,21 @@ from pathlib import Path
 import psutil
 
 from nexus_hub.errors import HubError, StartFailed
-from nexus_hub.home.files import rotate, tail
+from nexus_hub.home.files import rotate_all, tail
 from nexus_hub.stack import process as processes
-from nexus_hub.stack.probes import Probe
+from nexus_hub.stack.probes import SILENT, Probe, Sign
 from nexus_hub.stack.process import Command
 from nexus_hub.stack.state import PartState
+from nexus_hub.telemetry.loops import outlasting
+
+SILENT_SECONDS = 45.0
+"""A service that has answered no probe for so long, and several in a row, is ended and started again."""
+FEWEST_MISSES = 3
+PROBE_SECONDS = 10.0
+HUNG_GRACE_SECONDS = 5.0
+"""The time that a hung service has to end by itself; a frozen one can't."""
+HANGS_LIMIT, HANGS_WITHIN_SECONDS = 5, 3600.0
+"""A service that hangs more often within the time is left as it is: restarts do not help it."""
 
 
 async def _nothing() -> None:
@@ -50,6 +61,10 @@ class Service:
     grace: float = 15
     start_timeout: float = 180
     backoff: Backoff = field(default_factory=Backoff)
+    patience: float = SILENT_SECONDS
+    """Seconds without an answer after which it counts as hung."""
+    interval: float = 5
+    """Seconds between two probes of a service that has come up."""
 
 
 class ServiceSupervisor:
@@ -65,6 +80,9 @@ class ServiceSupervisor:
         self._came_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = 0.0
         self._healthy_since: float | None = None
+        self._healthy_last = self._heard = 0.0
+        self._misses = 0
+        self._hangs: deque[float] = deque(maxlen=HANGS_LIMIT)
         self._family: list[psutil.Process] = []
 
     async def start(self) -> None:
@@ -85,7 +103,7 @@ class ServiceSupervisor:
         """End the service in order, and kill what does not end; nothing of it is left."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._process is not None:
             await processes.end(self._process, self.service.stop_signal, grace=self.service.grace)
@@ -102,40 +120,75 @@ class ServiceSupervisor:
                 self._fail_first_start(error if isinstance(error, HubError) else None, why)
             if self._fail_first_start(None, why):
                 return
-            healthy_for = time.monotonic() - self._healthy_since if self._healthy_since else 0.0
+            healthy_for = self._healthy_last - self._healthy_since if self._healthy_since else 0.0
             delay = self.service.backoff.following(delay, healthy_for)
             processes.note(self.log, f"{why}; starting again in {delay:g} s")
-            self._show(phase="down", pid=None, healthy=False, restarts=self.state.restarts + 1)
+            self._show(phase="down", pid=None, healthy=False, failing=[], restarts=self.state.restarts + 1)
             await asyncio.sleep(delay)
 
     async def _run_once(self) -> str:
-        """Run the service once, to its end; how it ended."""
+        """Run the service once, to its end, or until it hangs; how it ended."""
         await self.service.prepare()
-        self._process = await processes.spawn(self.service.command, self.log)
-        self._show(phase="starting", pid=self._process.pid, created=_created(self._process.pid))
-        watch = asyncio.create_task(self._watch(self._process.pid))
+        self._process = process = await processes.spawn(self.service.command, self.log)
+        self._heard, self._misses = time.monotonic(), 0
+        self._show(phase="starting", pid=process.pid, created=_created(process.pid))
+        ended, watch = asyncio.create_task(process.wait()), asyncio.create_task(self._watch(process.pid))
         try:
-            code = await self._process.wait()
+            await asyncio.wait({ended, watch}, return_when=asyncio.FIRST_COMPLETED)
+            why = None if ended.done() else f"it has answered nothing for {time.monotonic() - self._heard:.0f} s"
+            if why is not None:
+                self._hangs.append(time.monotonic())
+                processes.note(self.log, f"{why}; it is ended")
+                await processes.end(process, self.service.stop_signal, grace=HUNG_GRACE_SECONDS)
+            code = await ended
         finally:
             watch.cancel()
-        processes.kill_rest(self._process.pid, self._family)
+            ended.cancel()
+        processes.kill_rest(process.pid, self._family)
         self._process = None
-        return _ending(code)
+        return why or _ending(code)
 
     async def _watch(self, pid: int) -> None:
-        while True:
-            healthy = await self.service.probe()
-            if healthy and self._healthy_since is None:
-                self._healthy_since = time.monotonic()
+        """Look after the process until it hangs; no error ends this, since nobody else would look."""
+        while not self._is_hung():
+            with outlasting(f"watch-{self.service.name}"):
+                self._take_note(await self._probe())
+            with outlasting(f"watch-{self.service.name}"):
+                self._family = processes.descendants(pid)
+                rotate_all(self.log.parent)
+            await asyncio.sleep(self.service.interval if self._healthy_since else 0.1)
+
+    async def _probe(self) -> Sign:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await self.service.probe()
+        except TimeoutError:
+            return SILENT
+
+    def _take_note(self, sign: Sign) -> None:
+        now = time.monotonic()
+        self._heard, self._misses = (now, 0) if sign.alive else (self._heard, self._misses + 1)
+        if sign.healthy:
+            self._healthy_last = now
+            if self._healthy_since is None:
+                self._healthy_since = now
                 if not self._came_up.done():
-                    self.state.seconds = round(self._healthy_since - self._began, 2)
+                    self.state.seconds = round(now - self._began, 2)
                     self._came_up.set_result(None)
-            if healthy != self.state.healthy:
-                self._show(healthy=healthy, phase="up" if healthy else "down")
-            self._family = processes.descendants(pid)
-            with suppress(OSError):  # a full disk must not end the supervision
-                rotate(self.log, in_use=True)
-            await asyncio.sleep(5 if self._healthy_since else 0.1)
+        failing = list(sign.failing)
+        if sign.healthy != self.state.healthy or failing != self.state.failing:
+            self._show(healthy=sign.healthy, phase="up" if sign.healthy else "down", failing=failing)
+
+    def _is_hung(self) -> bool:
+        """Tell if it has been silent for so long, in spite of several probes, that only a restart helps.
+
+        What answers that it is not ready is alive. One that is still starting has the time that a start may take.
+        """
+        now = time.monotonic()
+        patience = self.service.patience if self._healthy_since else self.service.start_timeout
+        if not self._came_up.done() or self._misses < FEWEST_MISSES or now - self._heard < patience:
+            return False
+        return len(self._hangs) < HANGS_LIMIT or now - self._hangs[0] > HANGS_WITHIN_SECONDS
 
     def _fail_first_start(self, error: HubError | None, why: str) -> bool:
         """Fail the first start for whoever waits for it; true if it failed."""
@@ -150,7 +203,8 @@ class ServiceSupervisor:
 
     def _show(self, **changes: object) -> None:
         self.state = self.state.model_copy(update=changes)
-        self._changed()
+        with outlasting(f"state-{self.service.name}"):
+            self._changed()
 
 
 def _created(pid: int) -> float | None:

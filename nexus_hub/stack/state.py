@@ -22,6 +22,8 @@ class PartState(BaseModel):
     """Start of the process, which tells it from a later one with the same id."""
     port: int | None = None
     healthy: bool = False
+    failing: list[str] = []
+    """The loops of the part that failed lately; the part goes on."""
     restarts: int = 0
     started_at: datetime | None = None
     seconds: float | None = None
@@ -35,6 +37,8 @@ class StackState(BaseModel):
     phase: Literal["starting", "ready", "stopping", "stopped"] = "starting"
     pid: int | None = None
     started_at: datetime | None = None
+    failing: list[str] = []
+    """The supervisor's own loops that failed lately."""
     parts: list[PartState] = []
 
 

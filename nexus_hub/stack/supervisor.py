@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -19,6 +19,8 @@ from nexus_hub.stack import state as states
 from nexus_hub.stack.process import Command, gone, run
 from nexus_hub.stack.services import Service, ServiceSupervisor
 from nexus_hub.stack.state import PartState, Phase, StackState
+from nexus_hub.telemetry.bus import subscribe
+from nexus_hub.telemetry.loops import FailingLoops, outlasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,11 @@ class Supervisor:
         self._services: dict[str, ServiceSupervisor] = {}
         self._steps: dict[str, PartState] = {}
         self._phase = StackState()
+        self._failing = FailingLoops()
+        self._resources = ExitStack()
 
     async def __aenter__(self) -> Self:
+        self._resources.enter_context(subscribe(self._failing))
         await end_leftovers(states.read(self.home.state_file))
         self._phase = StackState(pid=os.getpid(), started_at=datetime.now(UTC))
         self._publish()
@@ -52,7 +57,8 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        with self._resources:
+            await self.stop()
 
     async def start(self) -> None:
         """Start everything, each item when those that it comes after are healthy or done.
@@ -88,7 +94,8 @@ class Supervisor:
     def state(self) -> StackState:
         """Show everything as it is now, in the order of the plan."""
         known = {name: service.state for name, service in self._services.items()} | self._steps
-        return self._phase.model_copy(update={"parts": [known.get(item.name) or _waiting(item) for item in self.plan]})
+        parts = [known.get(item.name) or _waiting(item) for item in self.plan]
+        return self._phase.model_copy(update={"parts": parts, "failing": self._failing.names()})
 
     async def _start_service(self, service: Service) -> None:
         log = self.home.logs / f"{service.name}.log"
@@ -119,7 +126,8 @@ class Supervisor:
         with suppress(OSError):  # a full disk must not end the supervision
             states.write(self.home.state_file, state)
         if self._on_change:
-            self._on_change(state)
+            with outlasting("view"):  # nor must a terminal that is gone
+                self._on_change(state)
 
 
 def command_step(name: str, command: Command, home: Home, after: tuple[str, ...] = ()) -> Step:

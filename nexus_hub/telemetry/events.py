@@ -205,6 +205,16 @@ class DefectFound(TelemetryEvent):
     job: JobTags | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LoopFailed(TelemetryEvent):
+    """A loop met an error, which did not end it; `why` is its code, or its class and place."""
+
+    name: ClassVar[str] = "failing"
+    level: ClassVar[int] = logging.WARNING
+    loop: str
+    why: str
+
+
 def _flatten(part: TelemetryEvent | JobTags) -> Iterator[tuple[str, Value]]:
     for field in fields(part):
         match getattr(part, field.name):

@@ -13,6 +13,7 @@ from urllib.request import getproxies
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
+from nexus_hub.address import is_loopback
 from nexus_hub.errors import ForbiddenAddress
 from nexus_hub.upstream.addresses import Resolve, resolve_public
 from nexus_hub.upstream.config import HttpConfig
@@ -191,10 +192,14 @@ def _is_session_gone(response: httpx2.Response, error: Mapping[str, Any] | None)
 def build_client(
     config: HttpConfig, *, guarded: bool, resolve: Resolve, max_bytes: int, connect_timeout: float
 ) -> ContainedClient:
-    """Make a client with the server's headers; a `guarded` one uses no proxy and reaches only public addresses."""
+    """Make a client with the server's headers; a `guarded` one uses no proxy and reaches only public addresses.
+
+    Nor does one of a server on this machine.
+    """
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=REUSE_SECONDS)
     transport: httpx2.AsyncBaseTransport | None = None
-    if guarded or not getproxies():  # through proxies the client goes only by transports of its own
+    direct = guarded or is_loopback(config.url) or not getproxies()
+    if direct:  # through proxies the client goes only by transports of its own
         transport = httpx2.AsyncHTTPTransport(limits=limits, socket_options=KEEP_ALIVE)
     if guarded and transport is not None:
         transport = GuardedTransport(transport, resolve, time.monotonic)

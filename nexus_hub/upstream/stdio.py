@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,11 +27,16 @@ class ErrorLog(asyncio.Protocol):
         self._file = _open_private(path)
 
     def data_received(self, data: bytes) -> None:
-        """Append, starting a new file when this one is full."""
+        """Append, starting a new file when this one is full; what the disk does not take is lost, not the child."""
+        with suppress(OSError):
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
         if self._file.tell() + len(data) > self._limit:
-            self._file.close()
-            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            self._file = _open_private(self._path)
+            with suppress(FileNotFoundError):  # it is there already, where a new one could not be made
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            full, self._file = self._file, _open_private(self._path)
+            full.close()
         self._file.write(data[-self._limit :])
 
     def connection_lost(self, exc: Exception | None) -> None:

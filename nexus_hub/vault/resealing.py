@@ -11,7 +11,7 @@ from nexus_hub.errors import CannotOpen
 from nexus_hub.models import ServerRef, ServerType
 from nexus_hub.steps import OnProgress
 from nexus_hub.vault.keyring import Keyring, KeyringSource
-from nexus_hub.vault.sealing import SealContext, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, is_bound, open_sealed, seal
 
 VAULT = load("vault")
 SERVER_TYPES: tuple[ServerType, ...] = ("system", "user")
@@ -46,6 +46,8 @@ class DueValue:
     """A value that is to be sealed anew."""
 
     id: UUID
+    user_id: UUID | None
+    """The owner; None: it is a system server's."""
     key_id: str | None
     config_encrypted: bytes = field(repr=False)
 
@@ -60,9 +62,14 @@ class SealedValue(DueValue):
 def open_row(ring: Keyring, ref: ServerRef, row: DueValue) -> bytes | None:
     """Open what a row has sealed; None if no key does."""
     try:
-        return open_sealed(ring, SealContext.for_server(ref), row.config_encrypted, row.key_id)
+        return open_sealed(ring, SealContext.for_server(ref, row.user_id), row.config_encrypted, row.key_id)
     except CannotOpen:
         return None
+
+
+def is_bound_row(ring: Keyring, ref: ServerRef, row: DueValue) -> bool:
+    """Tell if what a row has sealed opens there and for its owner only."""
+    return is_bound(ring, SealContext.for_server(ref, row.user_id), row.config_encrypted, row.key_id)
 
 
 def describe_failure(ref: ServerRef, key_id: str | None) -> str:
@@ -139,9 +146,10 @@ class Resealer:
         if plaintext is None:
             self.failed[ref] = describe_failure(ref, row.key_id)
             return None
-        sealed = seal(ring, SealContext.for_server(ref), plaintext)
-        if open_sealed(ring, SealContext.for_server(ref), sealed.data, sealed.key_id) != plaintext:
-            raise CannotOpen(str(SealContext.for_server(ref)), sealed.key_id)
+        context = SealContext.for_server(ref, row.user_id)
+        sealed = seal(ring, context, plaintext)
+        if open_sealed(ring, context, sealed.data, sealed.key_id) != plaintext:
+            raise CannotOpen(str(context), sealed.key_id)
         return row.id, row.config_encrypted, sealed.data
 
     async def _store(

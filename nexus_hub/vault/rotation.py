@@ -20,7 +20,15 @@ from nexus_hub.telemetry.events import KeysRotated
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import parse_key_id
-from nexus_hub.vault.resealing import VAULT, Resealer, RotationPlan, describe_failure, open_row, read_sealed_values
+from nexus_hub.vault.resealing import (
+    VAULT,
+    Resealer,
+    RotationPlan,
+    describe_failure,
+    is_bound_row,
+    open_row,
+    read_sealed_values,
+)
 
 __all__ = ["Rotation", "RotationPlan", "RotationReport"]
 LOCK = "vault-rotation"
@@ -214,12 +222,23 @@ class Rotation:
     async def finish(self, rotation_id: UUID, updated: int, errors: list[str], *, promoted: bool) -> RotationReport:
         """Note the rotation's end, and report; of several lines on one server the first counts."""
         errors = list({line.partition(": ")[0]: line for line in reversed(errors)}.values())[::-1]
+        bound = not errors and await self._are_all_bound()
         async with self._database.transaction() as transaction:
-            row = await transaction.only(VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors)
+            row = await transaction.only(
+                VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors, bound=bound
+            )
         report = RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
         ms = report.seconds * 1000
         emit(KeysRotated(rotation_id, report.new_key_id, updated, len(errors), ms, report.old_key_id))
         return report
+
+    async def _are_all_bound(self) -> bool:
+        """Tell if every value opens in its row and for its owner only, so that no other is opened from now on."""
+        ring = self._source.current()
+        async for ref, row in read_sealed_values(self._database):
+            if not is_bound_row(ring, ref, row):
+                return False
+        return True
 
     async def status(self) -> dict[str, Any]:
         """List the keys by their ids with the rows under each, the rows under other keys or none, the last rotation

@@ -40,7 +40,7 @@ ORDER BY server.name, server.id
 LIMIT %(limit)s;
 
 -- name: sealed_server
--- Values without a key id are opened until a rotation has taken them over.
+-- Values that are not bound to their row and their owner are opened until a rotation has bound all.
 WITH server AS (
     SELECT 'system' AS server_type, id, NULL::uuid AS user_id, name, config_encrypted, key_id, revision,
            limit_per_minute, user_limit_per_minute, enabled
@@ -55,7 +55,7 @@ SELECT server.server_type, server.id, server.user_id, server.name, server.config
        server.revision, server.limit_per_minute, server.user_limit_per_minute, server.enabled,
        NOT EXISTS (
            SELECT FROM vault_rotations AS rotation
-           WHERE rotation.finished_at IS NOT NULL AND rotation.restored_at IS NULL AND rotation.errors = '{}'
+           WHERE rotation.bound AND rotation.restored_at IS NULL
        ) AS opens_unbound
 FROM server;
 

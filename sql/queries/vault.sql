@@ -28,7 +28,7 @@ UPDATE vault_rotations SET flow_run_id = %(flow_run_id)s WHERE id = %(id)s RETUR
 
 -- name: finish_rotation
 UPDATE vault_rotations
-SET finished_at = clock_timestamp(), updated = %(updated)s, errors = %(errors)s
+SET finished_at = clock_timestamp(), updated = %(updated)s, errors = %(errors)s, bound = %(bound)s
 WHERE id = %(id)s
 RETURNING old_key_id, new_key_id, extract(epoch FROM finished_at - started_at)::double precision AS seconds;
 
@@ -69,7 +69,7 @@ WHERE config_encrypted IS NOT NULL AND nexus_rotation_takes(key_id, %(new_key_id
 
 -- name: take_due_system
 -- The next values to seal anew, held until the transaction ends. What somebody else holds is left for a later pass.
-SELECT id, key_id, config_encrypted
+SELECT id, NULL::uuid AS user_id, key_id, config_encrypted
 FROM system_servers
 WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id > %(after)s AND id <> ALL (%(failed)s::uuid[])
@@ -78,7 +78,7 @@ LIMIT %(limit)s
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: take_due_user
-SELECT id, key_id, config_encrypted
+SELECT id, user_id, key_id, config_encrypted
 FROM user_servers
 WHERE config_encrypted IS NOT NULL AND nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id > %(after)s AND id <> ALL (%(failed)s::uuid[])
@@ -131,7 +131,7 @@ WHERE server.id = sealed.id AND server.config_encrypted = sealed.old;
 
 -- name: sealed_system
 -- A page of all values with whether the rotation sealed them anew.
-SELECT server.id, server.key_id, server.config_encrypted,
+SELECT server.id, NULL::uuid AS user_id, server.key_id, server.config_encrypted,
        EXISTS (
            SELECT FROM vault_backups AS backup
            WHERE backup.server_type = 'system' AND backup.server_ref_id = server.id
@@ -143,7 +143,7 @@ ORDER BY server.id
 LIMIT %(limit)s;
 
 -- name: sealed_user
-SELECT server.id, server.key_id, server.config_encrypted,
+SELECT server.id, server.user_id, server.key_id, server.config_encrypted,
        EXISTS (
            SELECT FROM vault_backups AS backup
            WHERE backup.server_type = 'user' AND backup.server_ref_id = server.id
@@ -156,7 +156,7 @@ LIMIT %(limit)s;
 
 -- name: backups_system
 -- A page of what rotations to a key replaced; `state` says what has become of it since.
-SELECT backup.server_ref_id AS id, backup.key_id, backup.config_encrypted,
+SELECT backup.server_ref_id AS id, NULL::uuid AS user_id, backup.key_id, backup.config_encrypted,
        CASE
            WHEN server.config_encrypted = backup.config_encrypted THEN 'restored'
            WHEN server.key_id = %(new_key_id)s AND sha256(server.config_encrypted) = backup.resealed_digest
@@ -170,7 +170,7 @@ LIMIT %(limit)s
 FOR NO KEY UPDATE OF server;
 
 -- name: backups_user
-SELECT backup.server_ref_id AS id, backup.key_id, backup.config_encrypted,
+SELECT backup.server_ref_id AS id, server.user_id, backup.key_id, backup.config_encrypted,
        CASE
            WHEN server.config_encrypted = backup.config_encrypted THEN 'restored'
            WHEN server.key_id = %(new_key_id)s AND sha256(server.config_encrypted) = backup.resealed_digest

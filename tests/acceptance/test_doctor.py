@@ -16,7 +16,7 @@ from tests.fixtures.upstreams import free_port
 
 pytestmark = pytest.mark.stack
 LOCAL = ["python", "packages", "settings", "home", "service-key", "keyring", "hub", "port-api", "port-prefect"]
-DATABASE = ["database", "database-role", "migrations"]
+DATABASE = ["database", "database-role", "migrations", "database-functions"]
 PREFECT = ["prefect", "prefect-access", "work-pool", "deployments", "worker"]
 
 

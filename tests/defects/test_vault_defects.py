@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -37,7 +38,7 @@ from tests.defects import seed_code
 from tests.defects.replay import SEED, Connection, one
 from tests.faults.test_rotation_kills import rotated
 from tests.fixtures.postgres import HubDatabase
-from tests.fixtures.sealed import SealedRow, corrupt_row, forms, insert, sealed_row, stored, unbound_row
+from tests.fixtures.sealed import SealedRow, corrupt_row, former_row, forms, insert, sealed_row, stored, unbound_row
 
 OLD, NEW = VaultKey.generate(), VaultKey.generate()
 PLAN = RotationPlan(NEW.id)
@@ -66,9 +67,9 @@ async def silent(_progress: dict[str, Any]) -> None:
     """Listens to no progress."""
 
 
-def place(row_id: UUID) -> SealContext:
-    """Where the configuration of a row of `user_servers` is sealed."""
-    return SealContext.for_server(ServerRef("user", row_id))
+def place(row_id: UUID, owner: UUID) -> SealContext:
+    """Where the configuration of a row of `user_servers` is sealed, and for whom."""
+    return SealContext.for_server(ServerRef("user", row_id), owner)
 
 
 def settings_of(database: HubDatabase, home: Path) -> Settings:
@@ -125,7 +126,8 @@ async def test_defect_01_plain_configs_are_sealed_and_verified_before_they_are_d
     with psycopg.connect(empty_database.owner_url, row_factory=psycopg.rows.dict_row) as owner:
         (row,) = owner.execute("SELECT * FROM user_servers").fetchall()
     assert "config" not in row
-    assert json.loads(open_sealed(Keyring(OLD), place(row["id"]), row["config_encrypted"], row["key_id"])) == config
+    there = place(row["id"], row["user_id"])
+    assert json.loads(open_sealed(Keyring(OLD), there, row["config_encrypted"], row["key_id"])) == config
 
 
 BASE64 = "Qm" * 21 + "Q="
@@ -167,7 +169,7 @@ async def test_defect_03_sealed_bytes_are_stored_as_they_are(seed: Connection, o
         uuid4(),
         "INSERT INTO user_servers (id, user_id, config_encrypted, key_id) VALUES (%s, %s, %s, %s)",
     )
-    good = seal(Keyring(OLD), place(row_id), json.dumps(config).encode())
+    good = seal(Keyring(OLD), place(row_id, uuid4()), json.dumps(config).encode())
     ours.execute(insert_row, (row_id, uuid4(), good.data, good.key_id))
     kept = one(ours, "SELECT config_encrypted FROM user_servers")["config_encrypted"]
     assert kept == good.data
@@ -198,6 +200,34 @@ async def test_defect_04_sealed_bytes_open_only_in_their_own_row(
         app.execute(copy, (unbound.data, None, unbound.ref.server_ref_id))
     with pytest.raises(UnboundValue):
         await servers.open(unbound.ref)
+
+
+async def test_write_access_lets_no_credential_serve_another_user(
+    database: HubDatabase, servers: Servers, rotation: Rotation
+) -> None:
+    """Nor after a rotation, with the bytes that it replaced, once all values are bound."""
+    rows = mine, former = sealed_row(OLD, "user"), former_row(OLD)
+    insert(database.owner_url, *rows)
+    give = b"UPDATE user_servers SET user_id = gen_random_uuid() WHERE id = %s"
+    back = b"UPDATE user_servers SET config_encrypted = %s, key_id = %s, user_id = %s WHERE id = %s"
+    with psycopg.connect(database.app_url, autocommit=True, options="-c nexus.scope=service") as app:
+        app.execute(give, (mine.ref.server_ref_id,))
+        with pytest.raises(CannotOpen):
+            await servers.open(mine.ref)
+        app.execute(back, (mine.data, mine.key_id, mine.owner, mine.ref.server_ref_id))
+        assert (await rotation.run(PLAN, silent)).errors == []
+        for row in rows:
+            assert await url(servers, row) == row.config["url"]
+            app.execute(give, (row.ref.server_ref_id,))
+            with pytest.raises(CannotOpen):
+                await servers.open(row.ref)
+        app.execute(back, (former.data, former.key_id, uuid4(), former.ref.server_ref_id))
+        with pytest.raises(UnboundValue):
+            await servers.open(former.ref)
+        app.execute(b"DELETE FROM user_servers WHERE id = %s", (mine.ref.server_ref_id,))
+        insert(database.owner_url, replace(mine, owner=uuid4()))
+    with pytest.raises(CannotOpen):
+        await servers.open(mine.ref)
 
 
 async def test_defect_05_everything_stays_readable_while_keys_rotate(
@@ -268,9 +298,7 @@ async def test_defect_06_a_rotation_is_resumed_after_a_kill_and_overwrites_no_ed
     under_new = [row["key_id"] for row in stored(database.owner_url).values()].count(NEW.id)
     assert 20 <= under_new < 600
     left = next(row for row in mine if stored(database.owner_url)[row.ref.server_ref_id]["key_id"] == OLD.id)
-    edited = seal(
-        Keyring(OLD), SealContext.for_server(left.ref), b'{"transport": "http", "url": "https://edited.example"}'
-    )
+    edited = seal(Keyring(OLD), left.context, b'{"transport": "http", "url": "https://edited.example"}')
 
     edits: list[SealedRow] = []
 

@@ -1,6 +1,7 @@
 """What the app's role can see and do, by the scope that a transaction declares."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from nexus_hub.db.migrate import migrate
+from nexus_hub.db.queries import load
 from tests.fixtures.postgres import HubDatabase
 
 ALICE, BOB = uuid4(), uuid4()
@@ -309,3 +311,35 @@ def test_every_table_has_row_security(database: HubDatabase) -> None:
             "AND NOT relrowsecurity"
         ).fetchall()
     assert open_tables == []
+
+
+def test_what_runs_with_the_owners_rights_finds_only_what_is_meant(database: HubDatabase) -> None:
+    unsafe = load("doctor")["unsafe_functions"]
+    with psycopg.connect(database.owner_url) as owner:
+        definers = owner.execute("SELECT proname, prosrc FROM pg_proc WHERE prosecdef").fetchall()
+        assert len(definers) >= 4
+        tables = [name for (name,) in owner.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        for name, source in definers:
+            bare = [table for table in tables if re.search(rf"(?:FROM|JOIN|INTO|UPDATE) {table}\b", source)]
+            assert bare == [], name
+        assert owner.execute(unsafe).fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        b"CREATE FUNCTION f() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'",
+        b"CREATE FUNCTION f() RETURNS int SECURITY DEFINER LANGUAGE sql SET search_path = public AS 'SELECT 1'",
+        b"CREATE FUNCTION f() RETURNS int SECURITY DEFINER LANGUAGE sql SET search_path = pg_catalog AS 'SELECT 1'",
+        b"CREATE FUNCTION f() RETURNS int SECURITY DEFINER LANGUAGE sql SET search_path = pg_catalog, pg_temp "
+        b"AS 'SELECT 1'",
+        b"GRANT CREATE ON SCHEMA public TO PUBLIC",
+    ],
+    ids=["no path", "public", "temporary first", "everybody", "schema"],
+)
+def test_a_function_that_others_could_lead_astray_is_found(database: HubDatabase, make: bytes) -> None:
+    unsafe = load("doctor")["unsafe_functions"]
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(make)
+        assert len(admin.execute(unsafe).fetchall()) == 1
+        admin.rollback()

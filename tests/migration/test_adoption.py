@@ -34,10 +34,10 @@ class Sealer:
     def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
 
-    async def seal_config(self, row_id: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
+    async def seal_config(self, row_id: UUID, owner: UUID, config: Mapping[str, Any]) -> tuple[bytes, str]:
         return json.dumps([str(row_id), config]).ljust(28).encode()[::-1], "0123abcd"
 
-    async def open_config(self, row_id: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
+    async def open_config(self, row_id: UUID, owner: UUID, sealed: bytes, key_id: str | None) -> Mapping[str, Any]:
         if self.broken or key_id is None:
             raise CannotOpen(f"user server {row_id}", key_id)
         sealed_id, config = json.loads(sealed[::-1])
@@ -197,7 +197,7 @@ async def test_the_seed_functions_are_replaced_without_overloads(seeded: HubData
 async def test_plain_configs_are_sealed_verified_and_dropped(seeded_plain: HubDatabase) -> None:
     await migrate(seeded_plain.owner_url, sealer=Sealer())
     (row,) = rows(seeded_plain, f"SELECT config_encrypted, key_id FROM user_servers WHERE id = '{PLAIN}'".encode())
-    opened = await Sealer().open_config(PLAIN, row["config_encrypted"], row["key_id"])
+    opened = await Sealer().open_config(PLAIN, PLAIN, row["config_encrypted"], row["key_id"])
     assert opened == {"transport": "http", "url": "https://example.com/mcp"}
     assert rows(seeded_plain, b"SELECT FROM pg_attribute WHERE attname = 'config' AND NOT attisdropped") == []
 

@@ -196,11 +196,8 @@ def test_without_a_home_of_its_own_the_key_is_looked_for_where_the_settings_say(
     assert looked == [load().home]
 
 
-def test_certificates_are_left_out_only_where_no_tls_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "getproxies", dict)
+def test_certificates_are_left_out_only_where_no_tls_is_spoken() -> None:
     plain = module._trust("http://hub")
     assert isinstance(plain, ssl.SSLContext)
     assert (plain.verify_mode, plain.get_ca_certs()) == (ssl.CERT_REQUIRED, [])
     assert module._trust("https://hub") is True
-    monkeypatch.setattr(module, "getproxies", lambda: {"http": "https://proxy"})
-    assert module._trust("http://hub") is True

@@ -92,12 +92,14 @@ def started(
     home: Path | None = None,
     prefix: tuple[str, ...] = (),
     directory: Path = REPOSITORY,
+    options: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-m", "tests.integration.stack.plans", plan],
+        [*prefix, sys.executable, "-m", "tests.integration.stack.plans", plan, *options],
         env=environment(settings, home or settings.home),
         cwd=directory,
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

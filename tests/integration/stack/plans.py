@@ -1,4 +1,4 @@
-"""Small stacks for tests, and a program that runs one: `python -m tests.integration.stack.plans PLAN`.
+"""Small stacks for tests, and a program that runs one: `python -m tests.integration.stack.plans PLAN [temporary]`.
 
 The settings come from the environment, as for `nexus-hub up`.
 """
@@ -49,8 +49,8 @@ def broken(name: str, after: tuple[str, ...] = ()) -> Service:
     return Service(name=name, command=program("-c", "import sys; sys.exit('no paper')"), probe=never, after=after)
 
 
-async def never() -> bool:
-    return False
+async def never() -> probes.Sign:
+    return probes.SILENT
 
 
 def program(*arguments: str) -> Command:
@@ -79,7 +79,7 @@ PLANS = {"two_webs": two_webs, "only_postgres": only_postgres, "one_broken": one
 
 def main() -> int:
     try:
-        return up(Settings(), planner=PLANS[sys.argv[1]])
+        return up(Settings(), planner=PLANS[sys.argv[1]], temporary="temporary" in sys.argv[2:])
     except HubError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from nexus_hub.vault.keyring import FixedKeyring, Keyring, KeyringFile, create
 from nexus_hub.vault.keys import VaultKey
 from nexus_hub.vault.resealing import VAULT
 from nexus_hub.vault.rotation import Rotation, RotationPlan, RotationReport
-from nexus_hub.vault.sealing import SealContext, Vault, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, Vault, is_bound, open_sealed, seal
 from tests.fixtures.postgres import HubDatabase
-from tests.fixtures.sealed import SealedRow, corrupt_row, insert, sealed_row, stored, unbound_row
+from tests.fixtures.sealed import SealedRow, corrupt_row, former_row, insert, sealed_row, stored, unbound_row
 
 OLD, NEW = VaultKey.generate(), VaultKey.generate()
 RING = Keyring(OLD, (NEW,))
@@ -43,7 +44,7 @@ def under_new_key(url: str, *rows: SealedRow) -> None:
     for row in rows:
         found = now[row.ref.server_ref_id]
         assert (found["key_id"], found["revision"]) == (NEW.id, 1)
-        opened = open_sealed(Keyring(NEW), SealContext.for_server(row.ref), found["config_encrypted"], NEW.id)
+        opened = open_sealed(Keyring(NEW), row.context, found["config_encrypted"], NEW.id)
         assert json.loads(opened) == row.config
 
 
@@ -73,7 +74,7 @@ async def test_every_value_goes_under_the_new_key_and_no_server_changes(
 async def test_rows_that_do_not_open_are_named_and_left(database: HubDatabase, rotation: Rotation) -> None:
     stranger = VaultKey.generate()
     good, bad, lost = sealed_row(OLD), corrupt_row(OLD, "user"), sealed_row(stranger)
-    broken, unbound = corrupt_row(NEW), SealedRow(sealed_row(OLD, "user").ref, b"x" * 40, None, {})
+    broken, unbound = corrupt_row(NEW), replace(sealed_row(OLD, "user"), data=b"x" * 40, key_id=None)
     insert(database.owner_url, good, bad, lost, broken, unbound)
     before = stored(database.owner_url)
     named = {
@@ -193,7 +194,7 @@ async def test_what_is_edited_meanwhile_is_not_lost(database: HubDatabase, rotat
     async def edit() -> None:
         async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
             for ref, config in edited.items():
-                sealed = seal(RING, SealContext.for_server(ref), json.dumps(config).encode())
+                sealed = seal(RING, SealContext.for_server(ref, None), json.dumps(config).encode())
                 await connection.execute(
                     "UPDATE system_servers SET config_encrypted = %s, key_id = %s WHERE id = %s",
                     (sealed.data, sealed.key_id, ref.server_ref_id),
@@ -206,7 +207,7 @@ async def test_what_is_edited_meanwhile_is_not_lost(database: HubDatabase, rotat
     for ref_id, row in stored(database.owner_url).items():
         ref = ServerRef("system", ref_id)
         assert row["key_id"] == NEW.id
-        held = json.loads(open_sealed(RING, SealContext.for_server(ref), row["config_encrypted"], NEW.id))
+        held = json.loads(open_sealed(RING, SealContext.for_server(ref, None), row["config_encrypted"], NEW.id))
         assert held.get("edited", False) is (ref in edited)
 
 
@@ -243,7 +244,7 @@ async def test_a_restore_puts_back_what_was_not_changed_since(database: HubDatab
     insert(database.owner_url, back, changed, unbound, gone, later)
     before = stored(database.owner_url)
     await rotation.run(PLAN, silent)
-    edit = seal(Keyring(NEW), SealContext.for_server(changed.ref), b'{"edited": true}')
+    edit = seal(Keyring(NEW), changed.context, b'{"edited": true}')
     with psycopg.connect(database.owner_url) as connection:
         connection.execute(
             "UPDATE user_servers SET config_encrypted = %s WHERE id = %s", (edit.data, changed.ref.server_ref_id)
@@ -450,7 +451,7 @@ async def test_what_is_sealed_during_a_rotation_is_sealed_under_the_new_key(
     serving = Vault(KeyringFile(path))
 
     async def on_progress(_progress: dict[str, Any]) -> None:
-        assert serving.seal_config(SealContext.for_server(sealed_row(OLD).ref), {}).key_id == new.id
+        assert serving.seal_config(sealed_row(OLD).context, {}).key_id == new.id
 
     rotation = Rotation(hub_database, source, batch=1)
     assert (await rotation.run(await rotation.plan(), on_progress)).updated == 3
@@ -469,3 +470,15 @@ async def test_sql_answers_for_the_last_rotation(database: HubDatabase, rotation
         await rotation.restore(NEW.id)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
             service.execute(query)
+
+
+async def test_a_rotation_binds_values_of_before_and_loses_none(database: HubDatabase, rotation: Rotation) -> None:
+    rows = [*(former_row(OLD) for _ in range(20)), *(former_row(OLD, "system") for _ in range(20)), unbound_row(OLD)]
+    insert(database.owner_url, *rows, sealed_row(OLD, "user"))
+    report = await rotation.run(PLAN, silent)
+    assert (report.updated, report.errors) == (42, [])
+    held = stored(database.owner_url)
+    for row in rows:
+        found = held[row.ref.server_ref_id]
+        assert json.loads(open_sealed(Keyring(NEW), row.context, found["config_encrypted"], NEW.id)) == row.config
+        assert is_bound(Keyring(NEW), row.context, found["config_encrypted"], NEW.id)

@@ -1,8 +1,10 @@
+import errno
 import stat
 from pathlib import Path
 
 import pytest
 
+from nexus_hub.upstream import stdio
 from nexus_hub.upstream.stdio import ErrorLog
 
 
@@ -35,3 +37,17 @@ def test_a_log_does_not_follow_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"server\.log"):
         ErrorLog(tmp_path / "server.log")
     assert other.read_text() == "mine"
+
+
+def test_a_full_disk_costs_what_was_written_and_not_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, str(path))
+
+    path = tmp_path / "server.log"
+    log = ErrorLog(path, limit=4)
+    with monkeypatch.context() as disk:
+        disk.setattr(stdio, "_open_private", full)
+        log.data_received(b"12345")  # which asks for a new file
+    log.data_received(b"67890")
+    log.connection_lost(None)
+    assert path.read_bytes() == b"7890"

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from nexus_hub.errors import CannotOpen, UnboundValue
 from nexus_hub.vault.keyring import FixedKeyring, Keyring
 from nexus_hub.vault.keys import VaultKey
-from nexus_hub.vault.sealing import SealContext, Vault, open_sealed, seal
+from nexus_hub.vault.sealing import SealContext, Vault, is_bound, open_sealed, seal
 
-HERE = SealContext("user_servers", "config_encrypted", UUID(int=1))
+HERE = SealContext("user_servers", "config_encrypted", UUID(int=1), UUID(int=2))
+OWNER = str(UUID(int=2)).encode()
 RING = Keyring(VaultKey.generate())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -36,7 +37,7 @@ def test_the_layout_is_iv_ciphertext_tag(plaintext: bytes) -> None:
     assert len(sealed.data) == 12 + len(plaintext) + 16
     associated = b"".join(
         len(part).to_bytes(4, "big") + part
-        for part in (b"user_servers", b"config_encrypted", str(UUID(int=1)).encode(), RING.primary.id.encode())
+        for part in (b"user_servers", b"config_encrypted", str(UUID(int=1)).encode(), RING.primary.id.encode(), OWNER)
     )
     opened = AESGCM(RING.primary.material).decrypt(sealed.data[:12], sealed.data[12:], associated)
     assert opened == plaintext
@@ -69,7 +70,10 @@ def test_a_cut_value_does_not_open(length: int) -> None:
         replace(HERE, row_id=uuid4()),
         replace(HERE, column="other"),
         replace(HERE, table="system_servers"),
-        SealContext("user_serversconfig", "_encrypted", HERE.row_id),
+        SealContext("user_serversconfig", "_encrypted", HERE.row_id, HERE.owner),
+        replace(HERE, owner=uuid4()),
+        replace(HERE, owner=None),
+        replace(HERE, row_id=UUID(int=2), owner=UUID(int=1)),
     ],
 )
 def test_a_value_that_was_copied_elsewhere_does_not_open(elsewhere: SealContext) -> None:
@@ -147,3 +151,27 @@ def test_what_is_no_json_object_does_not_open_as_a_configuration(plaintext: byte
 def test_nothing_sealed_is_shown() -> None:
     sealed = seal(RING, HERE, b"secret")
     assert repr(sealed.data)[2:12] not in repr(sealed)
+
+
+def former_value(key: VaultKey, plaintext: bytes) -> bytes:
+    """A value as it was sealed before values were bound to their owners."""
+    iv = secrets.token_bytes(12)
+    return iv + AESGCM(key.material).encrypt(iv, plaintext, HERE.former_data(key.id))
+
+
+def test_a_value_of_before_opens_until_all_are_bound() -> None:
+    vault, value, key_id = Vault(FixedKeyring(RING)), former_value(RING.primary, b"{}"), RING.primary.id
+    assert vault.open_config(HERE, value, key_id) == {}
+    assert not is_bound(RING, HERE, value, key_id)
+    with pytest.raises(UnboundValue, match="vault rotate"):
+        vault.open_config(HERE, value, key_id, unbound=False)
+    with pytest.raises(CannotOpen):
+        vault.open_config(replace(HERE, row_id=uuid4()), value, key_id)
+
+
+def test_what_is_sealed_today_is_bound_and_what_is_not_ours_is_not() -> None:
+    sealed = seal(RING, HERE, b"{}")
+    assert is_bound(RING, HERE, sealed.data, sealed.key_id)
+    assert not is_bound(RING, replace(HERE, owner=uuid4()), sealed.data, sealed.key_id)
+    assert not is_bound(RING, HERE, sealed.data, None)
+    assert not is_bound(Keyring(VaultKey.generate()), HERE, sealed.data, sealed.key_id)

@@ -1,6 +1,7 @@
 """The worker as a process: its heartbeat file."""
 
 import asyncio
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from deployments.worker import serve
 from nexus_hub.cancellation import cancel_and_wait
+from nexus_hub.telemetry.bus import subscribe
+from nexus_hub.telemetry.loops import FailingLoops
 
 
 async def test_a_heartbeat_that_could_not_be_written_is_not_the_last(
@@ -17,7 +20,7 @@ async def test_a_heartbeat_that_could_not_be_written_is_not_the_last(
     path = tmp_path / "missing" / "heartbeat"
     monkeypatch.setenv("NEXUS_WORKER_HEARTBEAT_FILE", str(path))
     monkeypatch.setattr(serve, "HEARTBEAT_FILE_SECONDS", 0.01)
-    beats = asyncio.create_task(serve._beat())
+    beats = asyncio.create_task(serve._beat(FailingLoops()))
     try:
         await asyncio.sleep(0.05)
         assert not beats.done()
@@ -28,3 +31,23 @@ async def test_a_heartbeat_that_could_not_be_written_is_not_the_last(
         assert json.loads(path.read_text())["pid"] == os.getpid()
     finally:
         await cancel_and_wait(beats)
+
+
+async def test_a_full_disk_does_not_make_a_worker_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, failing = tmp_path / "heartbeat", FailingLoops()
+    path.touch()
+    os.utime(path, (0, 0))
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("NEXUS_WORKER_HEARTBEAT_FILE", str(path))
+    monkeypatch.setattr(serve, "HEARTBEAT_FILE_SECONDS", 0.01)
+    monkeypatch.setattr(Path, "write_text", full)
+    with subscribe(failing):
+        beats = asyncio.create_task(serve._beat(failing))
+        async with asyncio.timeout(30):
+            while path.stat().st_mtime == 0:
+                await asyncio.sleep(0.01)
+    await cancel_and_wait(beats)
+    assert failing.names() == ["heartbeat"]
