@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from nexus_hub.access import users
 from nexus_hub.api.access import Asking, RuntimeOf, choose_owner
@@ -33,6 +33,7 @@ class NewServer(BaseModel):
     owner: str | None = None
     limit_per_minute: int | None = None
     user_limit_per_minute: int | None = None
+    dry_run: bool = Field(default=False, strict=True)
 
     def to_config(self) -> HttpConfig | StdioConfig:
         """Give the library's form of it.
@@ -47,18 +48,17 @@ class NewServer(BaseModel):
         raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses={204: {"description": "With dry_run: it would be tried"}})
 async def register_server(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
-    """Try a server, and store it with what it offers."""
+    """Try a server, and store it with what it offers; with `dry_run` only say what would be refused before that."""
     named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
     if body.owner and not principal.is_operator:
         raise NotAllowed("Only an operator may register a server for somebody else.")
-    server = await runtime.servers.register(
-        body.name,
-        body.to_config(),
-        owner=choose_owner(principal, named),
-        limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
-    )
+    owner, limits = choose_owner(principal, named), Limits(body.limit_per_minute, body.user_limit_per_minute)
+    if body.dry_run:
+        await runtime.servers.check(body.name, body.to_config(), owner=owner, limits=limits)
+        return Response(status_code=204)
+    server = await runtime.servers.register(body.name, body.to_config(), owner=owner, limits=limits)
     response.headers["Location"] = f"/v1/servers/{server.server_type}/{server.id}"
     return server
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
-from rich.console import Console
 
 from nexus_hub.cli.output import Output
 from nexus_hub.cli.stack_view import StartView
@@ -47,7 +46,7 @@ def up(settings: Settings, *, detach: bool = False, as_json: bool = False, plann
         return SUCCESS
     except StartFailed as failure:
         if failure.tail:
-            output.errors.print(failure.tail, style="dim", markup=False)
+            output.error(failure.tail, style="dim")
         raise
 
 
@@ -196,7 +195,7 @@ def _follow(
                     break
             time.sleep(0.1)
     if child.returncode is not None:
-        output.errors.print(log.read_bytes()[began:].decode(errors="replace").rstrip(), markup=False)
+        output.error(log.read_bytes()[began:].decode(errors="replace").rstrip(), style=None)
         return child.returncode or FAILED
     _welcome(output, settings, home, current(settings, home), "Stop it with: nexus-hub down")
     return SUCCESS
@@ -217,19 +216,19 @@ def _welcome(output: Output, settings: Settings, home: Home, state: StackState, 
         output.data(_document(state) | {"api_url": settings.listen_url, "prefect_url": settings.prefect_url})
         sys.stdout.flush()
         return
-    _addresses(output.console, settings, home)
+    _addresses(output, settings, home)
     output.line(stopping, style="dim")
 
 
-def _addresses(console: Console, settings: Settings, home: Home) -> None:
-    console.print(f"The hub is up: {settings.listen_url}", style="bold green", markup=False)
+def _addresses(output: Output, settings: Settings, home: Home) -> None:
+    output.line(f"The hub is up: {settings.listen_url}", style="bold green")
     key = "NEXUS_SERVICE_KEY" if settings.service_key else home.service_key_file
-    console.print(f"  the operator's key: {key}", markup=False)
-    console.print(f"  Prefect's UI: {settings.prefect_url.removesuffix('/api')}", markup=False)
+    output.line(f"  the operator's key: {key}")
+    output.line(f"  Prefect's UI: {settings.prefect_url.removesuffix('/api')}")
     if settings.embeds_prefect:
         auth = "PREFECT_API_AUTH_STRING" if settings.prefect_api_auth_string else home.prefect_auth_file
-        console.print(f"  its user and password: {auth}", markup=False)
-    console.print(f"  logs: {home.logs}", markup=False)
+        output.line(f"  its user and password: {auth}")
+    output.line(f"  logs: {home.logs}")
 
 
 def _say(output: Output, message: str, home: Home, settings: Settings) -> None:
