@@ -45,8 +45,7 @@ def import_file(
         if dry_run:
             extra["dry_run"] = True
         done = [
-            await _import_one(client, output, entry, name, extra)
-            for entry, name in zip(entries, names, strict=True)
+            await _import_one(client, output, entry, name, extra) for entry, name in zip(entries, names, strict=True)
         ]
         if as_json:
             output.data({"items": done, "next_cursor": None})

@@ -105,7 +105,9 @@ class Variables:
         variable = input_variable(name)
         value = self.environment.get(variable, self.inputs.get(name))
         if value is None:
-            raise InvalidConfig(f"the editor asks for the input {name[:80]!r}; set the variable {variable[:80]} instead")
+            raise InvalidConfig(
+                f"the editor asks for the input {name[:80]!r}; set the variable {variable[:80]} instead"
+            )
         return value
 
 

@@ -100,7 +100,9 @@ def test_a_form_offers_no_name_that_may_look_like_another_one() -> None:
 def test_artifacts_and_log_lines_are_written_in_one_place() -> None:
     """New ones have to pass by the functions that keep data data."""
     places = {
-        sign: {path.name for room in ("flows", "tasks") for path in (ROOT / room).rglob("*.py") if sign in path.read_text()}
+        sign: {
+            path.name for room in ("flows", "tasks") for path in (ROOT / room).rglob("*.py") if sign in path.read_text()
+        }
         for sign in ("_artifact(", "get_run_logger", "flow_run_name=", "log_prints=True", "update_flow_run(")
     }
     assert places["_artifact("] == {"artifacts.py"}

@@ -71,6 +71,8 @@ def test_commands_write_through_the_output_that_keeps_text_text() -> None:
     assert found == {"output.py", "stack_view.py"}, "stack_view.py draws names of the hub's own parts, and nothing else"
 
 
-@pytest.mark.parametrize("line", ["print(name)", "typer.echo(name)", "sys.stdout.write(name)", "self._console.print(x)"])
+@pytest.mark.parametrize(
+    "line", ["print(name)", "typer.echo(name)", "sys.stdout.write(name)", "self._console.print(x)"]
+)
 def test_a_way_around_the_output_is_found(line: str) -> None:
     assert BY_ITSELF.search(line)

@@ -61,7 +61,18 @@ def test_a_text_of_several_lines_is_harmless(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["naïve café", "e\u0301", "天気 を\u3000調べる", "नमस्ते", "สวัสดีน้ำ", "שָׁלוֹם", "Việt Nam", "✅ ⚠\ufe0f ❤\ufe0f", "a\tb\nc", "C:\\x"],
+    [
+        "naïve café",
+        "e\u0301",
+        "天気 を\u3000調べる",
+        "नमस्ते",
+        "สวัสดีน้ำ",
+        "שָׁלוֹם",
+        "Việt Nam",
+        "✅ ⚠\ufe0f ❤\ufe0f",
+        "a\tb\nc",
+        "C:\\x",
+    ],
 )
 def test_texts_of_people_are_shown_as_they_are(text: str) -> None:
     assert spell_out(text, keep=SPACES) == text

@@ -48,13 +48,13 @@ CLINE = """{"mcpServers": {
   "on": {"type": "streamableHttp", "url": "https://on.example/mcp", "disabled": false, "timeout": 60, "alwaysAllow": ["a"]},
   "github.com/upstash/context7-mcp": {"command": "npx", "args": ["context7"], "transportType": "stdio"}
 }}"""
-ROO = '{"mcpServers": {"x": {"type": "streamable-http", "url": "http://x.example", "disabledTools": ["a"], "alwaysAllow": []}}}'
+ROO = '{"mcpServers": {"x": {"type": "streamable-http", "url": "http://x.example", "alwaysAllow": []}}}'
 WINDSURF = """{"mcpServers": {
   "remote": {"serverUrl": "https://remote.example/mcp", "headers": {"Key": "${env:TOKEN}"}, "disabledTools": []},
   "secret": {"serverUrl": "https://x.example", "headers": {"Key": "${file:~/key}"}}
 }}"""
 GEMINI = """{"theme": "dark", "mcp": {"allowed": ["a"]}, "mcpServers": {
-  "stream": {"httpUrl": "https://stream.example/mcp", "url": "https://stream.example/sse", "timeout": 5000, "trust": true},
+  "stream": {"httpUrl": "https://stream.example/mcp", "url": "https://stream.example/sse", "trust": true},
   "local": {"command": "python", "args": ["-m", "server"], "env": {"KEY": "$TOKEN", "PORT": 8080}, "cwd": ""},
   "elsewhere": {"command": "python", "cwd": "./server"}
 }}"""
@@ -64,7 +64,7 @@ ZED = """{"context_servers": {
   "extension": {"source": "extension", "settings": {}}, // from the shop
 }}"""
 OPENCODE = """{"$schema": "https://opencode.example/config.json", "mcp": {
-  "local": {"type": "local", "command": ["npx", "-y", "server"], "environment": {"KEY": "{env:TOKEN}"}, "enabled": true},
+  "local": {"type": "local", "command": ["npx", "-y", "server"], "environment": {"KEY": "{env:TOKEN}"}},
   "remote": {"type": "remote", "url": "https://remote.example/mcp", "oauth": false, "headers": {"Key": "{env:TOKEN}"}},
   "off": {"type": "local", "command": ["x"], "enabled": false}
 }}"""
@@ -88,16 +88,19 @@ enabled = false
 """
 COPILOT = '{"mcpServers": {"pw": {"type": "local", "command": "npx", "args": ["pw"], "tools": ["*"]}}}'
 AMP = '{"amp.mcpServers": {"pw": {"command": "npx", "args": ["pw"]}}}'
-LISTED = '{"mcpServers": [{"name": "a", "command": "x"}, {"name": "b", "transport": "sse", "url": "http://b"}, {"command": "y"}]}'
+LISTED = '{"mcpServers": [{"name": "a", "command": "x"}, {"name": "b", "type": "sse", "url": "b"}, {"command": "y"}]}'
 BARE = '{"a": {"command": "x"}, "b": {"url": "http://b.example/mcp"}}'
 CHERRY = '{"mcpServers": {"@21st-dev/magic": {"isActive": true, "command": "npx"}, "Dev Box MCP": {"command": "y"}}}'
-NAMES = '{"mcpServers": {"": {"command": "a"}, "天気": {"command": "b"}, "dev box": {"command": "c"}, "dev-box": {"command": "d"}}}'
+NAMES = '{"mcpServers": {"": {"command": "a"}, "天気": {"command": "b"}, "dev box": {"command": "c"}}}'
 BOM = '\ufeff{"mcpServers": {"a": {"command": "x", "args": ["http://x // no comment", "/* nor this */", "a,]"]}}}'
 QUOTES = r'{"mcpServers": {"a": {"command": "x", "args": ["\"//", "\\", "}"]}, /* "b": {} , */ }, } // end'
 EMPTY = '{"servers": {}, "inputs": []}'
 
 FILES: dict[str, tuple[str, dict[str, str]]] = {
-    "claude desktop": (CLAUDE_DESKTOP, {"files": "npx -y server-files /home/ann/Desktop", "git": "uvx mcp-server-git LEVEL=debug"}),
+    "claude desktop": (
+        CLAUDE_DESKTOP,
+        {"files": "npx -y server-files /home/ann/Desktop", "git": "uvx mcp-server-git LEVEL=debug"},
+    ),
     "claude code": (
         CLAUDE_CODE,
         {"docs": "https://eu.docs.example/mcp Authorization=Bearer t0ken", "old": "!sse", "later": "!LATER"},
@@ -110,7 +113,12 @@ FILES: dict[str, tuple[str, dict[str, str]]] = {
     "vs code's settings": (VSCODE_SETTINGS, {"time": "mcp-time"}),
     "cline": (
         CLINE,
-        {"off": "-", "also off": "-", "on": "https://on.example/mcp", "github.com/upstash/context7-mcp": "npx context7"},
+        {
+            "off": "-",
+            "also off": "-",
+            "on": "https://on.example/mcp",
+            "github.com/upstash/context7-mcp": "npx context7",
+        },
     ),
     "roo": (ROO, {"x": "http://x.example"}),
     "windsurf": (WINDSURF, {"remote": "https://remote.example/mcp Key=t0ken", "secret": "!headers.Key"}),
@@ -136,7 +144,7 @@ FILES: dict[str, tuple[str, dict[str, str]]] = {
     "a list": (LISTED, {"a": "x", "b": "!sse", "": "y"}),
     "bare": (BARE, {"a": "x", "b": "http://b.example/mcp"}),
     "odd names": (CHERRY, {"@21st-dev/magic": "npx", "Dev Box MCP": "y"}),
-    "names of other scripts": (NAMES, {"": "a", "天気": "b", "dev box": "c", "dev-box": "d"}),
+    "names of other scripts": (NAMES, {"": "a", "天気": "b", "dev box": "c"}),
     "byte order mark": (BOM, {"a": "x http://x // no comment /* nor this */ a,]"}),
     "quotes": (QUOTES, {"a": r'x "// \ }'}),
     "empty": (EMPTY, {}),
@@ -174,7 +182,7 @@ def test_every_entry_gets_a_name_that_can_be_registered_and_always_the_same(clie
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_file_of_any_usual_encoding_is_decoded(encoding: str) -> None:
-    assert decode("{\"a\": \"é\"}".encode(encoding)) == "{\"a\": \"é\"}"
+    assert decode('{"a": "é"}'.encode(encoding)) == '{"a": "é"}'
 
 
 @pytest.mark.parametrize("text", ["[mcp_servers", "a = 'x", "a = 1\na = 2", "[mcp_servers.a]\n[mcp_servers.a]"])
