@@ -81,7 +81,7 @@ async def test_a_dry_run_shows_what_would_come_and_stores_nothing(
     assert "KEY=***" in told.out
     assert SECRET not in told.out + told.err + json.dumps(planned)
     await imported(served, file)
-    assert [one["outcome"] for one in await imported(served, file, dry_run=True)][0] == "unchanged"
+    assert (await imported(served, file, dry_run=True))[0]["outcome"] == "unchanged"
 
 
 async def test_a_user_learns_nothing_of_a_server_of_the_system(served: Served, file: Path) -> None:

@@ -18,7 +18,8 @@ CLAUDE_DESKTOP = """{"mcpServers": {
   "git": {"command": "uvx", "args": ["mcp-server-git"], "env": {"LEVEL": "debug"}}
 }}"""
 CLAUDE_CODE = """{"mcpServers": {
-  "docs": {"type": "http", "url": "https://${REGION:-us}.docs.example/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+  "docs": {"type": "http", "url": "https://${REGION:-us}.docs.example/mcp",
+    "headers": {"Authorization": "Bearer ${TOKEN}"}},
   "old": {"type": "sse", "url": "https://old.example/sse"},
   "later": {"type": "stdio", "command": "${LATER}"}
 }}"""
@@ -45,7 +46,7 @@ VSCODE_SETTINGS = '{"editor.tabSize": 2, "mcp": {"inputs": [], "servers": {"time
 CLINE = """{"mcpServers": {
   "off": {"command": "x", "disabled": true, "autoApprove": []},
   "also off": {"command": "x", "disabled": "true"},
-  "on": {"type": "streamableHttp", "url": "https://on.example/mcp", "disabled": false, "timeout": 60, "alwaysAllow": ["a"]},
+  "on": {"type": "streamableHttp", "url": "https://on.example/mcp", "timeout": 60, "alwaysAllow": ["a"]},
   "github.com/upstash/context7-mcp": {"command": "npx", "args": ["context7"], "transportType": "stdio"}
 }}"""
 ROO = '{"mcpServers": {"x": {"type": "streamable-http", "url": "http://x.example", "alwaysAllow": []}}}'
