@@ -41,7 +41,7 @@ def import_file(
     async def command(client: HubClient, output: Output) -> int:
         entries = read_entries(file)
         names = name_entries([entry.name for entry in entries], rename)
-        extra = {"owner": owner} if owner else {}
+        extra: dict[str, Any] = {"owner": owner} if owner else {}
         if dry_run:
             extra["dry_run"] = True
         done = [

@@ -6,7 +6,7 @@ Entries are read one by one: one that can't be had comes with the reason, and ho
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn, cast
 
 from pydantic import (
     AfterValidator,
@@ -121,8 +121,8 @@ def _flatten(entry: dict[str, Any]) -> dict[str, Any]:
         case {"path": path, **rest}:
             inner = {key: value for key, value in rest.items() if key in {"args", "env"} and value is not None}
             return entry | inner | {"command": path}
-        case [command, *arguments] if isinstance(rest := entry.get("args", []), list):
-            return entry | {"command": command, "args": [*arguments, *rest]}
+        case [command, *arguments] if isinstance(more := entry.get("args", []), list):
+            return entry | {"command": command, "args": [*arguments, *more]}
     return entry
 
 
@@ -164,7 +164,7 @@ def _write_scalar(value: object) -> object:
 def _expand(text: str, info: ValidationInfo, *, home: bool = False, keeps_own: bool = False) -> str:
     if "\0" in text:
         _refuse("it holds a NUL character")
-    reading: _Reading = info.context
+    reading = cast("_Reading", info.context)
     try:
         return reading.variables.expand(text, home=home, kept=reading.own if keeps_own else frozenset())
     except InvalidConfig as error:
@@ -182,7 +182,7 @@ def _expand_variable(text: str, info: ValidationInfo) -> str:
 
 
 def _look_up(name: str, info: ValidationInfo) -> str:
-    reading: _Reading = info.context
+    reading = cast("_Reading", info.context)
     try:
         return reading.variables.look_up(name)
     except InvalidConfig as error:
@@ -276,7 +276,7 @@ class _StdioEntry(_Entry):
         """Take the variables that Codex passes on by name, where they are set."""
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             _refuse("it must be a list of strings")
-        reading: _Reading = info.context
+        reading = cast("_Reading", info.context)
         environment = reading.variables.environment
         return {name: environment[name] for name in names if name in environment}
 
