@@ -11,6 +11,7 @@ from flows.run_log import write_line
 from nexus_hub.execution.attempt import Attempt
 from nexus_hub.execution.batch import BatchReport
 from nexus_hub.telemetry.defects import describe_error
+from nexus_hub.telemetry.text import LONGEST_LINE, markdown, printable
 
 logger = logging.getLogger("nexus_hub.flows")
 
@@ -23,7 +24,7 @@ async def attach(markdown: str, summary: str, *, key: str | None = None) -> None
     """
     write_line("ended: %s", summary)
     try:
-        await acreate_markdown_artifact(markdown, key=key, description=summary)
+        await acreate_markdown_artifact(markdown, key=key, description=printable(summary, longest=LONGEST_LINE))
     except Exception as error:  # its message may hold anything
         logger.warning("a page for people could not be attached in Prefect: %s", describe_error(error))
 
@@ -41,7 +42,7 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
     }
     where = f"Arguments and result are in the hub: `nexus-hub job show {attempt.id}`"
     asked = f"{server} {attempt.job.tool_name or attempt.job.job_type}"
-    return f"# {_cell(asked)}: {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
+    return f"# {markdown(asked)}: {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
 
 
 def batch_page(report: BatchReport) -> str:
@@ -73,5 +74,4 @@ def facts_table(facts: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "-" if value is None else str(value).encode("utf-8", "replace").decode()
-    return text.replace("|", "\\|").replace("`", "'").replace("<", "&lt;").replace("\n", " ")
+    return "-" if value is None else markdown(str(value)).replace("|", "\\|")

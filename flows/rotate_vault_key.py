@@ -12,6 +12,7 @@ from flows.artifacts import facts_table
 from flows.maintenance import HOOKS, MaintenanceRun, RunProblem, run_maintenance
 from flows.parameters import ANY_KEY, KeyId
 from flows.this_run import run_name
+from nexus_hub.telemetry.text import LONGEST_LINE, markdown
 from tasks import vault
 from tasks.vault import RotationReport
 
@@ -71,7 +72,7 @@ class RotationPage:
             "left": len(report.errors),
             "seconds": f"{report.seconds:.1f}",
         }
-        lines = "".join(f"\n- {line}" for line in report.errors[:100])
+        lines = "".join(f"\n- {markdown(line, longest=LONGEST_LINE)}" for line in report.errors[:100])
         advice = report.advice or "New values are sealed under it too."
         return f"# Key rotation\n\n{facts_table(facts)}\n{lines}\n\n{advice}\n"
 

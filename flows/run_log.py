@@ -13,11 +13,13 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
 from nexus_hub.settings import load
+from nexus_hub.telemetry.text import LONGEST_LINE, printable
 
 
 def write_line(message: str, *facts: object) -> None:
     """Add a line to this run's log."""
-    _logger().info(message, *facts, extra={"flow_run_id": flow_run.id})
+    line = printable(message % facts if facts else message, longest=LONGEST_LINE)
+    _logger().info("%s", line, extra={"flow_run_id": flow_run.id})
 
 
 @contextmanager

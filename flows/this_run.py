@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry
 
 from flows.run_log import write_line
+from nexus_hub.telemetry.text import printable
 
 
 async def announce(state: "State[None]") -> None:
@@ -37,7 +38,7 @@ async def is_cancelled() -> bool:
 async def rename(what: str, job_id: UUID) -> None:
     """Name a run that a person or a schedule started as the hub names its own."""
     async with get_client() as client:
-        await client.update_flow_run(UUID(flow_run.id), name=f"{what} {str(job_id)[:4]}")
+        await client.update_flow_run(UUID(flow_run.id), name=f"{printable(what)} {str(job_id)[:4]}")
 
 
 async def give_up_retries() -> None:
@@ -53,4 +54,4 @@ def run_name(template: str, *, otherwise: str) -> str:
         said = template.format_map(given)
     except KeyError:
         said = otherwise
-    return f"{said[:80]} {str(given.get('job_id') or flow_run.id)[:4]}"
+    return f"{printable(said, longest=80)} {str(given.get('job_id') or flow_run.id)[:4]}"

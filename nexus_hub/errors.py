@@ -12,6 +12,7 @@ HubError
 │   └── UnknownServer         404
 ├── Conflict                  409  the present state forbids it
 │   ├── NameTaken             409
+│   │   └── AlreadyRegistered 409  the very same server has the name
 │   ├── PortTaken             409  another program listens on a port that `up` needs
 │   ├── AlreadyRunning        409  another supervisor holds the home
 │   ├── RefreshRunning        409  the server's catalog is being read already
@@ -172,6 +173,16 @@ class NameTaken(Conflict):
         self.kind = kind
         self.name = name
         super().__init__(f"The name {name!r} is taken by another {kind}; choose another one.")
+
+
+class AlreadyRegistered(NameTaken):
+    """The very same server is registered under that name."""
+
+    code = "already-registered"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("server", name)
+        self.args = (f"The server {name!r} is registered already, with this very configuration.",)
 
 
 class JobEnded(Conflict):

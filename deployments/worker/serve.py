@@ -23,6 +23,7 @@ from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.logs import configure_logging
 from nexus_hub.telemetry.loops import FailingLoops, keep_running, outlasting
+from nexus_hub.telemetry.text import LONGEST_LINE, printable
 
 logger = logging.getLogger("nexus_hub.worker")
 HEARTBEAT_FILE_SECONDS = 5
@@ -105,7 +106,7 @@ def main() -> int:
         loop.call_soon_threadsafe(stop.set)
     thread.join()
     for message in failed:
-        sys.stderr.write(f"nexus-hub worker: {message}\n")
+        sys.stderr.write(f"nexus-hub worker: {printable(message, longest=LONGEST_LINE)}\n")
     return 1 if failed else 0
 
 

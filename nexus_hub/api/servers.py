@@ -36,6 +36,7 @@ class NewServer(BaseModel):
     owner: str | None = None
     limit_per_minute: int | None = described(None, minimum=1, maximum=registry.HIGHEST_LIMIT)
     user_limit_per_minute: int | None = described(None, minimum=1, maximum=registry.HIGHEST_LIMIT)
+    dry_run: bool = False
 
     def to_config(self) -> HttpConfig | StdioConfig:
         """Give the library's form of it.
@@ -50,18 +51,22 @@ class NewServer(BaseModel):
         raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
 
 
-@router.post("", status_code=201, responses=answers(403, 404, 409, 502, 504), dependencies=UPSTREAM)
+@router.post(
+    "",
+    status_code=201,
+    dependencies=UPSTREAM,
+    responses={**answers(403, 404, 409, 502, 504), 204: {"description": "With dry_run: it would be tried"}},
+)
 async def register_server(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
-    """Try a server, and store it with what it offers."""
+    """Try a server, and store it with what it offers; with `dry_run` only say what would be refused before that."""
     named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
     if body.owner and not principal.is_operator:
         raise NotAllowed("Only an operator may register a server for somebody else.")
-    server = await runtime.servers.register(
-        body.name,
-        body.to_config(),
-        owner=choose_owner(principal, named),
-        limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
-    )
+    owner, limits = choose_owner(principal, named), Limits(body.limit_per_minute, body.user_limit_per_minute)
+    if body.dry_run:
+        await runtime.servers.check(body.name, body.to_config(), owner=owner, limits=limits)
+        return Response(status_code=204)
+    server = await runtime.servers.register(body.name, body.to_config(), owner=owner, limits=limits)
     response.headers["Location"] = f"/v1/servers/{server.server_type}/{server.id}"
     return server
 

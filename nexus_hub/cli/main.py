@@ -115,7 +115,9 @@ def worker() -> None:
 @app.command()
 def version() -> None:
     """Show the version."""
-    sys.stdout.write(f"{__version__}\n")
+    from nexus_hub.cli.output import Output
+
+    Output(as_json=False).line(__version__)
 
 
 def main() -> None:
@@ -125,7 +127,9 @@ def main() -> None:
     try:
         app(args=arguments, obj={"command": words}, standalone_mode=True)
     except HubError as error:
-        sys.stderr.write(f"{error.message}\n")
+        from nexus_hub.cli.output import write_error
+
+        write_error(error.message)
         sys.exit(exit_code(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

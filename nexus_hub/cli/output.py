@@ -1,5 +1,8 @@
 """Output of the commands: tables and colours on a terminal, plain text on a pipe, JSON on request.
 
+Everything that a command writes passes here: what a server or a user wrote is shown as the text that it is, with
+nothing left that a terminal would obey. The exact characters are in `--json`.
+
 rich takes a tenth of a second to import, and is imported where something is drawn with it.
 """
 
@@ -7,10 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from nexus_hub.telemetry.text import SPACES, spell_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,8 +33,6 @@ STATUS_STYLE = {
 }
 _WHOLE = {"id", "status", "state", "pid", "port"}
 """Columns that are never cut or wrapped: an id is there to be copied."""
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters that would command the terminal instead of being shown."""
 _TERMINAL_VARIABLES = {"FORCE_COLOR", "TTY_COMPATIBLE"}
 """Variables that make rich take something else for a terminal."""
 
@@ -70,12 +72,12 @@ class Output:
     def line(self, text: str = "", style: str | None = None) -> None:
         """Write a line for people; nothing with --json."""
         if not self.as_json:
-            self.console.print(_text(text, style)) if self.is_terminal else sys.stdout.write(text + "\n")
+            self.console.print(_text(text, style)) if self.is_terminal else sys.stdout.write(f"{_safe(text)}\n")
             sys.stdout.flush()  # what a child process writes next comes after it
 
-    def error(self, text: str) -> None:
+    def error(self, text: str, style: str | None = "red") -> None:
         """Write a line about an error."""
-        self.errors.print(_text(text, "red"))
+        self.errors.print(_text(text, style))
 
     def table(self, rows: list[dict[str, Any]], columns: dict[str, str], empty: str) -> None:
         """Write rows as a table; on a pipe as lines with tabs between the cells."""
@@ -139,19 +141,28 @@ class Output:
         self.console.control(Control(*back))
 
 
+def write_error(text: str) -> None:
+    """Write a line about an error without rich, which is not imported for it."""
+    sys.stderr.write(f"{_safe(text)}\n")
+
+
+def _safe(text: str) -> str:
+    """Take text that somebody else wrote as it is, with nothing that a terminal would obey."""
+    return spell_out(text.replace("\r\n", "\n"), keep=SPACES)
+
+
 def _text(text: str, style: str | None = None) -> Text:
-    """Take text that somebody else wrote as it is: no markup, and nothing that a terminal would obey."""
+    """Make rich's form of such a text, without markup."""
     from rich.text import Text
 
-    text = text.replace("\r\n", "\n")
-    return Text(_CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text), style=style or "")
+    return Text(_safe(text), style=style or "")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     text = value if isinstance(value, str) else json.dumps(value)
-    return " ".join(text.split())
+    return _safe(" ".join(text.split()))
 
 
 def _style_cell(key: str, value: Any) -> Text:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
-from nexus_hub.errors import ApiProblem, InvalidConfig
+from nexus_hub.cli.imports import import_file
+from nexus_hub.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from nexus_hub.cli.output import Output
     from nexus_hub.client import HubClient
 
 servers = typer.Typer(no_args_is_help=True, help="Upstream MCP servers: add, list, show, test, remove, import.")
+servers.command("import")(import_file)
 users = typer.Typer(no_args_is_help=True, help="Users and their tokens: add, list, token, revoke.")
 
 COLUMNS = {
@@ -164,51 +164,6 @@ def remove(server: str, as_json: Json = False) -> None:
         output.data({"removed": found["id"]}) if as_json else output.line(f"{found['name']} is removed.")
 
     run(as_json, command)
-
-
-@servers.command("import")
-def import_file(
-    file: Annotated[Path, typer.Argument(help="A file with mcpServers, as MCP clients have it.")],
-    owner: Annotated[str | None, typer.Option(help="Register them as this user's own servers.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Register all servers of an mcp.json file; a broken file registers none."""
-
-    async def command(client: HubClient, output: Output) -> int:
-        done = [await _import_one(client, output, name, body, owner) for name, body in _read_entries(file)]
-        if as_json:
-            output.data({"items": done, "next_cursor": None})
-        return FAILED if any("error" in one for one in done) else SUCCESS
-
-    run(as_json, command)
-
-
-def _read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    from nexus_hub.upstream.config import expose_secrets
-    from nexus_hub.upstream.mcp_json import parse
-
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfig(f"{file} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from None
-    entries = parse(text, os.environ)
-    return [
-        (name, {k: v for k, v in expose_secrets(config).items() if k != "transport" and v}) for name, config in entries
-    ]
-
-
-async def _import_one(
-    client: HubClient, output: Output, name: str, body: dict[str, Any], owner: str | None
-) -> dict[str, Any]:
-    try:
-        server = await client.request(
-            "POST", "/v1/servers", {"name": name, **body} | ({"owner": owner} if owner else {})
-        )
-    except ApiProblem as problem:
-        output.error(f"{name}: {problem.message}")
-        return {"name": name, "error": problem.message, "code": problem.code}
-    output.line(f"{name} is registered: {server['tools']} tools.", style="green")
-    return server
 
 
 @users.command("add")

@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import BinaryIO, NoReturn
 
 import psutil
-from rich.console import Console
 
 from nexus_hub.cli.output import Output
 from nexus_hub.cli.stack_view import StartView
@@ -62,7 +61,7 @@ def up(
         return SUCCESS
     except StartFailed as failure:
         if failure.tail:
-            output.errors.print(failure.tail, style="dim", markup=False)
+            output.error(failure.tail, style="dim")
         raise
 
 
@@ -224,7 +223,7 @@ def _follow(child: subprocess.Popen[bytes], settings: Settings, home: Home, outp
                     break
             time.sleep(0.1)
     if child.returncode is not None:
-        output.errors.print(said.read().decode(errors="replace").rstrip(), markup=False)
+        output.error(said.read().decode(errors="replace").rstrip(), style=None)
         return child.returncode or FAILED
     _welcome(output, settings, home, current(settings, home), "Stop it with: nexus-hub down")
     return SUCCESS
@@ -245,19 +244,19 @@ def _welcome(output: Output, settings: Settings, home: Home, state: StackState, 
         output.data(_document(state) | {"api_url": settings.listen_url, "prefect_url": settings.prefect_url})
         sys.stdout.flush()
         return
-    _addresses(output.console, settings, home)
+    _addresses(output, settings, home)
     output.line(stopping, style="dim")
 
 
-def _addresses(console: Console, settings: Settings, home: Home) -> None:
-    console.print(f"The hub is up: {settings.listen_url}", style="bold green", markup=False)
+def _addresses(output: Output, settings: Settings, home: Home) -> None:
+    output.line(f"The hub is up: {settings.listen_url}", style="bold green")
     key = "NEXUS_SERVICE_KEY" if settings.service_key else home.service_key_file
-    console.print(f"  the operator's key: {key}", markup=False)
-    console.print(f"  Prefect's UI: {settings.prefect_url.removesuffix('/api')}", markup=False)
+    output.line(f"  the operator's key: {key}")
+    output.line(f"  Prefect's UI: {settings.prefect_url.removesuffix('/api')}")
     if settings.embeds_prefect:
         auth = "PREFECT_API_AUTH_STRING" if settings.prefect_api_auth_string else home.prefect_auth_file
-        console.print(f"  its user and password: {auth}", markup=False)
-    console.print(f"  logs: {home.logs}", markup=False)
+        output.line(f"  its user and password: {auth}")
+    output.line(f"  logs: {home.logs}")
 
 
 def _say(output: Output, message: str, home: Home, settings: Settings) -> None:

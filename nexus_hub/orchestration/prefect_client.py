@@ -20,6 +20,7 @@ from nexus_hub.home.layout import Home
 from nexus_hub.models import JobStatus
 from nexus_hub.orchestration.prefect_runs import PrefectRuns, RunState
 from nexus_hub.settings import Settings
+from nexus_hub.telemetry.text import printable
 
 FLOWS = {"tool_invoke": "invoke-tool", "resource_fetch": "fetch-resource", "prompt_execute": "execute-prompt"}
 """Job type -> flow; each deployment is named like its flow."""
@@ -84,7 +85,7 @@ class PrefectClient(PrefectRuns):
         flow = FLOWS[job_type]
         key = f"{job_id}:{attempt}:{lost_runs}" if lost_runs else f"{job_id}:{attempt}"
         body = {
-            "name": f"{_printable(name)} {str(job_id)[:4]}",
+            "name": f"{printable(name, longest=LONGEST_NAME)} {str(job_id)[:4]}",
             "parameters": {"job_id": str(job_id), "attempt": attempt},
         }
         return await self._create(flow, key, body | _IDS)
@@ -277,11 +278,6 @@ class PrefectClient(PrefectRuns):
 
 def _path(flow: str) -> str:
     return f"/deployments/name/{flow}/{flow}"
-
-
-def _printable(name: str) -> str:
-    """A name as it came, but short and without what Prefect's database or a list of runs could not take."""
-    return "".join(character if character.isprintable() else "?" for character in name[:LONGEST_NAME])
 
 
 def read_member(answer: Any, name: str) -> str:

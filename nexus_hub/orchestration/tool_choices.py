@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+from nexus_hub.catalog.names import is_plain_name
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.orchestration.prefect_client import FLOWS, PrefectClient
@@ -23,11 +24,15 @@ CHOICES_LIMIT = 200
 
 
 def offer_tools(form: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Give the form these names as choices for `tool`; without any, or with too many, it asks for a name only."""
+    """Give the form these names as choices for `tool`; without any, or with too many, it asks for a name only.
+
+    A name that the form could show as something else than it is stays out: it can be typed.
+    """
+    names = [name for name in names if is_plain_name(name)]
     tool = {member: value for member, value in form["properties"]["tool"].items() if member not in {"type", "anyOf"}}
     if 0 < len(names) <= CHOICES_LIMIT:
         # Prefect's UI begins with the first choice, and shows a list of values only where no type stands beside them.
-        tool["anyOf"] = [{"title": "Tools of the hub", "enum": [*names]}, {"title": "Another name", "type": "string"}]
+        tool["anyOf"] = [{"title": "Tools of the hub", "enum": names}, {"title": "Another name", "type": "string"}]
     else:
         tool["type"] = "string"
     return form | {"properties": form["properties"] | {"tool": tool}}

@@ -13,6 +13,8 @@ from nexus_hub.catalog.read import LONGEST_REF
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
+    AlreadyRegistered,
+    CannotOpen,
     Conflict,
     InvalidConfig,
     NameTaken,
@@ -154,14 +156,12 @@ class Servers:
 
         Raises:
             InvalidName, InvalidConfig, ForbiddenAddress: it can't be registered like this.
-            NameTaken: the owner sees a server of that name already; users' servers keep no name from a system server.
+            NameTaken: the owner sees a server of that name already, AlreadyRegistered if it is this very one; users'
+                servers keep no name from a system server.
             UpstreamError: it does not answer as an MCP server.
         """
-        ref = ServerRef("system" if owner is None else "user", uuid4())
-        _check(name, config, owner, limits)
-        if config.transport == "http":
-            await check_url(config.url, allow_private=not self._needs_guard(ref))
-        await self._refuse_taken(name, owner)
+        await self.check(name, config, owner=owner, limits=limits)
+        ref = _new_ref(owner)
         target = Target(ref, name, config, revision=1, guarded=self._needs_guard(ref))
         try:
             seen = await self._connections.inspect(target)
@@ -170,11 +170,49 @@ class Servers:
         await self._store(target, owner, limits, seen)
         return await find(self._database, OPERATOR, str(ref.server_ref_id))
 
-    async def _refuse_taken(self, name: str, owner: UUID | None) -> None:
+    async def check(
+        self,
+        name: str,
+        config: HttpConfig | StdioConfig,
+        *,
+        owner: UUID | None = None,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
+        """Check a server as far as that is possible without trying it.
+
+        Raises:
+            InvalidName, InvalidConfig, ForbiddenAddress, NameTaken: see `register`.
+        """
+        _check(name, config, owner, limits)
+        if config.transport == "http":
+            await check_url(config.url, allow_private=not self._needs_guard(_new_ref(owner)))
+        await self._refuse_taken(name, config, owner, limits)
+
+    async def _refuse_taken(
+        self, name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits
+    ) -> None:
         """Say so before the server is tried; the database has the last word."""
         same = await list_servers(self._database, OPERATOR if owner is None else Principal(owner), ref=name)
-        if any(one.name == name and (owner is not None or one.server_type == "system") for one in same.items):
+        taken = [
+            server
+            for server in same.items
+            if server.name == name and (owner is not None or server.server_type == "system")
+        ]
+        for server in taken:
+            if server.user_id == owner and await self._is_same(server, config, limits):
+                raise AlreadyRegistered(name)
+        if taken:
             raise NameTaken("server", name)
+
+    async def _is_same(self, server: ListedServer, config: HttpConfig | StdioConfig, limits: Limits) -> bool:
+        """Compare with what is sealed; a value that can't be opened is another one."""
+        if limits not in (NO_LIMITS, Limits(server.limit_per_minute, server.user_limit_per_minute)):
+            return False
+        try:
+            target, _ = await self.open(ServerRef(server.server_type, server.id))
+        except (NotFound, CannotOpen, InvalidConfig):
+            return False
+        return target.config == config
 
     async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
         ref = target.ref
@@ -251,6 +289,10 @@ class Servers:
 
     def _needs_guard(self, ref: ServerRef) -> bool:
         return ref.server_type == "user" and not self._allow_private
+
+
+def _new_ref(owner: UUID | None) -> ServerRef:
+    return ServerRef("system" if owner is None else "user", uuid4())
 
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:

@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 from nexus_hub.telemetry.defects import place_of, read_traceback
 from nexus_hub.telemetry.events import TelemetryEvent
-from nexus_hub.telemetry.text import printable
+from nexus_hub.telemetry.text import LONGEST_LINE, printable
 
 LogFormat = Literal["plain", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 OWN_LOGGERS = ("nexus_hub", "deployments", "flows", "tasks")
 QUIET_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2", "mcp", "mcp.client", "client", "psycopg.pool")
 """Loggers that write URLs, results, messages of upstream servers and exceptions with values in them."""
-LONGEST_MESSAGE = 500
 _TRACEBACK = "Traceback (most recent call last):"
 _events = logging.getLogger("nexus_hub.events")
 
@@ -95,4 +94,4 @@ def _read_message(record: logging.LogRecord) -> tuple[str, str | None]:
         for words in (repr(error), str(error)):
             message = message.replace(words, type(error).__name__) if words else message
     first = next(iter(message.splitlines()), "")
-    return printable(first, longest=LONGEST_MESSAGE), f"{type(error).__name__} at {place_of(error)}" if error else None
+    return printable(first, longest=LONGEST_LINE), f"{type(error).__name__} at {place_of(error)}" if error else None

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import assert_never
 from urllib.parse import urlsplit
 
+from nexus_hub.telemetry.text import LONGEST_LINE, printable
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 
 MASK = "***"
@@ -35,10 +36,10 @@ def _describe_url(url: str) -> str:
     host = parts.hostname or MASK
     host = f"[{host}]" if ":" in host else host
     path = "/".join(MASK if _TOKEN_LIKE.fullmatch(segment) else segment for segment in parts.path.split("/"))
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}"
+    return printable(f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}", longest=LONGEST_LINE)
 
 
 def _describe_command(config: StdioConfig) -> str:
     name = PurePath(config.command).name or MASK
     count = len(config.args)
-    return f"{name} ({count} argument{'' if count == 1 else 's'})"
+    return f"{printable(name)} ({count} argument{'' if count == 1 else 's'})"

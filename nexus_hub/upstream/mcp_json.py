@@ -1,12 +1,16 @@
-"""The `mcp.json` file of MCP clients: {"mcpServers": {name: {command, args, env} | {url, headers}}}."""
+"""Servers in the files of MCP clients: {"mcpServers": {name: {command, args, env} | {url, headers}}}, and its kin.
 
-import json
+Entries are read one by one: one that can't be had comes with the reason, and holds up no other.
+"""
+
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NoReturn
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, NoReturn, cast
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,64 +23,107 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nexus_hub.errors import InvalidConfig
 from nexus_hub.upstream.addresses import split_url
+from nexus_hub.upstream.client_files import LOCATIONS, find_inputs, find_repeat, find_servers, read_document
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.variables import Variables
 
-_HTTP_TYPES = ("http", "streamable-http", "streamableHttp")
-_VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_ANY_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_HTTP_TYPES = frozenset({"http", "streamablehttp", "remote"})
+_STDIO_TYPES = frozenset({"stdio", "local"})
+_URLS = ("httpUrl", "serverUrl", "url")
+"""Gemini's, Windsurf's and everybody's name for it; the first one counts."""
+_YES = frozenset({"true", "yes", "on", "1"})
+_NO = frozenset({"false", "no", "off", "0", ""})
 
 
-def parse(text: str, environment: Mapping[str, str]) -> list[tuple[str, HttpConfig | StdioConfig]]:
-    """Read the servers of an mcp.json file in its order, without those that are disabled.
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """An entry of a file: a server, or the reason why it can't be had; neither if the file disables it.
 
-    `${VAR}`, `${env:VAR}` and `${VAR:-default}` in values are replaced from `environment`.
+    The reason names the entry and the key, and never a value.
+    """
+
+    name: str
+    config: HttpConfig | StdioConfig | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Context in which an entry is read; `own` are the names of its environment variables."""
+
+    variables: Variables
+    own: frozenset[str] = frozenset()
+
+
+def parse(text: str, environment: Mapping[str, str], *, toml: bool = False) -> list[FileEntry]:
+    """Read the servers of a file in its order; references in values are replaced from `environment`.
 
     Raises:
-        InvalidConfig: it names the entry and the key, and never a value.
+        InvalidConfig: the file as a whole can't be read.
     """
-    servers = _parse_object(text).get("mcpServers")
-    if not isinstance(servers, dict):
-        raise InvalidConfig('The file has no object "mcpServers"; write {"mcpServers": {"name": {...}}}.')
-    return [(name, _read(name, entry, environment)) for name, entry in servers.items() if not _is_disabled(entry)]
+    document = read_document(text, toml=toml)
+    reading = _Reading(Variables(environment, find_inputs(document)))
+    return [_read_entry(name, entry, reading) for name, entry in find_servers(document)]
 
 
-def _parse_object(text: str) -> dict[str, Any]:
+def _read_entry(name: str, entry: object, reading: _Reading) -> FileEntry:
     try:
-        parsed = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_refuse_repeats)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidConfig(f"The file is not JSON: {error.msg} at {place}.") from None
+        return FileEntry(name, _read(name, entry, reading))
+    except InvalidConfig as error:
+        return FileEntry(name, problem=error.message)
     except RecursionError:
-        raise InvalidConfig("The file is nested too deeply.") from None
-    if not isinstance(parsed, dict):
-        raise InvalidConfig('The file is not a JSON object; write {"mcpServers": {"name": {...}}}.')
-    return parsed
+        return FileEntry(name, problem=f"The entry {name[:80]!r} is nested too deeply.")
 
 
-def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise InvalidConfig(f"The file has the key {name[:80]!r} twice in one object; keep one of them.")
-        found[name] = value
-    return found
-
-
-def _is_disabled(entry: object) -> bool:
-    return isinstance(entry, dict) and (entry.get("disabled") is True or entry.get("enabled") is False)
-
-
-def _read(name: str, entry: object, environment: Mapping[str, str]) -> HttpConfig | StdioConfig:
+def _read(name: str, entry: object, reading: _Reading) -> HttpConfig | StdioConfig | None:
+    if repeat := find_repeat(entry):
+        raise InvalidConfig(str(repeat))
     if not isinstance(entry, dict):
         raise InvalidConfig(f"The entry {name[:80]!r} is not a JSON object.")
-    if ("command" in entry) == ("url" in entry):
+    if _is_disabled(name, entry):
+        return None
+    entry = _flatten({key: value for key, value in entry.items() if value is not None})
+    urls = [key for key in _URLS if entry.get(key)]
+    if entry.get("source") == "extension":
+        raise _wrong(name, "source", "an extension of the editor starts it; give its command or url")
+    if not LOCATIONS & entry.keys() or (urls and entry.get("command")):
         raise _wrong(name, "command", "give either 'command' or 'url'")
-    model = _HttpEntry if "url" in entry else _StdioEntry
+    model = _HttpEntry if urls or "command" not in entry else _StdioEntry
+    own = frozenset(key for place in ("env", "environment") for key in _keys(entry.get(place)))
     try:
-        return model.model_validate(entry, context=environment).config()
+        return model.model_validate(entry, context=replace(reading, own=own)).config()
     except ValidationError as invalid:
         error = invalid.errors(include_input=False, include_url=False)[0]
     raise _wrong(name, _name_key(error), _ADVICE.get(error["type"], error["msg"]))
+
+
+def _keys(value: object) -> list[str]:
+    return [*value] if isinstance(value, dict) else []
+
+
+def _is_disabled(name: str, entry: dict[str, Any]) -> bool:
+    off = _read_switch(name, entry, "disabled", otherwise=False)
+    return off or not all(_read_switch(name, entry, key, otherwise=True) for key in ("enabled", "isActive"))
+
+
+def _read_switch(name: str, entry: dict[str, Any], key: str, *, otherwise: bool) -> bool:
+    if (value := entry.get(key)) is None:
+        return otherwise
+    word = str(value).strip().lower()
+    if word not in _YES | _NO:
+        raise _wrong(name, key, "it must be true or false")
+    return word in _YES
+
+
+def _flatten(entry: dict[str, Any]) -> dict[str, Any]:
+    """Write the command of older Zed ({path, args, env}) and of opencode (a list) as that of everybody."""
+    match entry.get("command"):
+        case {"path": path, **rest}:
+            inner = {key: value for key, value in rest.items() if key in {"args", "env"} and value is not None}
+            return entry | inner | {"command": path}
+        case [command, *arguments] if isinstance(more := entry.get("args", []), list):
+            return entry | {"command": command, "args": [*arguments, *more]}
+    return entry
 
 
 def _wrong(name: str, key: str, advice: str) -> InvalidConfig:
@@ -98,19 +145,48 @@ def _name_key(error: ErrorDetails) -> str:
     return str(key) + "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in rest)
 
 
-def _expand(text: str, info: ValidationInfo) -> str:
+def _refuse(advice: str) -> NoReturn:
+    raise PydanticCustomError("refused", "{advice}", {"advice": advice})
+
+
+def _write_scalar(value: object) -> object:
+    """Write numbers and booleans, which people don't quote, as JavaScript would."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return str(int(value))
+        case int() | float():
+            return str(value)
+    return value
+
+
+def _expand(text: str, info: ValidationInfo, *, home: bool = False, keeps_own: bool = False) -> str:
     if "\0" in text:
         _refuse("it holds a NUL character")
-    return _ANY_VARIABLE.sub(lambda found: _look_up(found.group(), info.context), text)
+    reading = cast("_Reading", info.context)
+    try:
+        return reading.variables.expand(text, home=home, kept=reading.own if keeps_own else frozenset())
+    except InvalidConfig as error:
+        _refuse(error.message)
+    except RecursionError:
+        _refuse("it is nested too deeply")
 
 
-def _look_up(reference: str, environment: Any) -> str:
-    known = _VARIABLE.fullmatch(reference)
-    if known is None:
-        _refuse("it refers to something in ${...} that is no environment variable")
-    name, default = known.groups()
-    value: str | None = environment.get(name, default)
-    return _refuse(f"the environment variable {name} is not set") if value is None else value
+def _expand_word(text: str, info: ValidationInfo) -> str:
+    return _expand(text, info, home=True, keeps_own=True)
+
+
+def _expand_variable(text: str, info: ValidationInfo) -> str:
+    return _expand(text, info, home=True)
+
+
+def _look_up(name: str, info: ValidationInfo) -> str:
+    reading = cast("_Reading", info.context)
+    try:
+        return reading.variables.look_up(name)
+    except InvalidConfig as error:
+        _refuse(error.message)
 
 
 def _check_url(url: str) -> str:
@@ -121,47 +197,52 @@ def _check_url(url: str) -> str:
     return url
 
 
-def _refuse(advice: str) -> NoReturn:
-    raise PydanticCustomError("refused", "{advice}", {"advice": advice})
-
-
 def _refuse_key(advice: str) -> BeforeValidator:
-    """Refuse a key whatever its value is."""
+    """Refuse a key that says anything at all."""
 
-    def refuse(_value: object) -> NoReturn:
-        _refuse(advice)
+    def refuse(value: object) -> None:
+        if value and value != {"enabled": False}:
+            _refuse(advice)
 
     return BeforeValidator(refuse)
 
 
-_Text = Annotated[str, AfterValidator(_expand)]
+_Text = Annotated[str, BeforeValidator(_write_scalar), AfterValidator(_expand)]
+_Word = Annotated[str, BeforeValidator(_write_scalar), AfterValidator(_expand_word)]
+_Variable = Annotated[str, BeforeValidator(_write_scalar), AfterValidator(_expand_variable)]
+_NameOfVariable = Annotated[str, AfterValidator(_look_up)]
+_NO_DIRECTORY = "the hub has no working directory for servers; use absolute paths in 'command' and 'args'"
+_NO_LOGIN = "the hub does not log in by OAuth; put a token into 'headers'"
 
 
 class _Entry(BaseModel):
     """A server of the file. Its refused keys are those without which it would be another server; others are ignored."""
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
-    types: ClassVar[tuple[str, ...]]
+    types: ClassVar[frozenset[str]]
     key: ClassVar[str]
 
-    cwd: Annotated[
-        None,
-        _refuse_key("the hub has no working directory for servers; use absolute paths in 'command' and 'args'"),
-    ] = None
+    cwd: Annotated[None, _refuse_key(_NO_DIRECTORY)] = None
     env_file: Annotated[None, _refuse_key("the hub reads no env files; put the variables into 'env'")] = Field(
         default=None, alias="envFile"
     )
-    oauth: Annotated[None, _refuse_key("the hub does not log in by OAuth; put a token into 'headers'")] = None
-    type: str | None = None
+    oauth: Annotated[None, _refuse_key(_NO_LOGIN)] = None
+    auth: Annotated[None, _refuse_key(_NO_LOGIN)] = None
+    auth_provider: Annotated[None, _refuse_key(_NO_LOGIN)] = Field(default=None, alias="authProviderType")
+    headers_helper: Annotated[None, _refuse_key("the hub runs no helpers; put the headers into 'headers'")] = Field(
+        default=None, alias="headersHelper"
+    )
+    type: str | None = Field(default=None, validation_alias=AliasChoices("type", "transport", "transportType"))
 
     @field_validator("type", mode="before")
     @classmethod
     def _fit(cls, value: object) -> object:
-        if value == "sse":
+        kind = re.sub(r"[-_ ]", "", value).lower() if isinstance(value, str) else ""
+        if kind == "sse":
             _refuse("'sse' is not supported; use the server's streamable HTTP URL and type 'http'")
-        if value is not None and value not in (*_HTTP_TYPES, "stdio"):
+        if kind not in _HTTP_TYPES | _STDIO_TYPES:
             _refuse("it must be 'http', 'streamable-http' or 'stdio'")
-        if value is not None and value not in cls.types:
+        if kind not in cls.types:
             _refuse(f"it does not fit the key {cls.key!r}")
         return value
 
@@ -169,19 +250,36 @@ class _Entry(BaseModel):
 class _HttpEntry(_Entry):
     types, key = _HTTP_TYPES, "url"
 
-    url: Annotated[_Text, AfterValidator(_check_url)]
-    headers: dict[str, _Text] = Field(default_factory=dict)
+    url: Annotated[_Text, AfterValidator(_check_url)] = Field(validation_alias=AliasChoices(*_URLS))
+    headers: dict[str, _Text] = Field(default={}, validation_alias=AliasChoices("headers", "http_headers"))
+    env_http_headers: dict[str, _NameOfVariable] = {}
+    bearer_token_env_var: _NameOfVariable | None = None
 
     def config(self) -> HttpConfig:
-        return HttpConfig.model_validate({"url": self.url, "headers": self.headers})
+        headers = self.headers | self.env_http_headers
+        if self.bearer_token_env_var is not None:
+            headers["Authorization"] = f"Bearer {self.bearer_token_env_var}"
+        return HttpConfig.model_validate({"url": self.url, "headers": headers})
 
 
 class _StdioEntry(_Entry):
-    types, key = ("stdio",), "command"
+    types, key = _STDIO_TYPES, "command"
 
-    command: Annotated[_Text, Field(min_length=1)]
-    args: list[_Text] = Field(default_factory=list)
-    env: dict[str, _Text] = Field(default_factory=dict)
+    command: Annotated[_Word, Field(min_length=1)]
+    args: list[_Word] = []
+    env: dict[str, _Variable] = Field(default={}, validation_alias=AliasChoices("env", "environment"))
+    env_vars: dict[str, str] = {}
+
+    @field_validator("env_vars", mode="before")
+    @classmethod
+    def _pass_on(cls, names: object, info: ValidationInfo) -> dict[str, str]:
+        """Take the variables that Codex passes on by name, where they are set."""
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            _refuse("it must be a list of strings")
+        reading = cast("_Reading", info.context)
+        environment = reading.variables.environment
+        return {name: environment[name] for name in names if name in environment}
 
     def config(self) -> StdioConfig:
-        return StdioConfig.model_validate({"command": self.command, "args": self.args, "env": self.env})
+        env = self.env_vars | self.env
+        return StdioConfig.model_validate({"command": self.command, "args": self.args, "env": env})

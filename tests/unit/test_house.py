@@ -56,3 +56,23 @@ def test_a_class_name_stands_for_one_thing() -> None:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+BY_ITSELF = re.compile(r"\bprint\(|\becho\(|\bsecho\(|sys\.std(out|err)\.write|console\.print|errors\.print|Console\(")
+
+
+def test_commands_write_through_the_output_that_keeps_text_text() -> None:
+    """A new way to a terminal would let text of servers and users command it."""
+    found = {
+        path.name
+        for path in (ROOT / "nexus_hub" / "cli").glob("*.py")
+        if BY_ITSELF.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"output.py", "stack_view.py"}, "stack_view.py draws names of the hub's own parts, and nothing else"
+
+
+@pytest.mark.parametrize(
+    "line", ["print(name)", "typer.echo(name)", "sys.stdout.write(name)", "self._console.print(x)"]
+)
+def test_a_way_around_the_output_is_found(line: str) -> None:
+    assert BY_ITSELF.search(line)

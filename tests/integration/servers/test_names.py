@@ -95,7 +95,8 @@ async def test_once_the_users_is_removed_the_name_is_the_systems(library: Librar
 
 async def test_an_operator_who_names_an_owner_is_held_to_what_that_one_sees(library: Library) -> None:
     await store(library, "habits", BOB, "echo")
+    anywhere = HttpConfig(url="http://127.0.0.1:1/mcp")
     with pytest.raises(NameTaken):
-        await library.servers._refuse_taken("habits", BOB.user_id)
-    await library.servers._refuse_taken("habits", ANN.user_id)
-    await library.servers._refuse_taken("habits", None)
+        await library.servers.check("habits", anywhere, owner=BOB.user_id)
+    await library.servers.check("habits", anywhere, owner=ANN.user_id)
+    await library.servers.check("habits", anywhere)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nexus_hub.catalog.names import check_server_name, make_namespaced
+from nexus_hub.catalog.names import check_server_name, make_namespaced, make_server_name, make_server_names
 from nexus_hub.errors import InvalidName
 
 SERVERS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]|_(?=[A-Za-z0-9-])){0,31}", fullmatch=True).filter(
@@ -61,3 +61,37 @@ def test_a_plain_name_stays_readable() -> None:
 def test_a_name_of_exactly_64_characters_is_not_shortened() -> None:
     assert make_namespaced("a", "b" * 61) == f"a__{'b' * 61}"
     assert len(make_namespaced("a", "b" * 62)) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("github.com/upstash/context7-mcp", "github-com-upstash-context7-mcp"),
+        ("@21st-dev/magic", "21st-dev-magic"),
+        ("Dev Box MCP", "Dev-Box-MCP"),
+        ("my__server_", "my-server"),
+        ("-x-", "x"),
+        ("a_b c", "a_b-c"),
+        ("Café", "Cafe"),
+    ],
+)
+def test_a_name_that_breaks_the_rules_is_made_one_that_keeps_them(name: str, made: str) -> None:
+    assert make_server_name(name) == made == check_server_name(made)
+
+
+@pytest.mark.parametrize("name", ["", "天気", "🚀", "a" * 33, "x/" * 40, "\ud800"])
+def test_a_name_of_which_too_little_or_too_much_is_left_ends_in_a_digest(name: str) -> None:
+    assert re.fullmatch(r"[a-zA-Z0-9-]+-[0-9a-f]{8}", check_server_name(make_server_name(name)))
+
+
+@given(st.lists(st.text(max_size=40) | SERVERS | st.sampled_from(["a b", "a-b", "a.b", "天気", ""]), max_size=8))
+def test_all_names_of_a_file_can_be_registered_side_by_side(names: list[str]) -> None:
+    made = make_server_names(names, {})
+    assert len(made) == len(names) == len(set(made))
+    assert [check_server_name(name) for name in made] == make_server_names(names, {})
+
+
+def test_a_name_that_keeps_the_rules_is_never_changed_for_one_that_was_made() -> None:
+    assert make_server_names(["a b", "a.b", "a-b"], {})[2] == "a-b"
+    assert make_server_names(["a b", "x"], {"a b": "x"})[0] == "x"
+    assert make_server_names(["a b"], {}) == make_server_names(["a b", "c d"], {})[:1]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 from rich.console import Console
 
 from nexus_hub.cli.calls import show_outcome
-from nexus_hub.cli.output import Output
+from nexus_hub.cli.output import Output, write_error
+from tests.fixtures.hostile import HOSTILE, is_harmless
 
 JOB: dict[str, Any] = {"id": "1", "status": "completed", "attempt": 1, "result": None, "error": None}
+
+_OWN_CODES = re.compile(r"\x1b\[[0-9;]*[mAK]")
+"""Colours, and the way back to a line that is written over."""
 
 ODD: list[Any] = [None, 7, "text", [None], [7], [{}], [{"type": "image", "data": None}]]
 
@@ -75,6 +80,40 @@ def test_control_codes_of_an_upstream_do_not_reach_the_terminal(code: str) -> No
     terminal.state(JOB | {"progress": {"message": f"before{code}after"}, "status": "running"})
     assert code not in terminal.file.getvalue().replace("\x1b[", "" if code == "\x1b" else "\x1b[")
     assert terminal.file.getvalue().count("before") == 5
+
+
+def write_everywhere(output: Output, text: str) -> None:
+    content = [{"type": "text", "text": text}, {"type": "resource_link", "uri": text}, {"type": text, "mimeType": text}]
+    output.line(text)
+    output.error(text)
+    output.fields({"error": text, text: 1})
+    output.table([{"name": text, "at": {text: [text]}}], {"name": "name", "at": "at"}, "")
+    output.table([], {}, text)
+    output.state(JOB | {"progress": {"message": text}, "status": "running", "error_code": text})
+    output.result({"content": content})
+    output.result({"contents": [{"text": text}, {"mimeType": text}]})
+    output.result({"messages": [{"role": text, "content": {"type": "text", "text": text}}]})
+    write_error(text)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_hostile_text_is_text_in_everything_that_is_written(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in HOSTILE:
+        terminal = Terminal()
+        terminal.console.no_color = True
+        write_everywhere(terminal if is_terminal else Output(as_json=False), text)
+        captured = capsys.readouterr()
+        written = captured.out + captured.err + _OWN_CODES.sub("", terminal.file.getvalue())
+        assert is_harmless(written.replace("\N{BLACK CIRCLE}", ""), lines=True), repr(text)
+
+
+def test_json_is_exact_and_has_only_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=True).data(HOSTILE)
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert json.loads(out) == HOSTILE
 
 
 @pytest.mark.parametrize(

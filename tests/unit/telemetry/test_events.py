@@ -54,7 +54,8 @@ def test_a_name_stays_one_value_of_its_line(name: str, shown: str) -> None:
     ),
 )
 def test_a_character_that_hides_or_reorders_text_is_spelled_out(character: str) -> None:
-    assert printable(f"a{character}b") == f"a\\u{ord(character):04x}b"
+    number = ord(character)
+    assert printable(f"a{character}b") == (f"a\\u{number:04x}b" if number <= 0xFFFF else f"a\\U{number:08x}b")
 
 
 def test_a_backslash_is_doubled_so_that_no_name_looks_like_one_that_was_spelled_out() -> None:
