@@ -389,7 +389,7 @@ class MalformedResult(UpstreamError):
 class OutcomeUnknown(UpstreamError):
     """The connection was lost after the call was sent, or the server failed: it may have had its effect.
 
-    Who repeats it all the same waits `retry_after` seconds, if the server gave any; `reason` says how the server failed.
+    Who repeats it all the same waits `retry_after` seconds, if the server gave any; `reason` says how it failed.
     """
 
     code = "outcome-unknown"

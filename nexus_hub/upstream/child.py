@@ -207,7 +207,7 @@ class Child:
     async def _exits(self) -> bool:
         """Wait for the exit of the process itself; `Process.wait` waits for its descendants' pipes, too."""
         with anyio.move_on_after(EXIT_SECONDS):
-            while self._process.returncode is None:
+            while self._process.returncode is None:  # noqa: ASYNC110
                 await anyio.sleep(POLL_SECONDS)
         return self._process.returncode is not None
 
@@ -229,12 +229,14 @@ def _encode(message: JSONRPCMessage) -> bytes:
 
 
 def _standard_input(process: Process) -> anyio.abc.ByteSendStream:
-    assert process.stdin is not None
+    if process.stdin is None:
+        raise anyio.ClosedResourceError
     return process.stdin
 
 
 def _standard_output(process: Process) -> anyio.abc.ByteReceiveStream:
-    assert process.stdout is not None
+    if process.stdout is None:
+        raise anyio.ClosedResourceError
     return process.stdout
 
 

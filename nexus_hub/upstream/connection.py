@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 from mcp import Client, ClientSession, MCPError
 from pydantic import ValidationError
 
-from nexus_hub.errors import HubError, MalformedResult, UpstreamRejected, UpstreamTimedOut, UpstreamUnavailable
+from nexus_hub.errors import (
+    HubError,
+    MalformedResult,
+    TooLarge,
+    UpstreamRejected,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
+)
 from nexus_hub.upstream import faults, snapshot, wire
 from nexus_hub.upstream.backoff import ConnectBackoff
 from nexus_hub.upstream.connector import Connector
@@ -114,6 +121,8 @@ class Connection:
                 fault = MalformedResult(self._server, "it is no result of what was asked for")
             except wire.InputRequired:
                 fault = UpstreamRejected(self._server, -32603, "it asks for input, which the hub does not offer")
+            if isinstance(fault, TooLarge):
+                session.retire()  # a transport may end with it
             if isinstance(fault, NotExecuted):
                 session.retire()
                 self._connector.forget()

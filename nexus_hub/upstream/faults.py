@@ -85,9 +85,7 @@ class TransportFailure:
     def to_message(self, ident: RequestId | None = None) -> JSONRPCError:
         """Write it as the JSON-RPC answer to a request."""
         data = {"mark": MARK, **{name: getattr(self, name) for name in self.__slots__}}
-        return JSONRPCError(
-            jsonrpc="2.0", id=ident, error=ErrorData(code=INTERNAL_ERROR, message=self.kind, data=data)
-        )
+        return JSONRPCError(jsonrpc="2.0", id=ident, error=ErrorData(code=INTERNAL_ERROR, message=self.kind, data=data))
 
     @classmethod
     def from_exchange(cls, error: Exception) -> Self:
@@ -219,7 +217,7 @@ def _is_closed(error: MCPError) -> bool:
     return error.code == CONNECTION_CLOSED and error.message.startswith(("Connection closed", "SSE stream "))
 
 
-def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExecuted:
+def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExecuted:  # noqa: PLR0911
     if failure.kind == "session" and failure.detail:
         return NotExecuted(_to_refusal(server, failure)())
     if failure.kind in REPEATABLE:

@@ -117,14 +117,16 @@ def _find_values(text: str) -> Iterator[Any]:
             yield from value if isinstance(value, list) else [value]
 
 
-def _to_item(value: Any) -> Item | None:
+def _to_item(value: Any) -> Item | None:  # noqa: PLR0911
     """Make a message of a JSON value; None if it does not look like one at all."""
     if not isinstance(value, dict):
         return None
     ident = _read_id(value.get("id"))
     result, error = value.get("result"), value.get("error")
     if isinstance(result, dict):
-        return _answer(ident, JSONRPCResponse.model_construct(jsonrpc="2.0", id=ident, result=result))
+        if ident is None:
+            return Unreadable(NO_ID, answer=result)
+        return JSONRPCResponse.model_construct(jsonrpc="2.0", id=ident, result=result)
     if error:
         return JSONRPCError(jsonrpc="2.0", id=ident, error=_read_error(error))
     if isinstance(method := value.get("method"), str) and "result" not in value:
@@ -137,15 +139,11 @@ def _to_item(value: Any) -> Item | None:
     return None
 
 
-def _answer(ident: RequestId | None, response: JSONRPCResponse) -> Item:
-    return response if ident is not None else Unreadable(NO_ID, answer=response.result)
-
-
 def _to_request(method: str, ident: RequestId | None, params: Any) -> Item:
-    given = {"params": params} if isinstance(params, dict) else {}
+    given = params if isinstance(params, dict) else None
     if ident is None:
-        return JSONRPCNotification.model_construct(jsonrpc="2.0", method=method, **given)
-    return JSONRPCRequest.model_construct(jsonrpc="2.0", id=ident, method=method, **given)
+        return JSONRPCNotification.model_construct(jsonrpc="2.0", method=method, params=given)
+    return JSONRPCRequest.model_construct(jsonrpc="2.0", id=ident, method=method, params=given)
 
 
 def _read_id(value: Any) -> RequestId | None:
@@ -189,5 +187,5 @@ def _describe(raw: bytes, reason: str) -> Unreadable:
         ids = frozenset({int(own[1])})
     has_outcome = _OUTCOME.search(edges) is not None
     is_message = _ENVELOPE.search(edges) is not None
-    is_answer = has_outcome and (is_message or bool(ids)) or (is_message and not _METHOD.search(edges))
+    is_answer = (has_outcome and (is_message or bool(ids))) or (is_message and not _METHOD.search(edges))
     return Unreadable(reason, ids if is_answer else frozenset(), is_answer)

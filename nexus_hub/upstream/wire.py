@@ -55,11 +55,11 @@ async def _send_once(
     """Send past the SDK's own check of the result: it gives nothing of one that it refuses, and refuses deep ones."""
     data = _to_sdk(request).model_dump(by_alias=True, mode="json", exclude_none=True)
     options: CallOptions = {}
-    session._stamp(data, options)  # noqa: SLF001
+    session._stamp(data, options)
     reporter = None if on_progress is None else _ProgressReporter(on_progress)
     if reporter is not None:
         options["on_progress"] = reporter
-    result = await session._dispatcher.send_raw_request(data["method"], data.get("params"), options)  # noqa: SLF001
+    result = await session._dispatcher.send_raw_request(data["method"], data.get("params"), options)
     if reporter is not None:
         await reporter.idle.wait()
     return result

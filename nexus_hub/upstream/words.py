@@ -16,15 +16,15 @@ _CHALLENGE = re.compile(r'\b(?:error_description|error)="([^"]{1,500})"')
 
 _OPENING = r"^\W*(?:(?:bad request|unauthorized|not found|invalid request|error|mcp|http)\W+(?:error\W+)?)*(?:\d+\W+)?"
 _STATES = (
-    r"(?:not found|(?:is |was |has )?(?:been )?(?:unknown|expired|invalid|missing|terminated|closed|lost|removed|deleted"
-    r"|required|timed out|invalidated)|no longer|does not exist|doesn.t exist|is not|not (?:valid|known|active|exist"
-    r"|initiali[sz]ed|recogni[sz]ed|established|available))"
+    r"(?:not found|(?:is |was |has )?(?:been )?(?:unknown|expired|invalid|missing|terminated|closed|lost|removed"
+    r"|deleted|required|timed out|invalidated)|no longer|does not exist|doesn.t exist|is not|not (?:valid|known|active"
+    r"|exist|initiali[sz]ed|recogni[sz]ed|established|available))"
 )
 _SESSION = r"(?:mcp[- ])?session(?:[- ]?id)?\b"
 _FORGOTTEN = re.compile(
     _OPENING
     + rf"(?:(?:the |your |this )?{_SESSION}[^.\n]{{0,80}}?{_STATES}"
-    + rf"|(?:no|unknown|invalid|expired|missing|bad|stale|could not find|cannot find|can.t find|unrecogni[sz]ed)\b"
+    + r"|(?:no|unknown|invalid|expired|missing|bad|stale|could not find|cannot find|can.t find|unrecogni[sz]ed)\b"
     + rf"[^.:\n]{{0,40}}?{_SESSION}"
     + r"|(?:the )?(?:server|client|session|connection)?\s*(?:is |was |has )?"
     + r"(?:not (?:yet )?(?:been )?initiali[sz]ed|uninitiali[sz]ed)"

@@ -93,7 +93,7 @@ async def test_an_answer_that_can_not_be_read_ends_its_call_with_the_reason(
     connections: Connections, stdio: Target, careless: Careless, reason: str, way: str
 ) -> None:
     body = UNREADABLE[reason]
-    with pytest.raises(MalformedResult, match=reason) as caught:
+    with pytest.raises(MalformedResult, match=reason) as caught:  # noqa: PT012
         match way:
             case "stdio":
                 await ask_stdio(connections, stdio, raw=body + "\n")
@@ -166,7 +166,7 @@ async def test_an_error_that_is_a_text_is_the_servers_refusal(
     connections: Connections, stdio: Target, careless: Careless, error: str, words: str, way: str
 ) -> None:
     body = '{"jsonrpc":"2.0","id":$id,"error":' + error + "}"
-    with pytest.raises(UpstreamRejected, match=words):
+    with pytest.raises(UpstreamRejected, match=words):  # noqa: PT012
         match way:
             case "stdio":
                 await ask_stdio(connections, stdio, raw=body + "\n")
@@ -209,9 +209,9 @@ async def test_an_event_over_the_limit_is_too_large(careless: Careless) -> None:
     ("body", "kind"),
     [
         ('\xef\xbb\xbfdata: {"jsonrpc":"2.0","id":$id,"result":{"content":[]}}\n\n', "text/event-stream"),
-        ('\xef\xbb\xbfdata: {"jsonrpc":"2.0","id":$id,"result":{"content":[]}}\n\n', "text/event-stream; charset=utf-8"),
+        ('\xef\xbb\xbfdata: {"jsonrpc":"2.0","id":$id,"result":{"content":[]}}\n\n', "text/event-stream;charset=utf-8"),
         ('event: result\ndata: {"jsonrpc":"2.0","id":$id,"result":{"content":[]}}\n\n', "text/event-stream"),
-        ('data: {}\n\ndata: hello\n\ndata: {"jsonrpc":"2.0","id":1e9,"result":{"content":[]}}\n\n', "text/event-stream"),
+        ('data: {}\n\ndata: hi\n\ndata: {"jsonrpc":"2.0","id":1e9,"result":{"content":[]}}\n\n', "text/event-stream"),
         ('\xef\xbb\xbf{"jsonrpc":"2.0","id":$id,"result":{"content":[]}}', "application/json"),
         ('[{"jsonrpc":"2.0","id":$id,"result":{"content":[]}}]', "application/json"),
         ('{"jsonrpc":"2.0","id":"other","result":{"content":[]}}', "application/json"),
@@ -251,11 +251,13 @@ async def test_a_result_that_breaks_the_protocol_is_named_and_kept(
     connections: Connections, stdio: Target, careless: Careless, way: str
 ) -> None:
     body = '{"jsonrpc":"2.0","id":$id,"result":{"content":[],"structuredContent":["' + SECRET + '"]}}'
+    asked = (
+        ask_stdio(connections, stdio, raw=body + "\n")
+        if way == "stdio"
+        else ask_http(connections, careless, body, "application/json")
+    )
     with pytest.raises(MalformedResult, match="structuredContent: must be an object") as caught:
-        if way == "stdio":
-            await ask_stdio(connections, stdio, raw=body + "\n")
-        else:
-            await ask_http(connections, careless, body, "application/json")
+        await asked
     assert caught.value.answer == {"content": [], "structuredContent": [SECRET]}
     assert_silent_about_the_answer(caught.value)
 

@@ -1,4 +1,4 @@
-"""Servers that refuse: a forgotten session is opened anew, once; what will not change is said with the server's words."""
+"""Servers that refuse: a forgotten session is opened anew, once; what will not change is told in their words."""
 
 from pathlib import Path
 
@@ -174,7 +174,7 @@ async def test_a_server_that_is_starting_or_overloaded_is_told_from_one_that_is_
     assert f"is starting or overloaded (HTTP {status})" in error.message
     assert ("asks to come back in 7 s" in error.message) == bool(later)
     assert "warming up" in error.message
-    assert error.retry_after == (7 if later else None)  # type: ignore[attr-defined]
+    assert error.retry_after == (7 if later else None)
 
 
 async def test_a_long_error_page_keeps_its_status(connections: Connections, careless: Careless) -> None:

@@ -6,20 +6,21 @@ from typing import Any
 import pytest
 from mcp_types import JSONRPCResponse
 
-from nexus_hub.upstream import lines as module
 from nexus_hub.upstream.lines import Lines, LineTooLongError
-from nexus_hub.upstream.messages import CUT_OFF, Item, Unreadable
+from nexus_hub.upstream.messages import CUT_OFF, Item, Unreadable, read_messages
 
 ANSWER: dict[str, Any] = {"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": 'a}\n"b'}]}}
 LINE = json.dumps(ANSWER).encode()
 
 
 def ids(items: list[Item]) -> list[object]:
-    return [item.id if isinstance(item, JSONRPCResponse) else item.reason for item in items if known(item)]
-
-
-def known(item: Item) -> bool:
-    return isinstance(item, JSONRPCResponse) or (isinstance(item, Unreadable) and item.is_answer)
+    found: list[object] = []
+    for item in items:
+        if isinstance(item, JSONRPCResponse):
+            found.append(item.id)
+        elif isinstance(item, Unreadable) and item.is_answer:
+            found.append(item.reason)
+    return found
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
@@ -43,7 +44,7 @@ def test_a_message_over_many_lines_is_read_with_its_last(indent: int | str) -> N
 
 def test_lines_of_a_message_between_which_nothing_is_pretty_are_read_after_a_pause() -> None:
     lines = Lines(1000)
-    assert list(lines.feed(LINE[:20] + b"\n" + LINE[20:-2] + b"\n" + LINE[-2:])) == []
+    assert list(lines.feed(LINE[:18] + b"\n" + LINE[18:-2] + b"\n" + LINE[-2:])) == []
     assert ids(lines.settle()) == [7]
 
 
@@ -86,14 +87,13 @@ def test_a_message_over_the_limit_ends_it(data: bytes) -> None:
 def test_a_long_line_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The work is bounded by the bytes, not by how many pieces they come in."""
     looked_at = 0
-    read = module.read_messages
 
     def count(raw: bytes) -> list[Item]:
         nonlocal looked_at
         looked_at += len(raw)
-        return read(raw)
+        return read_messages(raw)
 
-    monkeypatch.setattr(module, "read_messages", count)
+    monkeypatch.setattr("nexus_hub.upstream.lines.read_messages", count)
     size = 200_000
     lines, line = Lines(10 * size), LINE.replace(b"a}", b"a" * size) + b"\n"
     items = [item for start in range(0, len(line), 64) for item in lines.feed(line[start : start + 64])]
@@ -103,14 +103,13 @@ def test_a_long_line_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_work_on_lines_that_never_become_a_message_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = 0
-    read = module.read_messages
 
     def count(raw: bytes) -> list[Item]:
         nonlocal looked_at
         looked_at += len(raw)
-        return read(raw)
+        return read_messages(raw)
 
-    monkeypatch.setattr(module, "read_messages", count)
+    monkeypatch.setattr("nexus_hub.upstream.lines.read_messages", count)
     data = b'{"jsonrpc":\n' + b'"\n}\n' * 20_000
     list(Lines(len(data)).feed(data))
     assert looked_at < 10 * len(data)

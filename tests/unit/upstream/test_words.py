@@ -26,7 +26,6 @@ FORGOTTEN = [
     "Client must send initialize before initialization",
     "Received request before initialization was complete",
     "Invalid or expired session",
-    "404 Not Found: session is unknown",
 ]
 
 
