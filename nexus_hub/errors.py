@@ -21,6 +21,7 @@ HubError
 │   └── JobEnded              409
 ├── TooLarge                  413
 ├── RateLimited               429  with retry_after seconds
+├── TooManyRequests           429  a user's requests that run at the same time; with retry_after seconds
 ├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
 │   └── UnboundValue          500  sealed bytes without a key id, after a rotation
@@ -44,6 +45,7 @@ HubError
 │   ├── NoDeployment          503  it does not know the flow's deployment
 │   └── PrefectRefused        503  it refuses this one request
 ├── DatabaseUnavailable       503  PostgreSQL does not answer
+├── TookTooLong               503  a statement over NEXUS_STATEMENT_SECONDS
 └── ApiProblem                     the hub's API answered a client with a problem, whose code and status it carries
     ├── RequestRefused             the request itself can't be used
     └── HubUnavailable             no hub answers just now
@@ -267,6 +269,17 @@ class RateLimited(HubError):
         super().__init__(f"The rate limit of server {server!r} is used up; try again in {retry_after:.1f} s.")
 
 
+class TooManyRequests(HubError):
+    """More of one user's requests at the same time than are let in; `retry_after` is in seconds."""
+
+    code = "too-many-requests"
+    status = 429
+
+    def __init__(self, what: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"Too much runs at the same time: {what}. Wait for some of it to end, then try again.")
+
+
 class InvalidKey(HubError):
     """A vault key that is refused; the message never holds the key."""
 
@@ -487,6 +500,16 @@ class DatabaseUnavailable(HubError):
 
     def __init__(self) -> None:
         super().__init__("The hub's database does not answer; try again in a moment.")
+
+
+class TookTooLong(HubError):
+    """A statement that was ended since it took too long; nothing of its transaction is stored."""
+
+    code = "took-too-long"
+    status = 503
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"This took longer than {seconds:g} s and was ended; ask for less, or try again later.")
 
 
 class ApiProblem(HubError):
