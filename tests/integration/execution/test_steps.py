@@ -282,7 +282,12 @@ async def test_a_tool_that_breaks_the_protocol_fails_at_its_first_attempt(librar
     await library.servers.register("careless", own_server("careless", str(tmp_path)))
     raw = '{"jsonrpc":"2.0","id":$id,"result":{"toolResult":{"x":1}}}\n'
     job_id = await library.submitted(JobRequest("tool_invoke", "careless__say", {"raw": raw}))
-    assert await library.ran(job_id) == "failed"
+    claimed = await library.claimed(job_id)
+    await library.execution.open(claimed)
+    with pytest.raises(MalformedResult) as caught:
+        await library.execution.call(claimed)
+    claimed.failure = caught.value
+    assert await library.execution.record(claimed) == "failed"
     job = await store.get(library.database, OPERATOR, job_id)
     assert (job["error_code"], job["result"]) == ("malformed-result", {"toolResult": {"x": 1}})
     assert "(content: is missing)" in job["error"]
