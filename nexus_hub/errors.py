@@ -34,7 +34,8 @@ HubError
 ├── CannotMigrate             500  the database's schema can't be brought up to date
 ├── UpstreamError             502  the upstream MCP server
 │   ├── UpstreamUnavailable   502  the call never reached it: safe to repeat
-│   ├── UpstreamRejected      502  it answered with a protocol error
+│   ├── UpstreamRejected      502  it refused the request: by a protocol error or a status that will not change
+│   ├── MalformedResult       502  its answer breaks the protocol; the tool may have run
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
 ├── CheckFailed               500  the doctor found something wrong
@@ -55,7 +56,7 @@ A message says what, which one and what to do, and never holds a secret. `code` 
 flows, tasks and the column `job_results.error_code` carry.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class HubError(Exception):
@@ -397,29 +398,42 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamRejected(UpstreamError):
-    """The server answered with a JSON-RPC error; `rpc_code` is its number."""
+    """The server answered with a JSON-RPC error, `rpc_code` is its number; or `by` a status that will not change."""
 
     code = "upstream-rejected"
 
-    def __init__(self, server: str, rpc_code: int, rpc_message: str) -> None:
+    def __init__(self, server: str, rpc_code: int, rpc_message: str, *, by: str | None = None) -> None:
         self.rpc_code = rpc_code
         self.rpc_message = rpc_message
-        super().__init__(server, f"The server {server!r} refused the request (JSON-RPC {rpc_code}): {rpc_message}")
+        by = by or f"JSON-RPC {rpc_code}"
+        super().__init__(server, f"The server {server!r} refused the request ({by}): {rpc_message}")
+
+
+class MalformedResult(UpstreamError):
+    """The server's answer breaks the protocol at `place`, a sentence of ours; `answer` is it, if it is JSON."""
+
+    code = "malformed-result"
+
+    def __init__(self, server: str, place: str, answer: Any = None) -> None:
+        self.place = place
+        self.answer = answer
+        super().__init__(
+            server, f"The answer of {server!r} breaks the protocol ({place}); what was asked for may have been done."
+        )
 
 
 class OutcomeUnknown(UpstreamError):
-    """The connection was lost after the call was sent: it may have had its effect.
+    """The connection was lost after the call was sent, or the server failed: it may have had its effect.
 
-    Who repeats it all the same waits `retry_after` seconds, if the server gave any.
+    Who repeats it all the same waits `retry_after` seconds, if the server gave any; `reason` says how it failed.
     """
 
     code = "outcome-unknown"
 
-    def __init__(self, server: str, retry_after: float | None = None) -> None:
+    def __init__(self, server: str, retry_after: float | None = None, *, reason: str | None = None) -> None:
         self.retry_after = retry_after
-        super().__init__(
-            server, f"The connection to {server!r} was lost during the call; whether it had its effect is unknown."
-        )
+        lost = f"The server {server!r} {reason}" if reason else f"The connection to {server!r} was lost during the call"
+        super().__init__(server, f"{lost}; whether the call had its effect is unknown.")
 
 
 class UpstreamTimedOut(UpstreamError):

@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.cutting",
     "tests.fixtures.upstreams",
+    "tests.fixtures.careless",
     "tests.fixtures.library",
     "tests.fixtures.served",
     "tests.fixtures.hub",

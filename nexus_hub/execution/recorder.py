@@ -17,6 +17,7 @@ from nexus_hub.errors import (
     DatabaseUnavailable,
     HubError,
     InternalError,
+    MalformedResult,
     OutcomeUnknown,
     TooLarge,
     UpstreamUnavailable,
@@ -170,7 +171,7 @@ class Recorder:
             ended = await self._finish(attempt, failure)
         except UNSTORABLE:
             attempt.result = None
-            ended = await self._finish(attempt, NotStorable())
+            ended = await self._finish(attempt, _without_answer(failure))
         if not ended:
             return await self._read_outcome(attempt)
         return "completed" if attempt.result is not None else "failed"
@@ -197,7 +198,7 @@ class Recorder:
             id=attempt.id,
             claim_id=attempt.claim_id,
             status="failed" if failure else "completed",
-            result=escape(attempt.result),
+            result=escape(attempt.result if failure is None else self._keep_answer(failure)),
             error=escape(failure.message) if failure else None,
             error_code=failure.code if failure else None,
             progress=escape(attempt.progress),
@@ -205,6 +206,13 @@ class Recorder:
         if size > LARGE_RESULT_BYTES:
             return end.claim_id in await self._write_ends([end])
         return await self._ends(end)
+
+    def _keep_answer(self, failure: HubError) -> dict[str, Any] | None:
+        """Give what came instead of a result as the protocol has it: as it is if it is an object, else as its value."""
+        if not isinstance(failure, MalformedResult) or failure.answer is None:
+            return None
+        answer = failure.answer if isinstance(failure.answer, dict) else {"value": failure.answer}
+        return answer if len(json.dumps(answer)) <= self.max_result_bytes else None
 
     async def _write_ends(self, ends: list[End]) -> list[UUID]:
         said = json_parameter([end.as_json() for end in ends])
@@ -222,6 +230,11 @@ class Recorder:
                 return state.status
             case _:
                 return "stale"
+
+
+def _without_answer(failure: HubError | None) -> HubError:
+    """Give the failure of an attempt whose result, or answer instead of one, can't be stored."""
+    return MalformedResult(failure.server, failure.place) if isinstance(failure, MalformedResult) else NotStorable()
 
 
 class NotStorable(HubError):

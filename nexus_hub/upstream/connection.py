@@ -9,11 +9,18 @@ from typing import Any, TypeVar
 from mcp import Client, ClientSession, MCPError
 from pydantic import ValidationError
 
-from nexus_hub.errors import HubError, UpstreamRejected, UpstreamTimedOut, UpstreamUnavailable
+from nexus_hub.errors import (
+    HubError,
+    MalformedResult,
+    TooLarge,
+    UpstreamRejected,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
+)
 from nexus_hub.upstream import faults, snapshot, wire
 from nexus_hub.upstream.backoff import ConnectBackoff
 from nexus_hub.upstream.connector import Connector
-from nexus_hub.upstream.faults import NotExecuted, TransportFailure
+from nexus_hub.upstream.faults import NotExecuted
 from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
 from nexus_hub.upstream.session import Session
 
@@ -89,14 +96,13 @@ class Connection:
         raise late
 
     async def _with_reconnect(self, work: Work[T], progress: "_Progress") -> T:
-        failure = TransportFailure("refused")
-        for _ in range(2):
-            outcome = await self._attempt(work, progress)
-            if not isinstance(outcome, NotExecuted):
-                return outcome
-            failure = outcome.failure
+        outcome = await self._attempt(work, progress)
+        if isinstance(outcome, NotExecuted):
             progress.sent = False
-        raise faults.to_unreached_error(self._server, failure)
+            outcome = await self._attempt(work, progress)
+        if isinstance(outcome, NotExecuted):
+            raise outcome.verdict
+        return outcome
 
     async def _attempt(self, work: Work[T], progress: "_Progress") -> T | NotExecuted:
         """Do the work once.
@@ -108,11 +114,15 @@ class Connection:
             try:
                 return await work(client.session)
             except MCPError as error:
-                fault: HubError | NotExecuted = faults.to_call_error(self._server, error, self._connector.mark)
+                fault: HubError | NotExecuted = faults.to_call_error(self._server, error)
+            except wire.MalformedAnswer as error:
+                fault = MalformedResult(self._server, error.place, error.answer)
             except ValidationError:
-                fault = faults.to_result_error(self._server)
+                fault = MalformedResult(self._server, "it is no result of what was asked for")
             except wire.InputRequired:
                 fault = UpstreamRejected(self._server, -32603, "it asks for input, which the hub does not offer")
+            if isinstance(fault, TooLarge):
+                session.retire()  # a transport may end with it
             if isinstance(fault, NotExecuted):
                 session.retire()
                 self._connector.forget()

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +11,7 @@ from mcp_types import DiscoverResult, Implementation
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from nexus_hub import __version__
-from nexus_hub.errors import ForbiddenAddress, HubError, UpstreamUnavailable
+from nexus_hub.errors import HubError
 from nexus_hub.upstream import faults
 from nexus_hub.upstream.addresses import Resolve
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
@@ -49,11 +48,6 @@ class Connector:
         self._http: ContainedClient | None = None
         self._known: DiscoverResult | None = None
 
-    @property
-    def mark(self) -> str | None:
-        """Secret that marks the answers that our HTTP client gave in the server's stead."""
-        return self._http.mark if self._http else None
-
     @asynccontextmanager
     async def client(self, on_disconnect: OnDisconnect) -> AsyncGenerator[Client]:
         """Open a client; `on_disconnect` is called once its server is gone."""
@@ -77,14 +71,11 @@ class Connector:
     def fault(self, error: Exception) -> Callable[[], HubError]:
         """Give a maker of the hub's error for a client that did not open."""
         failure = self._http.failure if self._http else None
-        fault = faults.to_connect_error(self.server, error, failure, seconds=self._connect_timeout)
-        if isinstance(fault, ForbiddenAddress):
-            return partial(ForbiddenAddress, fault.host)
-        return partial(UpstreamUnavailable, self.server, fault.message, getattr(fault, "retry_after", None))
+        return faults.to_connect_error(self.server, error, failure, seconds=self._connect_timeout)
 
     def _streams(self, *, assumed: bool) -> AbstractAsyncContextManager[Any]:
         if isinstance(self._config, StdioConfig):
-            return stdio_streams(self._config, self._log)
+            return stdio_streams(self._config, self._log, self._max_bytes)
         self._http = build_client(
             self._config,
             guarded=self._guarded,

@@ -1,35 +1,48 @@
 """Failures between the hub and an upstream server, and the hub's errors that they become.
 
-The HTTP client never lets one failed request reach the SDK as an exception, since that would end every other call
-on the connection. It answers in the server's stead with a JSON-RPC error whose data holds a mark that no server
+The transports never let one failed request reach the SDK as an exception, since that would end every other call
+on the connection. They answer in the server's stead with a JSON-RPC error whose data holds a mark that no server
 can guess; here the mark is read again. No message holds a header, an environment variable, a URL's path or query.
+A server's own words are in it where it refused a request: bounded, with control characters spelled out.
 """
 
 import asyncio
 import errno
+import secrets
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Literal, Self, assert_never
 
 import httpx2
 from mcp import MCPError
 from mcp.client.session import DISCOVER_TIMEOUT_SECONDS
-from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT
+from mcp_types import (
+    CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    REQUEST_TIMEOUT,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    ErrorData,
+    JSONRPCError,
+    RequestId,
+)
 from pydantic import ValidationError
 
 from nexus_hub.errors import (
     ForbiddenAddress,
     HubError,
+    MalformedResult,
     OutcomeUnknown,
     TooLarge,
     UpstreamRejected,
     UpstreamTimedOut,
     UpstreamUnavailable,
 )
+from nexus_hub.upstream import words
 
 Kind = Literal[
     "refused",
@@ -43,27 +56,36 @@ Kind = Literal[
     "session",
     "status",
     "too-large",
+    "malformed",
     "disconnected",
 ]
 REPEATABLE: frozenset[Kind] = frozenset({"refused", "unresolved", "session"})
 """Faults after which the request has surely not been executed and a new connection may help."""
-MAX_RPC_MESSAGE = 500
+MARK = secrets.token_hex(16)
+"""Secret of this process that tells the answers that its transports gave from those of the servers."""
+WITHOUT_ENDPOINT = frozenset({404, 405, 410})
+BUSY = frozenset({502, 503, 504})
+"""Statuses of a server, or of what stands before it, that is starting, restarting or overloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportFailure:
-    """A failure that the HTTP client met; `detail` is a host, a status or a size, never a secret.
+    """A failure that a transport met; `detail` is a host, a status, a size or a reason of ours, never a secret.
 
-    `retry_after` is how many seconds the server wants to be left alone, if it said so.
+    `retry_after` is how many seconds the server wants to be left alone, if it said so; `words` are its own, made safe;
+    `answer` is what came instead of a result, if that is JSON.
     """
 
     kind: Kind
     detail: str = ""
     retry_after: float | None = None
+    words: str = ""
+    answer: Any = None
 
-    def encode(self, mark: str) -> dict[str, Any]:
-        """Write it as the data of a JSON-RPC error."""
-        return {"mark": mark, "kind": self.kind, "detail": self.detail, "retry_after": self.retry_after}
+    def to_message(self, ident: RequestId | None = None) -> JSONRPCError:
+        """Write it as the JSON-RPC answer to a request."""
+        data = {"mark": MARK, **{name: getattr(self, name) for name in self.__slots__}}
+        return JSONRPCError(jsonrpc="2.0", id=ident, error=ErrorData(code=INTERNAL_ERROR, message=self.kind, data=data))
 
     @classmethod
     def from_exchange(cls, error: Exception) -> Self:
@@ -82,30 +104,30 @@ class TransportFailure:
         return cls("disconnected")
 
     @classmethod
-    def from_status(cls, status: int, retry_after: str | None = None) -> Self:
-        """Read a status of 400 or more that no JSON-RPC error comes with; `retry_after` is the header's value."""
+    def from_status(cls, status: int, retry_after: str | None = None, said: str = "") -> Self:
+        """Read a status of 400 or more; `retry_after` is the header's value, `said` are words of the server."""
         seconds = parse_retry_after(retry_after)
         if status in {401, 403, 407}:
-            return cls("credentials", str(status), seconds)
-        if status in {408, 429}:
-            return cls("limited", str(status), seconds)
-        return cls("status", str(status), seconds)
+            return cls("credentials", str(status), seconds, said)
+        if status in {408, 425, 429}:
+            return cls("limited", str(status), seconds, said)
+        return cls("status", str(status), seconds, said)
 
     @classmethod
-    def from_rpc(cls, error: MCPError, mark: str | None) -> Self | None:
-        """Read the failure that our own HTTP client wrote into an error; None if the server itself sent it."""
+    def from_rpc(cls, error: MCPError) -> Self | None:
+        """Read the failure that one of our transports wrote into an error; None if the server itself sent it."""
         data = error.error.data
-        if mark is None or not isinstance(data, dict) or data.get("mark") != mark:
+        if not isinstance(data, dict) or data.get("mark") != MARK:
             return None
-        return cls(data["kind"], data["detail"], data["retry_after"])
+        return cls(**{name: value for name, value in data.items() if name != "mark"})
 
 
 class NotExecuted(Exception):
-    """A request that the server has surely not executed; a new connection may help."""
+    """A request that the server has surely not executed; a new connection may help, and `verdict` is if it does not."""
 
-    def __init__(self, failure: TransportFailure) -> None:
-        self.failure = failure
-        super().__init__(failure.kind)
+    def __init__(self, verdict: HubError) -> None:
+        self.verdict = verdict
+        super().__init__(verdict.code)
 
 
 def parse_retry_after(retry_after: str | None) -> float | None:
@@ -126,15 +148,36 @@ def parse_retry_after(retry_after: str | None) -> float | None:
 
 def to_connect_error(
     server: str, error: BaseException, failure: TransportFailure | None, *, seconds: float
-) -> HubError:
-    """Make the hub's error for a connection that did not come about."""
+) -> Callable[[], HubError]:
+    """Give a maker of the hub's error for a connection that did not come about."""
     if isinstance(error, TimeoutError):
-        return UpstreamUnavailable(server, f"The server {server!r} did not answer within {seconds:g} s of connecting.")
+        late = f"The server {server!r} did not answer within {seconds:g} s of connecting."
+        return partial(UpstreamUnavailable, server, late)
+    causes = list(_causes(error))
     if failure is None:
-        return UpstreamUnavailable(server, _explain_causes(server, list(_causes(error))))
+        refusal = next((cause for cause in causes if isinstance(cause, MCPError)), None)
+        failure = TransportFailure.from_rpc(refusal) if refusal else None
+    if failure is None:
+        return partial(UpstreamUnavailable, server, _explain_causes(server, causes))
     if failure.kind == "forbidden":
-        return ForbiddenAddress(failure.detail)
-    return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
+        return partial(ForbiddenAddress, failure.detail)
+    if failure.kind in {"credentials", "status"} and not _may_pass(failure):
+        return _to_refusal(server, failure)
+    return partial(UpstreamUnavailable, server, _explain(server, failure), failure.retry_after)
+
+
+def _may_pass(failure: TransportFailure) -> bool:
+    """Tell if a server that answered with this status may answer with another one soon."""
+    return failure.kind == "status" and (int(failure.detail) >= 500 or int(failure.detail) in {409, 421, 423})
+
+
+def _to_refusal(server: str, failure: TransportFailure) -> Callable[[], UpstreamRejected]:
+    """Make the error of a status that will not change by itself."""
+    reason = "it does not accept the credentials; check its headers" if failure.kind == "credentials" else ""
+    if failure.kind == "status" and int(failure.detail) in WITHOUT_ENDPOINT:
+        reason = "it has no MCP endpoint at its URL"
+    said = ": ".join(part for part in (reason, failure.words) if part) or "it gives no reason"
+    return partial(UpstreamRejected, server, INTERNAL_ERROR, said, by=f"HTTP {failure.detail}")
 
 
 def _explain_causes(server: str, causes: list[BaseException]) -> str:
@@ -144,27 +187,26 @@ def _explain_causes(server: str, causes: list[BaseException]) -> str:
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.ENOEXEC):
             return f"The command of the server {server!r} can't be executed by the hub's user."
         if isinstance(cause, MCPError) and cause.code != CONNECTION_CLOSED:
-            return f"The server {server!r} refused to open a session (JSON-RPC {cause.code})."
+            said = words.make_safe(cause.error.message)
+            return f"The server {server!r} refused to open a session (JSON-RPC {cause.code}): {said}"
         if isinstance(cause, ValidationError):
             return f"The server {server!r} answered the connection with something that is not MCP."
     return f"The server {server!r} ended the connection while it was being opened; see its error output, if it has one."
 
 
-def to_call_error(server: str, error: MCPError, mark: str | None) -> HubError | NotExecuted:
+def to_call_error(server: str, error: MCPError) -> HubError | NotExecuted:
     """Make the hub's error for a request that failed after the connection was open."""
-    failure = TransportFailure.from_rpc(error, mark)
+    failure = TransportFailure.from_rpc(error)
     if failure is not None:
         return _to_failed_call(server, failure)
     if _is_closed(error):
         return OutcomeUnknown(server)
     if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
         return UpstreamTimedOut(server, DISCOVER_TIMEOUT_SECONDS)
-    return UpstreamRejected(server, error.code, error.message[:MAX_RPC_MESSAGE])
-
-
-def to_result_error(server: str) -> UpstreamRejected:
-    """Make the error for a result that breaks the protocol; what it held is not repeated."""
-    return UpstreamRejected(server, INTERNAL_ERROR, "the result does not conform to the protocol")
+    verdict = UpstreamRejected(server, error.code, words.make_safe(error.message))
+    if error.code == UNSUPPORTED_PROTOCOL_VERSION or words.is_forgotten(error.message, code=error.code):
+        return NotExecuted(verdict)
+    return verdict
 
 
 def _is_closed(error: MCPError) -> bool:
@@ -175,32 +217,28 @@ def _is_closed(error: MCPError) -> bool:
     return error.code == CONNECTION_CLOSED and error.message.startswith(("Connection closed", "SSE stream "))
 
 
-def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExecuted:
+def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExecuted:  # noqa: PLR0911
+    if failure.kind == "session" and failure.detail:
+        return NotExecuted(_to_refusal(server, failure)())
     if failure.kind in REPEATABLE:
-        return NotExecuted(failure)
+        return NotExecuted(UpstreamUnavailable(server, _explain(server, failure)))
     match failure.kind:
         case "disconnected":
             return OutcomeUnknown(server)
         case "too-large":
             return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
+        case "malformed":
+            return MalformedResult(server, failure.detail, failure.answer)
         case "forbidden":
             return ForbiddenAddress(failure.detail)
+        case "credentials":
+            return _to_refusal(server, failure)()
+        case "status" if int(failure.detail) >= 500:  # nobody knows how far it came
+            return OutcomeUnknown(server, failure.retry_after, reason=_describe_status(failure))
         case "status":
-            return _to_status_error(server, int(failure.detail), failure.retry_after)
+            return _to_refusal(server, failure)()
         case _:
             return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
-
-
-def _to_status_error(server: str, status: int, retry_after: float | None) -> HubError:
-    """Make the error of a status: 4xx refuses the request; after 5xx nobody knows how far it came."""
-    if status >= 500:
-        return OutcomeUnknown(server, retry_after)
-    return UpstreamRejected(server, INTERNAL_ERROR, f"HTTP status {status}")
-
-
-def to_unreached_error(server: str, failure: TransportFailure) -> UpstreamUnavailable:
-    """Make the error for a request that was refused on two connections in a row."""
-    return UpstreamUnavailable(server, _explain(server, failure))
 
 
 def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0911
@@ -214,19 +252,28 @@ def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0
             return f"The TLS certificate of the server {server!r} is not accepted, or it does not speak TLS."
         case "unusable":
             return f"The URL or a header of the server {server!r} can't be sent over HTTP; register it again."
-        case "credentials":
-            return f"The server {server!r} refuses the credentials (HTTP {detail}); check its headers."
         case "limited":
             return f"The server {server!r} takes no more requests now (HTTP {detail}); try again later."
         case "redirect":
             return f"The server {server!r} redirects to {detail}, which is not followed; register that URL instead."
         case "session":
-            return f"The server {server!r} forgets its sessions at once."
-        case "status":
-            return f"The server {server!r} has no MCP endpoint at its URL (HTTP {detail})."
+            said = f": {failure.words}" if failure.words else "."
+            return f"The server {server!r} forgets its sessions at once{said}"
+        case "credentials" | "status":
+            return f"The server {server!r} {_describe_status(failure)}."
+        case "malformed":
+            return f"The server {server!r} answered the connection with something that is not MCP: {detail}."
         case "too-large" | "disconnected" | "forbidden":
             return f"The server {server!r} gave no answer that could be used."
     assert_never(kind)
+
+
+def _describe_status(failure: TransportFailure) -> str:
+    """Say what a status tells about the server: it is there, but starting, overloaded or broken."""
+    state = "is starting or overloaded" if int(failure.detail) in BUSY else "failed"
+    later = "" if failure.retry_after is None else f" and asks to come back in {failure.retry_after:.0f} s"
+    said = f", with the words: {failure.words}" if failure.words else ""
+    return f"{state} (HTTP {failure.detail}){later}{said}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -242,9 +289,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(current, BaseExceptionGroup):
             queue.extend(current.exceptions)
         queue.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
-
-
-def to_rpc_error(failure: TransportFailure, mark: str) -> dict[str, Any]:
-    """Write the JSON-RPC answer that stands for a failure."""
-    error = {"code": INTERNAL_ERROR, "message": failure.kind, "data": failure.encode(mark)}
-    return {"jsonrpc": "2.0", "id": None, "error": error}

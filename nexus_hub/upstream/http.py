@@ -1,23 +1,26 @@
 """The HTTP client for one upstream server: contains failures, limits sizes, guards addresses."""
 
 import asyncio
+import codecs
 import json
-import secrets
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.request import getproxies
 
 import httpx2
-from mcp.client.streamable_http import streamable_http_client
+from mcp_types import JSONRPCError
 
 from nexus_hub.address import is_loopback
 from nexus_hub.errors import ForbiddenAddress
+from nexus_hub.upstream import words
 from nexus_hub.upstream.addresses import Resolve, resolve_public
 from nexus_hub.upstream.config import HttpConfig
-from nexus_hub.upstream.faults import TransportFailure, to_rpc_error
+from nexus_hub.upstream.faults import BUSY, TransportFailure
+from nexus_hub.upstream.messages import read_messages
+from nexus_hub.upstream.streamable import EMPTY, open_streams
 
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
@@ -32,6 +35,7 @@ KEEP_ALIVE = [
 ]
 """A call may be silent for hours: what lies between keeps its connection, and a peer that is gone shows in 2 min."""
 MAX_ERROR_BYTES = 64 * 1024
+JSON = {"content-type": "application/json"}
 _ADDRESS_SECONDS = 30.0
 
 
@@ -85,16 +89,26 @@ def _pin(request: httpx2.Request, host: str, address: str) -> httpx2.Request:
 class ContainedClient(httpx2.AsyncClient):
     """An HTTP client whose failures come back as answers, since an exception would end the SDK's whole transport.
 
-    `failure` is that of the latest request, None when it went well; `mark` is the secret that tells our own
-    answers from the server's; `assumed` says that the server's era is remembered, not asked for.
+    `failure` is that of the latest request, None when it went well; `assumed` says that the server's era is
+    remembered, not asked for.
     """
 
-    def __init__(self, *, max_bytes: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.mark = secrets.token_hex(16)
+    def __init__(self, *, max_bytes: int, own_headers: Mapping[str, str], **options: Any) -> None:
+        super().__init__(headers=own_headers, **options)
         self.failure: TransportFailure | None = None
         self.assumed = False
         self._max_bytes = max_bytes
+        self._hidden = words.find_secrets(own_headers)
+
+    def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
+        """Build a request; one with lone surrogates, which are no UTF-8, spells out all that is not ASCII."""
+        try:
+            return super().build_request(method, url, **options)
+        except UnicodeEncodeError:
+            if "json" not in options:
+                raise
+            options["content"] = json.dumps(options.pop("json")).encode()
+            return super().build_request(method, url, **options)
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send, and turn every failure into an answer."""
@@ -110,7 +124,7 @@ class ContainedClient(httpx2.AsyncClient):
 
     def _answer(self, request: httpx2.Request, failure: TransportFailure) -> httpx2.Response:
         self.failure = failure
-        return httpx2.Response(502, json=to_rpc_error(failure, self.mark), request=request)
+        return httpx2.Response(502, json=failure.to_message().model_dump(mode="json"), request=request)
 
     async def _contain(self, response: httpx2.Response) -> httpx2.Response:
         if response.next_request is not None and not _is_followed(response.request, response.next_request):
@@ -119,20 +133,47 @@ class ContainedClient(httpx2.AsyncClient):
         if response.status_code >= 400:
             return await self._refusal(response)
         self.failure, self.assumed = None, False
-        if response.headers.get("content-type", "").lower().startswith("application/json"):
-            return await self._read(response, self._max_bytes)
-        return response
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            return _with_stream(response)
+        if response.next_request is not None or response.request.method != "POST" or _is_notice(response.request):
+            return response
+        kept = await self._read(response, self._max_bytes)
+        if not kept.content.strip():
+            return self._answer(response.request, TransportFailure("malformed", EMPTY))
+        if kept.status_code < 400:  # whatever the server calls it: the SDK looks at the header, our reader at the body
+            kept.headers["content-type"] = "application/json"
+            kept.status_code = 200
+        return kept
 
     async def _refusal(self, response: httpx2.Response) -> httpx2.Response:
-        kept = await self._read(response, MAX_ERROR_BYTES)
-        failure = TransportFailure.from_status(kept.status_code, response.headers.get("retry-after"))
-        if failure.kind in {"credentials", "limited"}:
-            return self._answer(kept.request, failure)
-        error = _read_rpc_error(kept)
-        if _is_session_gone(kept, error) or (self.assumed and kept.status_code in {400, 404, 405}):
-            return self._answer(kept.request, TransportFailure("session"))
+        """Understand a refusal: our own answer if it is the transport's, the server's JSON-RPC error if not."""
+        request, status, headers = response.request, response.status_code, response.headers
+        content = await _read_head(response)
+        reason = words.find_reason(content, headers.get("content-type", ""), headers.get("www-authenticate", ""))
+        said = words.make_safe(reason, self._hidden)
+        if gone := self._find_lost_session(response, reason, said):
+            return self._answer(request, gone)
+        failure = TransportFailure.from_status(status, headers.get("retry-after"), said)
+        error = _read_rpc_error(content)
+        if error is None or failure.kind in {"credentials", "limited"} or status in BUSY:
+            return self._answer(request, failure)
         self.failure = failure
-        return kept if error is not None else self._answer(kept.request, failure)
+        error.error.message = said or error.error.message
+        return httpx2.Response(status, headers=JSON, content=json.dumps(error.model_dump()), request=request)
+
+    def _find_lost_session(self, refusal: httpx2.Response, reason: str, said: str) -> TransportFailure | None:
+        """Tell if the server no longer knows our session: 404 by the protocol, any status with such words in practice.
+
+        Source: MCP 2025-11-25, basic/transports, Session Management.
+        """
+        status, in_session = refusal.status_code, SESSION_HEADER in refusal.request.headers
+        assumed_wrongly = self.assumed and status in {400, 404, 405}
+        if assumed_wrongly or (status == 404 and in_session) or words.is_forgotten(reason):
+            return TransportFailure("session", words=said)
+        topic = in_session and 400 <= status < 500 and status not in {401, 403, 407, 408, 425, 429}
+        if topic and words.is_forgotten(reason, refused=True):  # not sure: if it says so again, it is its refusal
+            return TransportFailure("session", str(status), words=said)
+        return None
 
     async def _read(self, response: httpx2.Response, limit: int) -> httpx2.Response:
         """Read the body of a response here, where a connection that breaks is contained."""
@@ -169,24 +210,57 @@ def _is_notice(request: httpx2.Request) -> bool:
     return not ("method" in message and "id" in message)
 
 
-def _read_rpc_error(response: httpx2.Response) -> Mapping[str, Any] | None:
+async def _read_head(response: httpx2.Response) -> bytes:
+    """Read the beginning of a refusal; what is longer than that is a page."""
+    head = bytearray()
     try:
-        body = json.loads(response.content)
-    except ValueError:
+        async for chunk in response.aiter_bytes():
+            head += chunk
+            if len(head) > MAX_ERROR_BYTES:
+                break
+    finally:
+        await response.aclose()
+    return bytes(head[:MAX_ERROR_BYTES])
+
+
+def _read_rpc_error(content: bytes) -> JSONRPCError | None:
+    if b"jsonrpc" not in content:
         return None
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) and isinstance(error.get("code"), int) else None
+    errors = (item for item in read_messages(content) if isinstance(item, JSONRPCError))
+    return next(errors, None)
 
 
-def _is_session_gone(response: httpx2.Response, error: Mapping[str, Any] | None) -> bool:
-    """Tell if the server no longer knows our session: 404 by the protocol, 400 with a word about it in practice.
+def _with_stream(response: httpx2.Response) -> httpx2.Response:
+    gone = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
+    return httpx2.Response(
+        response.status_code, headers=headers, stream=_WithoutMark(response), request=response.request
+    )
 
-    Source: MCP 2025-11-25, basic/transports, Session Management.
+
+class _WithoutMark(httpx2.AsyncByteStream):
+    """The decoded body of a response less the byte order mark at its beginning, which is no part of an event.
+
+    Source: WHATWG HTML, 9.2.6 Interpreting an event stream.
     """
-    if SESSION_HEADER not in response.request.headers:
-        return False
-    says_so = error is not None and "session" in str(error.get("message", "")).lower()
-    return response.status_code == 404 or (response.status_code == 400 and says_so)
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        head = b""
+        pieces = self._response.aiter_bytes()
+        async for piece in pieces:
+            head += piece
+            if not codecs.BOM_UTF8.startswith(head):
+                yield head.removeprefix(codecs.BOM_UTF8)
+                break
+        async for piece in pieces:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        await self._response.aclose()
 
 
 def build_client(
@@ -205,7 +279,7 @@ def build_client(
         transport = GuardedTransport(transport, resolve, time.monotonic)
     return ContainedClient(
         max_bytes=max_bytes,
-        headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        own_headers={name: value.get_secret_value() for name, value in config.headers.items()},
         timeout=httpx2.Timeout(connect_timeout, read=None),
         limits=limits,
         transport=transport,
@@ -215,6 +289,6 @@ def build_client(
 @asynccontextmanager
 async def http_streams(config: HttpConfig, client: ContainedClient, max_bytes: int) -> AsyncGenerator[Any]:
     """Open the SDK's streams over our client, which is closed with them."""
-    async with client, streamable_http_client(config.url, http_client=client, max_sse_event_size=max_bytes) as streams:
+    async with client, open_streams(config.url, client, max_bytes) as streams:
         yield streams
         await asyncio.sleep(0)

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from mcp import StdioServerParameters
-from mcp.client.stdio import stdio_client
+import anyio
+from mcp.client.stdio import get_default_environment
 
+from nexus_hub.upstream.child import Child
 from nexus_hub.upstream.config import StdioConfig
 
 MAX_LOG_BYTES = 1024 * 1024
@@ -73,12 +74,15 @@ async def _error_output(path: Path | None) -> AsyncGenerator[IO[str]]:
 
 
 @asynccontextmanager
-async def stdio_streams(config: StdioConfig, log: Path | None) -> AsyncGenerator[Any]:
-    """Start the command and give the SDK's streams to it; the child is gone when this ends."""
-    parameters = StdioServerParameters(
-        command=config.command,
-        args=list(config.args),
-        env={name: value.get_secret_value() for name, value in config.env.items()},
-    )
-    async with _error_output(log) as errors, stdio_client(parameters, errlog=errors) as streams:  # type: ignore[arg-type]
-        yield streams
+async def stdio_streams(config: StdioConfig, log: Path | None, max_bytes: int) -> AsyncGenerator[Any]:
+    """Start the command and give streams for the SDK; the child and all it started are gone when this ends."""
+    environment = {name: value.get_secret_value() for name, value in config.env.items()}
+    async with _error_output(log) as errors:
+        process = await anyio.open_process(
+            [config.command, *config.args],
+            env=get_default_environment() | environment,
+            stderr=errors,
+            start_new_session=True,
+        )
+        async with Child(process, max_bytes).run() as streams:
+            yield streams

@@ -1,9 +1,11 @@
 """One attempt, step by step, on a real database and real upstream servers."""
 
 import asyncio
+import functools
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,6 +16,7 @@ from nexus_hub.errors import (
     HubError,
     InvalidArguments,
     JobEnded,
+    MalformedResult,
     NotFound,
     OutcomeUnknown,
     UpstreamUnavailable,
@@ -249,6 +252,46 @@ async def test_a_result_that_jsonb_refuses_comes_back_as_it_was(time: Library) -
     claimed.result = odd
     assert await time.execution.record(claimed) == "completed"
     assert (await store.get(time.database, OPERATOR, job_id))["result"] == odd
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ({"content": [], "structuredContent": ["\ud800\0"]}, {"content": [], "structuredContent": ["\ud800\0"]}),
+        ("done", {"value": "done"}),
+        ([1, 2.5], {"value": [1, 2.5]}),
+        (None, None),
+        ({"a": "x" * 1024 * 1024}, None),
+        (functools.reduce(lambda value, _: [value], range(5000), []), None),
+    ],
+    ids=["object", "text", "array", "nothing", "large", "deep"],
+)
+async def test_an_answer_that_breaks_the_protocol_is_kept_where_it_can_be(
+    time: Library, answer: object, kept: dict[str, object] | None
+) -> None:
+    job_id = await time.submitted(TIME)
+    claimed = await time.claimed(job_id)
+    claimed.failure = MalformedResult("time", "structuredContent: must be an object", answer)
+    assert await time.execution.record(claimed) == "failed"
+    job = await store.get(time.database, OPERATOR, job_id)
+    assert (job["status"], job["error_code"], job["result"]) == ("failed", "malformed-result", kept)
+    assert "structuredContent: must be an object" in job["error"]
+
+
+async def test_a_tool_that_breaks_the_protocol_fails_at_its_first_attempt(library: Library, tmp_path: Path) -> None:
+    await library.servers.register("careless", own_server("careless", str(tmp_path)))
+    raw = '{"jsonrpc":"2.0","id":$id,"result":{"toolResult":{"x":1}}}\n'
+    job_id = await library.submitted(JobRequest("tool_invoke", "careless__say", {"raw": raw}))
+    claimed = await library.claimed(job_id)
+    await library.execution.open(claimed)
+    with pytest.raises(MalformedResult) as caught:
+        await library.execution.call(claimed)
+    claimed.failure = caught.value
+    assert await library.execution.record(claimed) == "failed"
+    job = await store.get(library.database, OPERATOR, job_id)
+    assert (job["error_code"], job["result"]) == ("malformed-result", {"toolResult": {"x": 1}})
+    assert "(content: is missing)" in job["error"]
+    assert (tmp_path / "calls").stat().st_size == 1
 
 
 async def test_a_result_over_the_limit_fails_with_its_size(time: Library) -> None:

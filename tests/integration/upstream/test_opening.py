@@ -72,9 +72,6 @@ async def test_a_server_that_can_not_be_reached_is_unavailable_and_the_message_s
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("status?code=401", "refuses the credentials (HTTP 401)"),
-        ("status?code=403", "refuses the credentials (HTTP 403)"),
-        ("status?code=404", "no MCP endpoint"),
         ("status?code=429", "takes no more requests"),
         ("status?code=503", "HTTP 503"),
         ("redirect?to=/other-secret-path&code=302", "redirects to 127.0.0.1,"),
@@ -87,6 +84,20 @@ async def test_a_server_that_answers_with_a_status_is_unavailable(
     url = (await serve("handmade")).url.replace("mcp", path)
     error = await fault(connections, HttpConfig(url=url, headers={"Authorization": SecretStr(CANARY)}))
     assert isinstance(error, UpstreamUnavailable)
+    assert words in error.message
+    assert CANARY not in repr(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "not accept the credentials"), (403, "check its headers"), (404, "no MCP endpoint")]
+)
+async def test_a_server_that_answers_with_a_status_that_will_not_change_refuses(
+    connections: Connections, serve: Serve, status: int, words: str
+) -> None:
+    url = (await serve("handmade")).url.replace("mcp", f"status?code={status}")
+    error = await fault(connections, HttpConfig(url=url, headers={"Authorization": SecretStr(CANARY)}))
+    assert isinstance(error, UpstreamRejected)
+    assert f"(HTTP {status})" in error.message
     assert words in error.message
     assert CANARY not in repr(error)
 

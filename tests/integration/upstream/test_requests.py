@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from nexus_hub.errors import (
+    MalformedResult,
     OutcomeUnknown,
     TooLarge,
     UpstreamRejected,
@@ -278,7 +279,7 @@ async def test_a_server_that_asks_for_input_is_refused(connections: Connections)
 
 
 async def test_a_result_that_is_not_one_is_refused_without_repeating_it(connections: Connections) -> None:
-    with pytest.raises(UpstreamRejected) as caught:
+    with pytest.raises(MalformedResult, match="content: must be an array") as caught:
         await connections.request(target(own_server("handmade")), ToolCall("malformed"), timeout=30)
     assert "secret-of-the-result" not in repr(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
