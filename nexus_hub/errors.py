@@ -17,10 +17,12 @@ HubError
 │   ├── RefreshRunning        409  the server's catalog is being read already
 │   ├── AtWork                409  another run of the same flow is at work
 │   ├── RotationRunning       409  another rotation of the vault's keys is under way
+│   ├── QuotaUsedUp           409  a user's servers, or what they offer, are as many as are allowed
 │   ├── NoSecondKey           409  there is no key to rotate to
 │   └── JobEnded              409
 ├── TooLarge                  413
 ├── RateLimited               429  with retry_after seconds
+├── TooManyRequests           429  a user's requests that run at the same time; with retry_after seconds
 ├── InvalidKey                500  a vault key that is not 64 hex digits, or all zero
 ├── CannotOpen                500  sealed bytes that no key of the ring opens
 │   └── UnboundValue          500  sealed bytes without a key id, after a rotation
@@ -232,6 +234,17 @@ class RotationRunning(Conflict):
         super().__init__("A rotation of the vault's keys is under way; see how it ends with: nexus-hub vault status")
 
 
+class QuotaUsedUp(Conflict):
+    """A user's servers, or what they offer, are as many as are allowed; `setting` names the bound."""
+
+    code = "quota-used-up"
+
+    def __init__(self, what: str, limit: int, setting: str) -> None:
+        self.limit = limit
+        self.setting = setting
+        super().__init__(f"A user may have at most {limit} {what} ({setting}); remove a server first.")
+
+
 class NoSecondKey(Conflict):
     """There is no key to rotate to."""
 
@@ -253,6 +266,13 @@ class TooLarge(HubError):
         self.limit = limit
         super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes.")
 
+    @classmethod
+    def listing(cls, server: str, limit: int, unit: str, setting: str) -> "TooLarge":
+        """Make the error for a server, or a user's servers, that offer more than is kept."""
+        error = cls(server, limit, limit)
+        error.args = (f"{server}: more than {limit} {unit} are offered ({setting}).",)
+        return error
+
 
 class RateLimited(HubError):
     """Over the server's limit; `retry_after` is in seconds."""
@@ -264,6 +284,17 @@ class RateLimited(HubError):
         self.server = server
         self.retry_after = retry_after
         super().__init__(f"The rate limit of server {server!r} is used up; try again in {retry_after:.1f} s.")
+
+
+class TooManyRequests(HubError):
+    """More of one user's requests at the same time than are let in; `retry_after` is in seconds."""
+
+    code = "too-many-requests"
+    status = 429
+
+    def __init__(self, what: str, limit: int, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"At most {limit} {what} of yours run at the same time; wait for one to end and try again.")
 
 
 class InvalidKey(HubError):

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited
+from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited, TooManyRequests
 
 CODE = "nexus_hub.problem"
 """The member of a request's scope that holds the code of the problem it was answered with."""
@@ -68,7 +68,7 @@ def from_error(error: HubError) -> Problem:
     members: dict[str, object] = {}
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited | TooManyRequests):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, InvalidArguments):
         members["problems"] = error.problems

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from nexus_hub.access import users
 from nexus_hub.api.access import Asking, RuntimeOf, choose_owner
@@ -14,7 +14,7 @@ from nexus_hub.models import Principal, ServerRef, ServerType
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.runtime import Runtime
 from nexus_hub.servers import registry
-from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.config import LONGEST_CONNECT_SECONDS, HttpConfig, StdioConfig
 from nexus_hub.upstream.snapshot import Snapshot
 
 router = APIRouter(prefix="/v1/servers", tags=["servers"])
@@ -33,6 +33,7 @@ class NewServer(BaseModel):
     owner: str | None = None
     limit_per_minute: int | None = None
     user_limit_per_minute: int | None = None
+    connect_seconds: float | None = Field(default=None, gt=0, le=LONGEST_CONNECT_SECONDS)
 
     def to_config(self) -> HttpConfig | StdioConfig:
         """Give the library's form of it.
@@ -41,9 +42,14 @@ class NewServer(BaseModel):
             InvalidConfig: it is neither of the two, or both.
         """
         if self.url and not (self.command or self.args or self.env):
-            return HttpConfig(url=self.url, headers=self.headers or {})
+            return HttpConfig(url=self.url, headers=self.headers or {}, connect_seconds=self.connect_seconds)
         if self.command and not (self.url or self.headers):
-            return StdioConfig(command=self.command, args=tuple(self.args or ()), env=self.env or {})
+            return StdioConfig(
+                command=self.command,
+                args=tuple(self.args or ()),
+                env=self.env or {},
+                connect_seconds=self.connect_seconds,
+            )
         raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
 
 
@@ -53,12 +59,13 @@ async def register_server(body: NewServer, response: Response, principal: Asking
     named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
     if body.owner and not principal.is_operator:
         raise NotAllowed("Only an operator may register a server for somebody else.")
-    server = await runtime.servers.register(
-        body.name,
-        body.to_config(),
-        owner=choose_owner(principal, named),
-        limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
-    )
+    async with runtime.servers.inspections.turn(principal):
+        server = await runtime.servers.register(
+            body.name,
+            body.to_config(),
+            owner=choose_owner(principal, named),
+            limits=Limits(body.limit_per_minute, body.user_limit_per_minute),
+        )
     response.headers["Location"] = f"/v1/servers/{server.server_type}/{server.id}"
     return server
 
@@ -118,14 +125,16 @@ async def remove_server(server_type: ServerType, server_ref_id: UUID, principal:
 async def sync_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Read anew what a server offers, and store it; of a system server for operators only."""
     await _require_manager(runtime, principal, server_type, server_ref_id)
-    return _count(await runtime.refresher.refresh(ServerRef(server_type, server_ref_id)))
+    async with runtime.servers.inspections.turn(principal):
+        return _count(await runtime.refresher.refresh(ServerRef(server_type, server_ref_id)))
 
 
 @router.post("/{server_type}/{server_ref_id}/test")
 async def test_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Connect anew and count what a server offers; of a system server for operators only."""
     await _require_manager(runtime, principal, server_type, server_ref_id)
-    return _count(await runtime.servers.test(ServerRef(server_type, server_ref_id)))
+    async with runtime.servers.inspections.turn(principal):
+        return _count(await runtime.servers.test(ServerRef(server_type, server_ref_id)))
 
 
 async def _find_visible(
@@ -152,4 +161,5 @@ def _count(seen: Snapshot) -> dict[str, Any]:
         "tools": len(seen.tools),
         "resources": len(seen.resources) + len(seen.resource_templates),
         "prompts": len(seen.prompts),
+        "omitted": seen.omitted,
     }

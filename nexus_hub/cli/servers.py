@@ -45,6 +45,7 @@ def add(
     user_limit_per_minute: Annotated[
         int | None, typer.Option(help="At most so many calls of each user in any minute.")
     ] = None,
+    connect_seconds: Annotated[float | None, typer.Option(help="How long opening it may take, 300 at most.")] = None,
     as_json: Json = False,
 ) -> None:
     """Try a server, then store it with its tools, resources and prompts."""
@@ -62,6 +63,7 @@ def add(
             "owner": owner,
             "limit_per_minute": limit_per_minute,
             "user_limit_per_minute": user_limit_per_minute,
+            "connect_seconds": connect_seconds,
         }
         server = await client.request("POST", "/v1/servers", {k: v for k, v in body.items() if v is not None})
         if as_json:
@@ -69,8 +71,16 @@ def add(
         else:
             counts = f"{server['tools']} tools, {server['resources']} resources, {server['prompts']} prompts"
             output.line(f"{server['name']} is registered: {counts}.", style="green")
+            tell_omitted(output, server)
 
     run(as_json, work)
+
+
+def tell_omitted(output: Output, server: dict[str, Any]) -> None:
+    """Tell what of a server was left out, and why."""
+    for one in server.get("omitted", []):
+        place = " ".join(part for part in (one["place"], repr(one["name"]) if one["name"] else "") if part)
+        output.line(f"  left out: {place}: {one['reason']}" if place else f"  {one['reason']}", style="yellow")
 
 
 def parse_pairs(option: str, values: list[str] | None) -> dict[str, str]:
@@ -108,7 +118,11 @@ def show(server: str, as_json: Json = False) -> None:
 
     async def command(client: HubClient, output: Output) -> None:
         found = await client.request("GET", f"/v1/servers/{server}")
-        output.data(found) if as_json else output.fields(found)
+        if as_json:
+            output.data(found)
+        else:
+            output.fields({key: value for key, value in found.items() if key != "omitted"})
+            tell_omitted(output, found)
 
     run(as_json, command)
 
@@ -150,6 +164,7 @@ def _act(server: str, action: str, said: str, as_json: bool) -> None:
         else:
             counts = f"{seen['tools']} tools, {seen['resources']} resources, {seen['prompts']} prompts"
             output.line(f"{found['name']} {said}: {counts}, protocol {seen['protocol_version']}.", style="green")
+            tell_omitted(output, seen)
 
     run(as_json, command)
 
@@ -208,6 +223,7 @@ async def _import_one(
         output.error(f"{name}: {problem.message}")
         return {"name": name, "error": problem.message, "code": problem.code}
     output.line(f"{name} is registered: {server['tools']} tools.", style="green")
+    tell_omitted(output, server)
     return server
 
 

@@ -7,8 +7,10 @@ from uuid import UUID, uuid4
 
 from psycopg.errors import UniqueViolation
 
+from nexus_hub.access.turns import Turns
 from nexus_hub.catalog import store as catalog
 from nexus_hub.catalog.names import check_server_name
+from nexus_hub.catalog.store import UserLimits
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
@@ -24,7 +26,7 @@ from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
-from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, expose_secrets
+from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, check_sendable, expose_secrets
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.display import describe_endpoint
 from nexus_hub.upstream.snapshot import Snapshot
@@ -33,6 +35,7 @@ from nexus_hub.vault.sealing import SealContext, Vault
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
+NO_BOUNDS = UserLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class ListedServer:
     last_error_code: str | None
     protocol_version: str | None
     server_info: dict[str, Any] | None
+    omitted: list[dict[str, Any]]
     tools: int
     resources: int
     prompts: int
@@ -76,6 +80,7 @@ class SealedServer:
     user_limit_per_minute: int | None
     enabled: bool
     opens_unbound: bool
+    protocol_version: str | None = None
 
 
 async def list_servers(
@@ -134,7 +139,11 @@ class Servers:
         *,
         allow_private: bool,
         ttl_seconds: float = DAY_SECONDS,
+        user_limits: UserLimits = NO_BOUNDS,
+        inspections: int = 4,
     ) -> None:
+        self.user_limits = user_limits
+        self.inspections = Turns("servers", per_user=inspections, patience=0)
         self._database = database
         self._ttl_seconds = ttl_seconds
         self._vault = vault
@@ -154,6 +163,7 @@ class Servers:
         Raises:
             InvalidName, InvalidConfig, ForbiddenAddress: it can't be registered like this.
             NameTaken: the owner sees a server of that name already.
+            QuotaUsedUp, TooLarge: the owner has too many servers, or it offers too much.
             UpstreamError: it does not answer as an MCP server.
         """
         ref = ServerRef("system" if owner is None else "user", uuid4())
@@ -193,6 +203,8 @@ class Servers:
                     user_limit_per_minute=limits.per_user,
                 )
                 await catalog.store(transaction, ref, target.name, owner, seen, self._ttl_seconds)
+                if owner is not None:
+                    await catalog.check_user_limits(transaction, owner, self.user_limits)
         except UniqueViolation:
             raise NameTaken("server", target.name) from None
 
@@ -219,7 +231,8 @@ class Servers:
             raise InvalidConfig(f"The stored configuration of server {row.name!r} is not one of ours.") from None
         if ref.server_type == "user":
             _check_transport(config)
-        return Target(ref, row.name, config, row.revision, guarded=self._needs_guard(ref)), row
+        target = Target(ref, row.name, config, row.revision, self._needs_guard(ref), row.protocol_version)
+        return target, row
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -254,6 +267,7 @@ class Servers:
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
     check_server_name(name)
+    check_sendable(config)
     if owner is not None:
         _check_transport(config)
         if limits.per_user is not None:

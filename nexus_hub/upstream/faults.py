@@ -40,8 +40,10 @@ Kind = Literal[
     "credentials",
     "limited",
     "redirect",
+    "redirects",
     "session",
     "status",
+    "version",
     "too-large",
     "disconnected",
 ]
@@ -134,6 +136,8 @@ def to_connect_error(
         return UpstreamUnavailable(server, _explain_causes(server, list(_causes(error))))
     if failure.kind == "forbidden":
         return ForbiddenAddress(failure.detail)
+    if failure.kind == "too-large":
+        return _to_too_large(server, failure)
     return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
 
 
@@ -145,6 +149,8 @@ def _explain_causes(server: str, causes: list[BaseException]) -> str:
             return f"The command of the server {server!r} can't be executed by the hub's user."
         if isinstance(cause, MCPError) and cause.code != CONNECTION_CLOSED:
             return f"The server {server!r} refused to open a session (JSON-RPC {cause.code})."
+        if isinstance(cause, RuntimeError) and "protocol version" in str(cause):
+            return f"The server {server!r} speaks no version of the protocol that the hub knows."
         if isinstance(cause, ValidationError):
             return f"The server {server!r} answered the connection with something that is not MCP."
     return f"The server {server!r} ended the connection while it was being opened; see its error output, if it has one."
@@ -155,7 +161,7 @@ def to_call_error(server: str, error: MCPError, mark: str | None) -> HubError | 
     failure = TransportFailure.from_rpc(error, mark)
     if failure is not None:
         return _to_failed_call(server, failure)
-    if _is_closed(error):
+    if is_closed(error):
         return OutcomeUnknown(server)
     if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
         return UpstreamTimedOut(server, DISCOVER_TIMEOUT_SECONDS)
@@ -167,7 +173,7 @@ def to_result_error(server: str) -> UpstreamRejected:
     return UpstreamRejected(server, INTERNAL_ERROR, "the result does not conform to the protocol")
 
 
-def _is_closed(error: MCPError) -> bool:
+def is_closed(error: MCPError) -> bool:
     """Tell if the SDK itself, not the server, made this error because the connection went away.
 
     Servers use -32000 for errors of their own too, so the SDK's wording decides.
@@ -182,13 +188,17 @@ def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExe
         case "disconnected":
             return OutcomeUnknown(server)
         case "too-large":
-            return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
+            return _to_too_large(server, failure)
         case "forbidden":
             return ForbiddenAddress(failure.detail)
         case "status":
             return _to_status_error(server, int(failure.detail), failure.retry_after)
         case _:
             return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
+
+
+def _to_too_large(server: str, failure: TransportFailure) -> TooLarge:
+    return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
 
 
 def _to_status_error(server: str, status: int, retry_after: float | None) -> HubError:
@@ -220,6 +230,10 @@ def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0
             return f"The server {server!r} takes no more requests now (HTTP {detail}); try again later."
         case "redirect":
             return f"The server {server!r} redirects to {detail}, which is not followed; register that URL instead."
+        case "redirects":
+            return f"The server {server!r} redirects more than {detail} times in a row; register the URL where that ends."
+        case "version":
+            return f"The server {server!r} refuses the version of the protocol that the hub speaks (HTTP {detail})."
         case "session":
             return f"The server {server!r} forgets its sessions at once."
         case "status":
@@ -242,6 +256,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(current, BaseExceptionGroup):
             queue.extend(current.exceptions)
         queue.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
+
+
+def rpc_errors(error: BaseException) -> Iterator[MCPError]:
+    """Find the JSON-RPC errors that an error was caused by or groups."""
+    return (cause for cause in _causes(error) if isinstance(cause, MCPError))
 
 
 def to_rpc_error(failure: TransportFailure, mark: str) -> dict[str, Any]:

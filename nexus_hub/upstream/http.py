@@ -31,6 +31,10 @@ KEEP_ALIVE = [
 ]
 """A call may be silent for hours: what lies between keeps its connection, and a peer that is gone shows in 2 min."""
 MAX_ERROR_BYTES = 64 * 1024
+MAX_REDIRECTS = 5
+_HOPS = "nexus_hub.redirects"
+"""The member of a request's extensions that counts the redirects it has followed."""
+_SELF_DESCRIPTIONS = {"initialize", "server/discover"}
 _ADDRESS_SECONDS = 30.0
 
 
@@ -88,8 +92,9 @@ class ContainedClient(httpx2.AsyncClient):
     answers from the server's; `assumed` says that the server's era is remembered, not asked for.
     """
 
-    def __init__(self, *, max_bytes: int, **options: Any) -> None:
+    def __init__(self, *, max_bytes: int, max_listing_bytes: int | None = None, **options: Any) -> None:
         super().__init__(**options)
+        self._max_listing_bytes = max_listing_bytes or max_bytes
         self.mark = secrets.token_hex(16)
         self.failure: TransportFailure | None = None
         self.assumed = False
@@ -97,6 +102,7 @@ class ContainedClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send, and turn every failure into an answer."""
+        await request.aread()  # one that follows a redirect was not read yet
         if _is_notice(request):
             request.extensions = {**request.extensions, "timeout": httpx2.Timeout(NOTICE_SECONDS).as_dict()}
         try:
@@ -108,29 +114,62 @@ class ContainedClient(httpx2.AsyncClient):
         return response
 
     def _answer(self, request: httpx2.Request, failure: TransportFailure) -> httpx2.Response:
-        self.failure = failure
+        if _is_request(request):
+            self.failure = failure
         return httpx2.Response(502, json=to_rpc_error(failure, self.mark), request=request)
 
     async def _contain(self, response: httpx2.Response) -> httpx2.Response:
-        if response.next_request is not None and not _is_followed(response.request, response.next_request):
-            await response.aclose()
-            return self._answer(response.request, TransportFailure("redirect", response.next_request.url.host))
-        if response.status_code >= 400:
+        if response.next_request is not None:
+            return await self._redirect(response, response.next_request)
+        if response.status_code >= 300:
             return await self._refusal(response)
-        self.failure, self.assumed = None, False
-        if response.headers.get("content-type", "").lower().startswith("application/json"):
-            return await self._read(response, self._max_bytes)
+        if _is_request(response.request):
+            self.failure, self.assumed = None, False
+        limit = self._max_listing_bytes if _is_listing(response.request) else self._max_bytes
+        kind = response.headers.get("content-type", "").lower()
+        if kind.startswith("application/json"):
+            return await self._read(response, limit)
+        if kind.startswith("text/event-stream") and limit < self._max_bytes:
+            return _with_stream(response, self._events(response, limit))
         return response
+
+    async def _redirect(self, response: httpx2.Response, following: httpx2.Request) -> httpx2.Response:
+        """Let the SDK follow a redirect, without the body that it came with."""
+        await response.aclose()
+        if not _is_followed(response.request, following):
+            return self._answer(response.request, TransportFailure("redirect", following.url.host))
+        hops = response.request.extensions.get(_HOPS, 0) + 1
+        if hops > MAX_REDIRECTS:
+            return self._answer(response.request, TransportFailure("redirects", str(MAX_REDIRECTS)))
+        following.extensions = {**following.extensions, _HOPS: hops}
+        bare = httpx2.Response(response.status_code, request=response.request)
+        bare.next_request = following
+        return bare
+
+    async def _events(self, response: httpx2.Response, limit: int) -> AsyncGenerator[bytes]:
+        """Pass events on up to the limit; then end the event under way and answer in the server's stead."""
+        size = 0
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > limit:
+                self.failure = TransportFailure("too-large", f"{size}/{limit}")
+                error = json.dumps(to_rpc_error(self.failure, self.mark))
+                yield f"\nevent: cut\n\nevent: message\ndata: {error}\n\n".encode()
+                return
+            yield chunk
 
     async def _refusal(self, response: httpx2.Response) -> httpx2.Response:
         kept = await self._read(response, MAX_ERROR_BYTES)
         failure = TransportFailure.from_status(kept.status_code, response.headers.get("retry-after"))
         if failure.kind in {"credentials", "limited"}:
             return self._answer(kept.request, failure)
+        if kept.status_code == 400 and _method(kept.request) in _SELF_DESCRIPTIONS and _names_version(kept):
+            return self._answer(kept.request, TransportFailure("version", "400"))
         error = _read_rpc_error(kept)
         if _is_session_gone(kept, error) or (self.assumed and kept.status_code in {400, 404, 405}):
             return self._answer(kept.request, TransportFailure("session"))
-        self.failure = failure
+        if _is_request(kept.request):
+            self.failure = failure
         return kept if error is not None else self._answer(kept.request, failure)
 
     async def _read(self, response: httpx2.Response, limit: int) -> httpx2.Response:
@@ -154,18 +193,69 @@ def _is_followed(sent: httpx2.Request, following: httpx2.Request) -> bool:
     return sent.method == following.method and old.host == new.host and (same or upgraded) and not new.userinfo
 
 
-def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+def _plain_headers(response: httpx2.Response) -> list[tuple[str, str]]:
     gone = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
-    return httpx2.Response(response.status_code, headers=headers, content=body, request=response.request)
+    return [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
+
+
+def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+    return httpx2.Response(
+        response.status_code, headers=_plain_headers(response), content=body, request=response.request
+    )
+
+
+class _Stream(httpx2.AsyncByteStream):
+    """The body of a response that is passed on as it comes."""
+
+    def __init__(self, response: httpx2.Response, chunks: AsyncGenerator[bytes]) -> None:
+        self._response = response
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncGenerator[bytes]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+        await self._response.aclose()
+
+
+def _with_stream(response: httpx2.Response, chunks: AsyncGenerator[bytes]) -> httpx2.Response:
+    return httpx2.Response(
+        response.status_code, headers=_plain_headers(response), stream=_Stream(response, chunks), request=response.request
+    )
+
+
+def _message(request: httpx2.Request) -> dict[str, Any]:
+    """Read the message of a POST; empty for a large one, which is a call."""
+    if request.method != "POST" or len(request.content) > MAX_ERROR_BYTES:
+        return {}
+    message = json.loads(request.content)
+    return message if isinstance(message, dict) else {}
+
+
+def _method(request: httpx2.Request) -> str | None:
+    return _message(request).get("method")
+
+
+def _is_request(request: httpx2.Request) -> bool:
+    """Tell if somebody waits for the answer: neither a notification nor a stream's GET nor the DELETE at the end."""
+    return request.method == "POST" and not _is_notice(request)
+
+
+def _is_listing(request: httpx2.Request) -> bool:
+    """Tell if this asks for a part of what a server says of itself."""
+    method = _method(request)
+    return method is not None and (method in _SELF_DESCRIPTIONS or method.endswith("/list"))
+
+
+def _names_version(response: httpx2.Response) -> bool:
+    return b"protocol version" in response.content.lower()
 
 
 def _is_notice(request: httpx2.Request) -> bool:
     """Tell if this is the POST of a notification or of an answer to the server's own request."""
-    if request.method != "POST" or len(request.content) > MAX_ERROR_BYTES:
-        return False
-    message = json.loads(request.content)
-    return not ("method" in message and "id" in message)
+    message = _message(request)
+    return bool(message) and not ("method" in message and "id" in message)
 
 
 def _read_rpc_error(response: httpx2.Response) -> Mapping[str, Any] | None:
@@ -189,7 +279,13 @@ def _is_session_gone(response: httpx2.Response, error: Mapping[str, Any] | None)
 
 
 def build_client(
-    config: HttpConfig, *, guarded: bool, resolve: Resolve, max_bytes: int, connect_timeout: float
+    config: HttpConfig,
+    *,
+    guarded: bool,
+    resolve: Resolve,
+    max_bytes: int,
+    connect_timeout: float,
+    max_listing_bytes: int | None = None,
 ) -> ContainedClient:
     """Make a client with the server's headers; a `guarded` one uses no proxy and reaches only public addresses."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=REUSE_SECONDS)
@@ -200,6 +296,7 @@ def build_client(
         transport = GuardedTransport(transport, resolve, time.monotonic)
     return ContainedClient(
         max_bytes=max_bytes,
+        max_listing_bytes=max_listing_bytes,
         headers={name: value.get_secret_value() for name, value in config.headers.items()},
         timeout=httpx2.Timeout(connect_timeout, read=None),
         limits=limits,
