@@ -98,7 +98,11 @@ def _command_faults(config: StdioConfig) -> Iterator[str]:
                 "it must not be empty or hold '=' or control characters."
             )
         yield from _word_faults(f"The environment variable {name[:80]!r}", f"{name}={value.get_secret_value()}")
-    words = [config.command, *config.args, *(f"{name}={value.get_secret_value()}" for name, value in config.env.items())]
+    words = [
+        config.command,
+        *config.args,
+        *(f"{name}={value.get_secret_value()}" for name, value in config.env.items()),
+    ]
     total = sum(len(word.encode("utf-8", "surrogatepass")) + 1 for word in words)
     if total > LONGEST_COMMAND_BYTES:
         yield (

@@ -10,7 +10,16 @@ from typing import Any
 import anyio
 from mcp import Client
 from mcp.shared.message import SessionMessage
-from mcp_types import REQUEST_TIMEOUT, DiscoverResult, ErrorData, Implementation, JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp_types import (
+    REQUEST_TIMEOUT,
+    DiscoverResult,
+    ErrorData,
+    Implementation,
+    JSONRPCError,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from nexus_hub import __version__
@@ -84,9 +93,7 @@ class Connector:
         return await self._open_once(stack, "legacy" if mode == "auto" else "auto")
 
     async def _open_once(self, stack: AsyncExitStack, mode: str) -> "tuple[Client, _Streams]":
-        self._latest = streams = _Streams(
-            self._streams(assumed=self._known is not None), probing=mode == "auto"
-        )
+        self._latest = streams = _Streams(self._streams(assumed=self._known is not None), probing=mode == "auto")
         client = await stack.enter_async_context(
             Client(
                 streams,

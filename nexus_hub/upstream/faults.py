@@ -231,7 +231,9 @@ def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0
         case "redirect":
             return f"The server {server!r} redirects to {detail}, which is not followed; register that URL instead."
         case "redirects":
-            return f"The server {server!r} redirects more than {detail} times in a row; register the URL where that ends."
+            return (
+                f"The server {server!r} redirects more than {detail} times in a row; register the URL where that ends."
+            )
         case "version":
             return f"The server {server!r} refuses the version of the protocol that the hub speaks (HTTP {detail})."
         case "session":

@@ -221,7 +221,10 @@ class _Stream(httpx2.AsyncByteStream):
 
 def _with_stream(response: httpx2.Response, chunks: AsyncGenerator[bytes]) -> httpx2.Response:
     return httpx2.Response(
-        response.status_code, headers=_plain_headers(response), stream=_Stream(response, chunks), request=response.request
+        response.status_code,
+        headers=_plain_headers(response),
+        stream=_Stream(response, chunks),
+        request=response.request,
     )
 
 
