@@ -10,7 +10,7 @@ NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo up test test-fast slow chaos check lint types bench lock node schema clean
+.PHONY: demo up test test-fast slow chaos fuzz check lint types bench lock node schema clean
 
 demo: $(READY)  ## run the main job on a hub of its own and show its result
 	$(BIN)/nexus-hub demo
@@ -37,6 +37,11 @@ LEASE ?= 30
 chaos: $(READY)  ## kill parts at random under many jobs, longer than `make test` does; SEED=, JOBS=, KILLS=, LEASE=
 	NEXUS_CHAOS_SEED=$(SEED) NEXUS_CHAOS_JOBS=$(JOBS) NEXUS_CHAOS_KILLS=$(KILLS) NEXUS_CHAOS_LEASE=$(LEASE) \
 		$(BIN)/pytest -q --timeout 0 tests/faults/test_chaos.py
+
+TRIES ?= 1000
+
+fuzz: $(READY)  ## call servers that answer in odd ways: five at once, over stdio and over HTTP, so many TRIES each
+	NEXUS_FUZZ=$(TRIES) $(BIN)/pytest -q --timeout 0 tests/faults/test_upstream_fuzz.py
 
 check: lint types  ## lint, types and import rules
 

@@ -45,6 +45,7 @@ HubError
 │   ├── NoDeployment          503  it does not know the flow's deployment
 │   └── PrefectRefused        503  it refuses this one request
 ├── DatabaseUnavailable       503  PostgreSQL does not answer
+├── TookTooLong               503  a statement over NEXUS_STATEMENT_SECONDS
 └── ApiProblem                     the hub's API answered a client with a problem, whose code and status it carries
     ├── RequestRefused             the request itself can't be used
     └── HubUnavailable             no hub answers just now
@@ -292,9 +293,9 @@ class TooManyRequests(HubError):
     code = "too-many-requests"
     status = 429
 
-    def __init__(self, what: str, limit: int, retry_after: float = 1.0) -> None:
+    def __init__(self, what: str, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
-        super().__init__(f"At most {limit} {what} of yours run at the same time; wait for one to end and try again.")
+        super().__init__(f"Too much runs at the same time: {what}. Wait for some of it to end, then try again.")
 
 
 class InvalidKey(HubError):
@@ -504,6 +505,16 @@ class DatabaseUnavailable(HubError):
 
     def __init__(self) -> None:
         super().__init__("The hub's database does not answer; try again in a moment.")
+
+
+class TookTooLong(HubError):
+    """A statement that was ended since it took too long; nothing of its transaction is stored."""
+
+    code = "took-too-long"
+    status = 503
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"This took longer than {seconds:g} s and was ended; ask for less, or try again later.")
 
 
 class ApiProblem(HubError):

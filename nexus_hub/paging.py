@@ -60,7 +60,8 @@ def _storable(part: object) -> str:
     return text
 
 
-def page(rows: Sequence[Row], limit: int, key: Callable[[Row], str]) -> Page[Row]:
-    """The page of rows that were read with `limit + 1`."""
+def page(rows: Sequence[Row], limit: int, key: Callable[[Row], str], *, selected: int | None = None) -> Page[Row]:
+    """The page of rows that were read with `limit + 1`; `selected` is how many there were, if only some were read."""
     items = list(rows[:limit])
-    return Page(items, key(items[-1]) if len(rows) > limit else None)
+    more = (len(rows) if selected is None else selected) > len(items)
+    return Page(items, key(items[-1]) if more else None)

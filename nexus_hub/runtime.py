@@ -85,7 +85,9 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
     source = keyring_source(settings)
     source.current()
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(database_url(settings), name=f"nexus-hub {name}"))
+        database = await stack.enter_async_context(
+            Database(database_url(settings), name=f"nexus-hub {name}", statement_seconds=settings.statement_seconds)
+        )
         connections = await stack.enter_async_context(
             Connections(
                 log_dir=Home(settings.home).logs if settings.log_upstream_stderr else None,

@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_RESULT_BYTES: size limit of a stored result."""
+    statement_seconds: float = Field(default=10, ge=0.1, le=3600)
+    """NEXUS_STATEMENT_SECONDS: how long a statement of the database may take that a user waits for."""
     log_format: LogFormat = "plain"
     """NEXUS_LOG_FORMAT: log lines as `plain` text or as `json`, an object per line."""
     log_level: LogLevel = "info"

@@ -657,14 +657,14 @@ CREATE FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name tex
         || setweight(to_tsvector('english', nexus_name_words(t.parameters)), 'D')
         || setweight(to_tsvector('english', nexus_words(t.parameter_descriptions)), 'D')
     FROM (SELECT
-        left(p_tool_name, 2000) AS name,
-        left(p_title, 2000) AS title,
-        coalesce(split_part(left(p_namespaced_name, 2000), '__', 1), '') AS server,
-        coalesce(left(p_description, 20000), '') AS description,
+        left(p_tool_name, 500) AS name,
+        left(p_title, 500) AS title,
+        coalesce(split_part(left(p_namespaced_name, 500), '__', 1), '') AS server,
+        coalesce(left(p_description, 4000), '') AS description,
         coalesce(left(jsonb_path_query_array(
-            p_definition, '$.inputSchema.properties.keyvalue().key', '{}', true)::text, 10000), '') AS parameters,
+            p_definition, '$.inputSchema.properties.keyvalue().key', '{}', true)::text, 1000), '') AS parameters,
         coalesce(left(jsonb_path_query_array(
-            p_definition, '$.inputSchema.properties.*.description', '{}', true)::text, 20000), ''
+            p_definition, '$.inputSchema.properties.*.description', '{}', true)::text, 3000), ''
         ) AS parameter_descriptions
     ) AS t
 $_$;
@@ -857,6 +857,7 @@ CREATE TABLE public.prompt_cache (
     definition jsonb,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     stale boolean DEFAULT false NOT NULL,
+    definition_bytes integer GENERATED ALWAYS AS (octet_length((definition)::text)) STORED,
     CONSTRAINT prompt_cache_entry CHECK (((prompt_name IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL) AND (namespaced_name IS NOT NULL) AND (length(namespaced_name) <= 64)))),
     CONSTRAINT prompt_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
 );
@@ -888,6 +889,7 @@ CREATE TABLE public.resource_cache (
     is_template boolean DEFAULT false NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     stale boolean DEFAULT false NOT NULL,
+    definition_bytes integer GENERATED ALWAYS AS (octet_length((definition)::text)) STORED,
     CONSTRAINT resource_cache_entry CHECK (((uri IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL)))),
     CONSTRAINT resource_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
 );
@@ -919,6 +921,7 @@ CREATE TABLE public.server_state (
     instructions text,
     refresh_claim uuid,
     refresh_lease_expires_at timestamp with time zone,
+    omitted jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT server_state_claim_is_leased CHECK (((refresh_claim IS NULL) = (refresh_lease_expires_at IS NULL))),
     CONSTRAINT server_state_failures CHECK ((failures >= 0)),
     CONSTRAINT server_state_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),
@@ -1159,6 +1162,10 @@ CREATE INDEX idx_job_results_recent ON public.job_results USING btree (created_a
 -- Name: idx_job_results_undispatched; Type: INDEX; Schema: public; Owner: -
 
 CREATE INDEX idx_job_results_undispatched ON public.job_results USING btree (available_at) WHERE ((status = 'pending'::text) AND (dispatched_at IS NULL));
+
+-- Name: idx_job_results_unsuccessful; Type: INDEX; Schema: public; Owner: -
+
+CREATE INDEX idx_job_results_unsuccessful ON public.job_results USING btree (user_id, status, created_at DESC, id DESC) WHERE ((user_id IS NOT NULL) AND (status = ANY (ARRAY['failed'::text, 'cancelled'::text])));
 
 -- Name: idx_prompt_cache_expires; Type: INDEX; Schema: public; Owner: -
 

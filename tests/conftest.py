@@ -47,6 +47,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.Group
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End what a group of tests shares with the last of them."""
+    yield
+    if nextitem is None or groups.group_of(nextitem) != groups.group_of(item):
+        groups.end(groups.group_of(item))
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let no test hold up the run: it fails at its time-out, and if it can't be cleaned up then, its process ends."""
     chosen = item.config.getoption("--timeout")

@@ -9,11 +9,15 @@ from fastapi import FastAPI
 from nexus_hub import __version__
 from nexus_hub.access.tokens import Authenticator, service_key
 from nexus_hub.api import catalog, events, internal, jobs, middleware, problems, servers, serving, users, vault
-from nexus_hub.api.access import RuntimeOf
+from nexus_hub.api.access import Admission, RuntimeOf
+from nexus_hub.db.pool import Database
 from nexus_hub.runtime import open_runtime
 from nexus_hub.settings import Settings
 from nexus_hub.telemetry.logs import configure_logging
 from nexus_hub.vault.keyring import keyring_source
+
+TOKEN_CONNECTIONS = 2
+"""Connections that only look up tokens: whoever uses up the others still finds out who asks."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -28,9 +32,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime(settings, "api") as runtime:
+        async with (
+            open_runtime(settings, "api") as runtime,
+            Database(runtime.database.url, name="nexus-hub tokens", max_size=TOKEN_CONNECTIONS) as tokens,
+        ):
             app.state.runtime = runtime
-            app.state.authenticator = Authenticator(runtime.database, key)
+            app.state.authenticator = Authenticator(tokens, key)
+            app.state.admission = Admission()
             yield
 
     app = FastAPI(

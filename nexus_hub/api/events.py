@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import TypeAdapter
 
-from nexus_hub.api.access import Asking, RuntimeOf, authenticate
+from nexus_hub.api.access import AdmissionOf, Asking, RuntimeOf, authenticate
 from nexus_hub.api.problems import Json
 from nexus_hub.errors import DatabaseUnavailable, NotAuthenticated
 from nexus_hub.jobs import store
@@ -27,15 +28,22 @@ async def _forbid_storing(response: Response) -> None:
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(_forbid_storing)])
 
 
-async def _open_feed(principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
-    with runtime.feed.follow(principal) as follower:
-        yield await streams.begin_feed(runtime.database, follower, KEEP_ALIVE_SECONDS)
+async def _open_feed(principal: Asking, runtime: RuntimeOf, admission: AdmissionOf) -> AsyncIterator[streams.Stream]:
+    async with admission.streams.turn(principal):
+        with runtime.feed.follow(principal) as follower:
+            async with admission.heavy.turn(principal):
+                stream = await streams.begin_feed(runtime.database, follower, KEEP_ALIVE_SECONDS)
+            yield stream
 
 
-async def _open_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> AsyncIterator[streams.Stream]:
+async def _open_job(
+    job_id: str, principal: Asking, runtime: RuntimeOf, admission: AdmissionOf
+) -> AsyncIterator[streams.Stream]:
     found = store.parse_id(job_id)
-    with runtime.feed.follow(principal, found) as follower:
-        yield await streams.begin_job(runtime.database, follower, found, KEEP_ALIVE_SECONDS)
+    async with admission.streams.turn(principal):
+        with runtime.feed.follow(principal, found) as follower:
+            turn = partial(admission.light.turn, principal)
+            yield await streams.begin_job(runtime.database, follower, found, KEEP_ALIVE_SECONDS, turn)
 
 
 @router.get("/events", response_class=EventSourceResponse)

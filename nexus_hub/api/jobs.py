@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nexus_hub.api.access import Asking, RuntimeOf
+from nexus_hub.api.access import HEAVY, LIGHT, Asking, RuntimeOf
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.jobs import store, submit
 from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, JobRequest
@@ -68,7 +68,7 @@ class NewJobs(BaseModel):
         return {"jobs": given} if isinstance(given, list) else given
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, dependencies=LIGHT)
 async def create_job(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Store a job and start it; the answer is its row, and where to find it later."""
     job, is_new = await submit.submit(runtime.database, principal, body.to_request())
@@ -79,7 +79,7 @@ async def create_job(body: NewJob, response: Response, principal: Asking, runtim
     return job
 
 
-@batches.post("/v1/jobs:batch", status_code=202)
+@batches.post("/v1/jobs:batch", status_code=202, dependencies=HEAVY)
 async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> Any:
     """Store up to 1,000 jobs, all or none, and start them in one flow run; the answer is their ids, in order."""
     requests = []
@@ -92,7 +92,7 @@ async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> 
     return {"ids": ids}
 
 
-@router.get("")
+@router.get("", dependencies=HEAVY)
 async def list_jobs(
     principal: Asking,
     runtime: RuntimeOf,
@@ -104,13 +104,13 @@ async def list_jobs(
     return await store.list_jobs(runtime.database, principal, status=status, limit=limit, cursor=cursor)
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", dependencies=LIGHT)
 async def get_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Get a job's row."""
     return await store.get(runtime.database, principal, store.parse_id(job_id))
 
 
-@router.delete("/{job_id}")
+@router.delete("/{job_id}", dependencies=LIGHT)
 async def cancel_job(job_id: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Cancel a job; the upstream is told, and the flow run follows."""
     found = store.parse_id(job_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from nexus_hub.access import users
-from nexus_hub.api.access import Asking, RuntimeOf, choose_owner
+from nexus_hub.api.access import HEAVY, LIGHT, UPSTREAM, Asking, RuntimeOf, choose_owner
 from nexus_hub.errors import InvalidConfig, NotAllowed, NotFound
 from nexus_hub.models import Principal, ServerRef, ServerType
 from nexus_hub.rate_limit.limiter import Limits
@@ -53,7 +53,7 @@ class NewServer(BaseModel):
         raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=UPSTREAM)
 async def register_server(body: NewServer, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
     """Try a server, and store it with what it offers."""
     named = await users.find(runtime.database, body.owner) if body.owner and principal.is_operator else None
@@ -70,7 +70,7 @@ async def register_server(body: NewServer, response: Response, principal: Asking
     return server
 
 
-@router.get("")
+@router.get("", dependencies=HEAVY)
 async def list_servers(
     principal: Asking, runtime: RuntimeOf, limit: Annotated[int, Query()] = 100, cursor: str | None = None
 ) -> Any:
@@ -78,19 +78,19 @@ async def list_servers(
     return await registry.list_servers(runtime.database, principal, limit=limit, cursor=cursor)
 
 
-@router.get("/{ref}")
+@router.get("/{ref}", dependencies=LIGHT)
 async def find_server(ref: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Find a server by name or id."""
     return await registry.find(runtime.database, principal, ref)
 
 
-@router.get("/{server_type}/{server_ref_id}")
+@router.get("/{server_type}/{server_ref_id}", dependencies=LIGHT)
 async def show_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Show a server by its reference."""
     return await _find_visible(runtime, principal, server_type, server_ref_id)
 
 
-@router.get("/{server_type}/{server_ref_id}/limit")
+@router.get("/{server_type}/{server_ref_id}/limit", dependencies=LIGHT)
 async def show_limit(
     server_type: ServerType, server_ref_id: UUID, response: Response, principal: Asking, runtime: RuntimeOf
 ) -> Any:
@@ -115,13 +115,13 @@ async def show_limit(
     }
 
 
-@router.delete("/{server_type}/{server_ref_id}", status_code=204)
+@router.delete("/{server_type}/{server_ref_id}", status_code=204, dependencies=LIGHT)
 async def remove_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> None:
     """Remove a server and what is cached of it; its jobs stay."""
     await runtime.servers.remove(principal, ServerRef(server_type, server_ref_id))
 
 
-@router.post("/{server_type}/{server_ref_id}/sync")
+@router.post("/{server_type}/{server_ref_id}/sync", dependencies=UPSTREAM)
 async def sync_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Read anew what a server offers, and store it; of a system server for operators only."""
     await _require_manager(runtime, principal, server_type, server_ref_id)
@@ -129,7 +129,7 @@ async def sync_server(server_type: ServerType, server_ref_id: UUID, principal: A
         return _count(await runtime.refresher.refresh(ServerRef(server_type, server_ref_id)))
 
 
-@router.post("/{server_type}/{server_ref_id}/test")
+@router.post("/{server_type}/{server_ref_id}/test", dependencies=UPSTREAM)
 async def test_server(server_type: ServerType, server_ref_id: UUID, principal: Asking, runtime: RuntimeOf) -> Any:
     """Connect anew and count what a server offers; of a system server for operators only."""
     await _require_manager(runtime, principal, server_type, server_ref_id)

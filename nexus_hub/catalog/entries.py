@@ -1,8 +1,7 @@
 """Entries of the catalog, as they are read from the database."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -48,18 +47,6 @@ class ToolEntry:
     definition: dict[str, Any]
     expires_at: datetime
     stale: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTool(ToolEntry):
-    """A tool with what a list needs to know: the size of its definition, and how well it fits the query, if any."""
-
-    definition_bytes: int
-    score: Decimal | None = None
-
-    def tool(self) -> ToolEntry:
-        """The tool alone."""
-        return ToolEntry(**{field.name: getattr(self, field.name) for field in fields(ToolEntry)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Reader of the catalog: a principal's own entries and those of system servers."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from nexus_hub.catalog.brief import Brief, count_bytes, estimate_tokens, shorten
-from nexus_hub.catalog.entries import FoundTool, NamedEntry, PromptEntry, ResourceEntry, ToolEntry
+from nexus_hub.catalog.entries import NamedEntry, PromptEntry, ResourceEntry, ToolEntry
 from nexus_hub.catalog.store import CATALOG
-from nexus_hub.db.pool import Database, Transaction
+from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound
 from nexus_hub.escape import escape, unescape, unescape_row
 from nexus_hub.models import Principal, ServerRef
@@ -16,7 +17,19 @@ from nexus_hub.paging import Page, check_limit, decode, encode, page
 Kind = Literal["tools", "resources", "prompts"]
 NamedKind = Literal["tool", "prompt"]
 Entry = ToolEntry | Brief | ResourceEntry | PromptEntry
+EntryType = TypeVar("EntryType", bound=ToolEntry | ResourceEntry | PromptEntry)
+Row = dict[str, Any]
 LONGEST_QUERY = 2000
+MOST_WORDS = 64
+"""Words of a query that are looked for; a request for several tools at once has 20, and seldom over 40."""
+MOST_RANKED = 500
+"""Tools that a search puts in order: those that the rarest of its words speak of."""
+LONGEST_TEXT = 2000
+"""Characters of a title or a description that are looked through, or that a line is made of."""
+PAGE_BYTES = 1024 * 1024
+"""Bytes of definitions after which a page ends."""
+LONGEST_REF = 100
+"""Characters of a server's name or id; no server has that many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,85 +50,67 @@ async def list_entries(
     cursor: str | None = None,
     compact: bool = False,
 ) -> Page[Entry]:
-    """List a page of entries in the order of their names.
+    """List a page of entries in the order of their names; it ends after 1 MiB of definitions at the latest.
 
-    Tools with a query are those that its first 2,000 characters speak of, the best first; with `compact` they are a
-    name and one line. Either of the two makes it a `WeighedPage`.
+    Of a query the first 2,000 characters are read. Tools with one are the 500 that it speaks of most, the best first;
+    with `compact` they are a name and one line. Either of the two makes it a `WeighedPage`.
 
     Raises:
         InvalidRequest: a limit outside 1..1000, or a cursor that is none of this list's.
+        TookTooLong: the database took too long for it.
     """
+    filters = _seen_by(principal) | {
+        "server": server and server[:LONGEST_REF],
+        "limit": check_limit(limit) + 1,
+        "most_bytes": PAGE_BYTES,
+    }
     if kind == "tools":
-        return await _list_tools(database, principal, query or None, server, check_limit(limit), cursor, compact)
-    limit = check_limit(limit)
+        return await _list_tools(database, principal, query or None, cursor, compact, filters)
     after_name, after_id = decode(cursor, (str, UUID))
-    row_type: type[ResourceEntry | PromptEntry] = ResourceEntry if kind == "resources" else PromptEntry
-    async with database.transaction(principal) as transaction:
-        rows = await transaction.all(
-            CATALOG[f"list_{kind}"],
-            row_type,
-            **_seen_by(principal),
-            server=server,
-            query=query,
-            after_name=after_name,
-            after_id=after_id,
-            limit=limit + 1,
-        )
-    found = page(rows, limit, lambda row: encode(row.name, row.id))
-    return Page([unescape_row(row) for row in found.items], found.next_cursor)
+    filters |= {"query": query and query[:LONGEST_QUERY], "longest_text": LONGEST_TEXT}
+    async with database.transaction(principal, bounded=True) as transaction:
+        rows = await transaction.all(CATALOG[f"list_{kind}"], **filters, after_name=after_name, after_id=after_id)
+    found = _cut(rows, limit, ("name", "id"))
+    entry_type: type[ResourceEntry | PromptEntry] = ResourceEntry if kind == "resources" else PromptEntry
+    return Page([_entry(entry_type, row) for row in found.items], found.next_cursor)
 
 
 async def _list_tools(
-    database: Database,
-    principal: Principal,
-    query: str | None,
-    server: str | None,
-    limit: int,
-    cursor: str | None,
-    compact: bool,
+    database: Database, principal: Principal, query: str | None, cursor: str | None, compact: bool, filters: Row
 ) -> Page[Entry]:
-    async with database.transaction(principal) as transaction:
-        filters = {**_seen_by(principal), "server": server, "limit": limit + 1}
-        rows, key = await (
-            _search_tools(transaction, query, cursor, filters) if query else _list_by_name(transaction, cursor, filters)
-        )
+    filters |= {"compact": compact, "longest_text": LONGEST_TEXT}
+    key: tuple[str, ...] = ("name", "id")
+    if query:
+        key = ("score", *key)
+        filters |= {"query": query.strip()[:LONGEST_QUERY], "most_words": MOST_WORDS, "most_ranked": MOST_RANKED}
+    parsers: dict[str, Callable[[str], Any]] = {"score": float, "name": str, "id": UUID}
+    after = decode(cursor, tuple(parsers[part] for part in key))
+    filters |= {f"after_{part}": value for part, value in zip(key, after, strict=True)}
+    async with database.transaction(principal, bounded=True) as transaction:
+        rows = await transaction.all(CATALOG["search_tools" if query else "list_tools"], **filters)
         all_bytes = (
             await transaction.only(CATALOG["tools_bytes"], int, **_seen_by(principal)) if query or compact else None
         )
-    found = page(rows, limit, lambda row: encode(*(getattr(row, part) for part in key)))
-    items: list[ToolEntry] = [unescape_row(row.tool()) for row in found.items]
-    shown: list[Entry] = [shorten(item) if compact else item for item in items]
+    found = _cut(rows, filters["limit"] - 1, key)
+    tools = [_entry(ToolEntry, row) for row in found.items]
+    shown: list[Entry] = [shorten(tool) for tool in tools] if compact else [*tools]
     if all_bytes is None:
         return Page(shown, found.next_cursor)
-    sizes = (count_bytes(asdict(one)) for one in shown) if compact else (row.definition_bytes for row in found.items)
+    sizes = (count_bytes(asdict(one)) for one in shown) if compact else (row["definition_bytes"] for row in found.items)
     return WeighedPage(shown, found.next_cursor, estimate_tokens(all_bytes, sum(sizes)))
 
 
-async def _list_by_name(
-    transaction: Transaction, cursor: str | None, filters: dict[str, Any]
-) -> tuple[list[FoundTool], tuple[str, ...]]:
-    after_name, after_id = decode(cursor, (str, UUID))
-    rows = await transaction.all(CATALOG["list_tools"], FoundTool, **filters, after_name=after_name, after_id=after_id)
-    return rows, ("name", "id")
+def _cut(rows: list[Row], limit: int, key: tuple[str, ...]) -> Page[Row]:
+    """The page of rows that the limit, or the bytes of their definitions, have left."""
+    selected = rows[0]["selected"] if rows else 0
+    return page(rows, limit, lambda row: encode(*(row[part] for part in key)), selected=selected)
 
 
-async def _search_tools(
-    transaction: Transaction, query: str, cursor: str | None, filters: dict[str, Any]
-) -> tuple[list[FoundTool], tuple[str, ...]]:
-    after_score, after_name, after_id = decode(cursor, (float, str, UUID))
-    rows = await transaction.all(
-        CATALOG["search_tools"],
-        FoundTool,
-        **filters,
-        query=query.strip()[:LONGEST_QUERY],
-        after_score=after_score,
-        after_name=after_name,
-        after_id=after_id,
-    )
-    return rows, ("score", "name", "id")
+def _entry(entry_type: type[EntryType], row: Row) -> EntryType:
+    return unescape_row(entry_type(**{field.name: row[field.name] for field in fields(entry_type)}))
 
 
-def _seen_by(principal: Principal) -> dict[str, Any]:
+def _seen_by(principal: Principal) -> Row:
     return {"all_users": principal.is_operator, "user_id": principal.user_id}
 
 

@@ -13,13 +13,15 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from nexus_hub.db.queries import load
-from nexus_hub.errors import DatabaseUnavailable, NotOneRow
+from nexus_hub.errors import DatabaseUnavailable, NotOneRow, TookTooLong
 from nexus_hub.models import OPERATOR, Principal
 
 Row = TypeVar("Row")
 TOO_LARGE = (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
 """A value over a limit of PostgreSQL; psycopg counts these to the operational errors too."""
 SESSION = load("session")
+STATEMENT_SECONDS = 10.0
+"""The time that a statement may take where a user waits for it, unless the settings say otherwise."""
 KEEP_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """In seconds: a host or a gateway between that vanished without a word is noticed after 25 s instead of hours."""
 UNREACHABLE = (
@@ -91,11 +93,14 @@ class Database:
     """A pool of connections of the app's role.
 
     An operator's transaction has the scope `service` and sees every row; a user's sees what row-level security
-    leaves of them.
+    leaves of them, and each of its statements is ended after `statement_seconds`.
     """
 
-    def __init__(self, url: str, *, name: str, max_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, name: str, max_size: int = 10, statement_seconds: float = STATEMENT_SECONDS
+    ) -> None:
         self.url = url
+        self._statement_seconds = statement_seconds
         self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
             open=False,
@@ -121,12 +126,16 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
-        """A transaction that acts for the principal.
+    async def transaction(
+        self, principal: Principal = OPERATOR, *, bounded: bool = False
+    ) -> AsyncIterator[Transaction]:
+        """A transaction that acts for the principal; one that answers a request can be bounded for the operator too.
 
         Raises:
             DatabaseUnavailable: no connection can be had, or it was lost on the way.
+            TookTooLong: a statement of a bounded transaction took longer than it may.
         """
+        bounded = bounded or not principal.is_operator
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(
@@ -134,11 +143,14 @@ class Database:
                     {
                         "scope": "service" if principal.is_operator else "user",
                         "user_id": str(principal.user_id or ""),
+                        "statement_timeout": f"{round(self._statement_seconds * 1000)}ms" if bounded else None,
                     },
                 )
                 yield Transaction(connection)
         except TOO_LARGE:
             raise
+        except psycopg.errors.QueryCanceled:
+            raise (TookTooLong(self._statement_seconds) if bounded else DatabaseUnavailable()) from None
         except UNREACHABLE:
             raise DatabaseUnavailable from None
 

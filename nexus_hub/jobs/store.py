@@ -200,7 +200,7 @@ async def list_jobs(
     """
     limit = check_limit(limit)
     after_created_at, after_id = decode(cursor, (datetime.fromisoformat, UUID))
-    async with database.transaction(principal) as transaction:
+    async with database.transaction(principal, bounded=True) as transaction:
         rows = await transaction.all(
             JOBS["list_jobs"],
             all_users=principal.is_operator,

@@ -21,6 +21,8 @@ from nexus_hub.telemetry.events import BatchStored, JobStored, JobTags
 
 LONGEST_CHECKS_SECONDS = 2.0
 """Time that one request may take to be held against schemas; what is left is checked when it runs."""
+KEPT_NAMES = 50
+"""Tools and prompts, with their definitions, that one request keeps in memory."""
 CHECKED_AT_ONCE = 20
 """After so many jobs others get their turn."""
 
@@ -36,7 +38,7 @@ class Resolved:
 
 
 class Resolver:
-    """Finds what names stand for, to one principal; each is looked up once."""
+    """Finds what names stand for, to one principal; the last ones are kept."""
 
     def __init__(self, database: Database, principal: Principal) -> None:
         self._database = database
@@ -54,6 +56,8 @@ class Resolver:
         request.check()
         key = request.job_type, request.name
         if key not in self._known:
+            if len(self._known) == KEPT_NAMES:
+                del self._known[next(iter(self._known))]
             self._known[key] = await self._find(request)
         named = self._known[key]
         if self._checking_seconds < LONGEST_CHECKS_SECONDS:

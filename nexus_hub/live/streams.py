@@ -1,13 +1,14 @@
 """Event streams: a snapshot, then every change in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
-from nexus_hub.errors import DatabaseUnavailable, NotFound
+from nexus_hub.errors import DatabaseUnavailable, NotFound, TookTooLong, TooManyRequests
 from nexus_hub.jobs import store
 from nexus_hub.live.feed import Follower, Signal, read_unended
 from nexus_hub.live.listener import ChangeEvent, JobChange
@@ -27,30 +28,35 @@ class StreamEvent:
 
 Stream = AsyncIterator[StreamEvent | None]
 """Events in order; None: nothing has happened for a while."""
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes the block within which a row is read."""
 
 
 async def begin_feed(database: Database, follower: Follower, patience: float) -> Stream:
     """Begin with the jobs that the follower sees and that have not ended; then each change, a None when idle.
 
     Raises:
-        DatabaseUnavailable: before the first event.
+        DatabaseUnavailable, TookTooLong: before the first event.
     """
     async with database.transaction(follower.principal) as transaction:
         rows = await read_unended(transaction, follower.principal)
     return _stream_feed(follower, [JobChange.from_row(row) for row in rows], patience)
 
 
-async def begin_job(database: Database, follower: Follower, job_id: UUID, patience: float) -> Stream:
+async def begin_job(
+    database: Database, follower: Follower, job_id: UUID, patience: float, turn: Turn = nullcontext
+) -> Stream:
     """Begin with a job's row; then the row after each change, until it has ended, a None when idle.
 
     The row of a change that another one has followed is gone: such a change is sent as in a feed.
 
     Raises:
         NotFound: the follower sees no such job.
-        DatabaseUnavailable: before the first event.
+        DatabaseUnavailable, TookTooLong, TooManyRequests: before the first event.
     """
-    row = await store.get(database, follower.principal, job_id)
-    return _stream_job(database, follower, row, patience)
+    async with turn():
+        row = await store.get(database, follower.principal, job_id)
+    return _stream_job(database, follower, row, patience, turn)
 
 
 async def _stream_feed(follower: Follower, first: Sequence[JobChange], patience: float) -> Stream:
@@ -63,7 +69,9 @@ async def _stream_feed(follower: Follower, first: Sequence[JobChange], patience:
             yield StreamEvent("resync", {}) if received is Signal.RESYNC else None
 
 
-async def _stream_job(database: Database, follower: Follower, row: dict[str, Any], patience: float) -> Stream:
+async def _stream_job(
+    database: Database, follower: Follower, row: dict[str, Any], patience: float, turn: Turn
+) -> Stream:
     follower.take_note(JobChange.from_row(row))
     yield _row_event(row)
     while row["status"] not in TERMINAL:
@@ -74,7 +82,7 @@ async def _stream_job(database: Database, follower: Follower, row: dict[str, Any
             yield None
         elif isinstance(received, JobChange) and follower.is_superseded(received):
             yield _brief_event(received)
-        elif (found := await _read_row(database, follower, row["id"])) is None:
+        elif (found := await _read_row(database, follower, row["id"], turn)) is None:
             return
         elif isinstance(received, JobChange) and found["version"] != received.version:
             yield _brief_event(received)
@@ -83,14 +91,15 @@ async def _stream_job(database: Database, follower: Follower, row: dict[str, Any
             yield _row_event(row, received.event if isinstance(received, JobChange) else "state")
 
 
-async def _read_row(database: Database, follower: Follower, job_id: UUID) -> dict[str, Any] | None:
+async def _read_row(database: Database, follower: Follower, job_id: UUID, turn: Turn) -> dict[str, Any] | None:
     """Read a job's row as soon as the database answers; None if it is gone, or the follower is closed."""
     while not follower.closed:
         try:
-            return await store.get(database, follower.principal, job_id)
+            async with turn():
+                return await store.get(database, follower.principal, job_id)
         except NotFound:
             return None
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, TookTooLong, TooManyRequests):
             await asyncio.sleep(RETRY_SECONDS)
     return None
 

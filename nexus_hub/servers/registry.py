@@ -10,6 +10,7 @@ from psycopg.errors import UniqueViolation
 from nexus_hub.access.turns import Turns
 from nexus_hub.catalog import store as catalog
 from nexus_hub.catalog.names import check_server_name
+from nexus_hub.catalog.read import LONGEST_REF
 from nexus_hub.catalog.store import UserLimits
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
@@ -98,13 +99,13 @@ async def list_servers(
     """
     limit = check_limit(limit)
     after_name, after_id = decode(cursor, (str, UUID))
-    async with database.transaction(OPERATOR) as transaction:
+    async with database.transaction(OPERATOR, bounded=True) as transaction:
         rows = await transaction.all(
             SERVERS["list_servers"],
             ListedServer,
             all_users=principal.is_operator,
             user_id=principal.user_id,
-            ref=ref,
+            ref=ref and ref[:LONGEST_REF],
             after_name=after_name,
             after_id=after_id,
             limit=limit + 1,

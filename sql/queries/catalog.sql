@@ -164,16 +164,32 @@ ORDER BY prompt.user_id NULLS LAST
 LIMIT 1;
 
 -- name: list_tools
-SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
-       tool.tool_name, tool.definition, tool.expires_at, tool.stale, tool.definition_bytes
-FROM tool_cache AS tool
-JOIN server_state AS state USING (server_type, server_ref_id)
-WHERE tool.enabled AND tool.tool_name IS NOT NULL
-  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
-  AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
-  AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
-ORDER BY tool.namespaced_name, tool.id
-LIMIT %(limit)s;
+-- A page ends after `limit` entries, or after so many bytes of definitions; `selected` counts those of the limit alone.
+-- The short form of a tool needs no definition, and only the beginning of what describes it.
+WITH selected AS (
+    SELECT tool.id, tool.namespaced_name, tool.definition_bytes
+    FROM tool_cache AS tool
+    JOIN server_state AS state USING (server_type, server_ref_id)
+    WHERE tool.enabled AND tool.tool_name IS NOT NULL
+      AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
+      AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+      AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
+    ORDER BY tool.namespaced_name, tool.id
+    LIMIT %(limit)s
+), page AS (
+    SELECT id, count(*) OVER () AS selected,
+           sum(definition_bytes) OVER (ORDER BY namespaced_name, id) - definition_bytes AS bytes_before
+    FROM selected
+)
+SELECT tool.id, tool.namespaced_name AS name, tool.title,
+       CASE WHEN %(compact)s THEN left(ltrim(tool.description, E' \t\r\n'), %(longest_text)s)
+            ELSE tool.description END AS description,
+       tool.server_type, tool.server_ref_id, tool.tool_name,
+       CASE WHEN %(compact)s THEN '{}' ELSE tool.definition END AS definition,
+       tool.expires_at, tool.stale, tool.definition_bytes, page.selected
+FROM page JOIN tool_cache AS tool USING (id)
+WHERE %(compact)s OR page.bytes_before < %(most_bytes)s
+ORDER BY tool.namespaced_name, tool.id;
 
 -- name: offered_tools
 SELECT tool.namespaced_name AS name
@@ -186,49 +202,93 @@ LIMIT %(limit)s;
 -- The tools that any word of a request speaks of: a rare word counts for more than a common one, in a name for more
 -- than in a description, in a short entry for more than in a long one. Names that are the query, or begin with it, come
 -- first; those that merely hold it come last. Scores are numeric, so that they add up the same in every order.
-WITH word AS MATERIALIZED (
-    SELECT lexeme, ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS sought
+--
+-- What it costs is bounded by the tools that are seen: each is unpacked once (`|| ''` does that), held against so many
+-- words at most, and only those that the rarest words speak of are ranked. An OFFSET 0 keeps the planner from unpacking
+-- a tool again for each word.
+WITH asked AS MATERIALIZED (
+    SELECT lower(%(query)s) AS query, %(query)s ~ '[_-]' AS is_name
+), word AS MATERIALIZED (
+    SELECT row_number() OVER (ORDER BY positions[1], lexeme) AS place, ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS sought
     FROM unnest(to_tsvector('english', nexus_name_words(%(query)s)))
+    ORDER BY place
+    LIMIT %(most_words)s
 ), candidate AS MATERIALIZED (
-    SELECT tool.id, tool.namespaced_name, tool.tool_name, tool.search,
-           tool.search @@ (SELECT string_agg(sought::text, ' | ')::tsquery FROM word) AS is_spoken_of
+    SELECT tool.id, tool.namespaced_name, tool.tool_name, tool.search, tool.definition_bytes
     FROM tool_cache AS tool
     JOIN server_state AS state USING (server_type, server_ref_id)
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
       AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
-), hit AS (
-    SELECT candidate.id, ts_rank('{0.2, 0.4, 0.6, 1.0}', candidate.search, word.sought, 1) AS rank,
-           count(*) OVER (PARTITION BY word.lexeme) AS tools, (SELECT count(*) FROM candidate) AS all_tools
-    FROM candidate
-    JOIN word ON candidate.search @@ word.sought
-    WHERE candidate.is_spoken_of
-), spoken_of AS (
-    SELECT id, sum(round((rank * ln(1 + (all_tools - tools + 0.5) / (tools + 0.5)))::numeric, 6)) AS score
+), hit AS MATERIALIZED (
+    SELECT spoken_of.id, met.place
+    FROM (
+        SELECT id, search || ''::tsvector AS search
+        FROM candidate
+        WHERE search @@ (SELECT string_agg(sought::text, ' | ')::tsquery FROM word)
+        OFFSET 0
+    ) AS spoken_of
+    CROSS JOIN LATERAL (SELECT place FROM word WHERE spoken_of.search @@ word.sought OFFSET 0) AS met
+), weight AS MATERIALIZED (
+    SELECT word.place, word.sought, ln(1 + (all_tools - tools + 0.5) / (tools + 0.5)) AS rarity
+    FROM word
+    JOIN (SELECT place, count(*) AS tools FROM hit GROUP BY place) AS met USING (place)
+    CROSS JOIN (SELECT count(*) AS all_tools FROM candidate) AS catalog
+), rarities AS (
+    SELECT array_agg(coalesce(round(weight.rarity * 1000000), 0)::bigint ORDER BY place) AS of_place
+    FROM word LEFT JOIN weight USING (place)
+), likely AS (
+    SELECT id
     FROM hit
     GROUP BY id
-), named AS (
-    SELECT id, CASE
-               WHEN lower(%(query)s) IN (lower(namespaced_name), lower(tool_name)) THEN 2000000
-               WHEN strpos(lower(namespaced_name), lower(%(query)s)) = 1
-                 OR strpos(lower(tool_name), lower(%(query)s)) = 1 THEN 1000000
-               ELSE 0 END AS score
-    FROM candidate
-    WHERE strpos(lower(namespaced_name), lower(%(query)s)) > 0
-      AND (EXISTS (SELECT FROM word) OR %(query)s ~ '[_-]'
-           OR lower(%(query)s) IN (lower(namespaced_name), lower(tool_name)))
+    ORDER BY sum((SELECT of_place FROM rarities)[place]) DESC, id
+    LIMIT %(most_ranked)s
+), ranked AS (
+    SELECT entry.id, sum(met.score) AS score
+    FROM (
+        SELECT id, candidate.search || ''::tsvector AS search
+        FROM likely JOIN candidate USING (id)
+        OFFSET 0
+    ) AS entry
+    CROSS JOIN LATERAL (
+        SELECT round((ts_rank('{0.2, 0.4, 0.6, 1.0}', entry.search, sought, 1) * rarity)::numeric, 6) AS score
+        FROM weight
+        WHERE entry.search @@ sought
+        OFFSET 0
+    ) AS met
+    GROUP BY entry.id
 ), found AS (
-    SELECT id, coalesce(named.score, 0) + coalesce(spoken_of.score, 0) AS score
-    FROM named FULL JOIN spoken_of USING (id)
+    SELECT id, namespaced_name, definition_bytes,
+           coalesce(ranked.score, 0) + CASE
+               WHEN strpos(lower(namespaced_name), query) = 0 THEN 0
+               WHEN query IN (lower(namespaced_name), lower(tool_name)) THEN 2000000
+               WHEN strpos(lower(namespaced_name), query) = 1 OR strpos(lower(tool_name), query) = 1 THEN 1000000
+               ELSE 0 END AS score
+    FROM candidate CROSS JOIN asked LEFT JOIN ranked USING (id)
+    WHERE ranked.id IS NOT NULL
+       OR strpos(lower(namespaced_name), query) > 0
+          AND (EXISTS (SELECT FROM word) OR is_name OR query IN (lower(namespaced_name), lower(tool_name)))
+), selected AS (
+    SELECT id, score, namespaced_name, definition_bytes
+    FROM found
+    WHERE %(after_score)s::numeric IS NULL
+       OR (-score, namespaced_name, id) > (-%(after_score)s::numeric, %(after_name)s, %(after_id)s::uuid)
+    ORDER BY score DESC, namespaced_name, id
+    LIMIT %(limit)s
+), page AS (
+    SELECT id, score, count(*) OVER () AS selected,
+           sum(definition_bytes) OVER (ORDER BY score DESC, namespaced_name, id) - definition_bytes AS bytes_before
+    FROM selected
 )
-SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
-       tool.tool_name, tool.definition, tool.expires_at, tool.stale, tool.definition_bytes, found.score
-FROM found
-JOIN tool_cache AS tool USING (id)
-WHERE %(after_score)s::numeric IS NULL
-   OR (-found.score, tool.namespaced_name, tool.id) > (-%(after_score)s::numeric, %(after_name)s, %(after_id)s::uuid)
-ORDER BY found.score DESC, tool.namespaced_name, tool.id
-LIMIT %(limit)s;
+SELECT tool.id, tool.namespaced_name AS name, tool.title,
+       CASE WHEN %(compact)s THEN left(ltrim(tool.description, E' \t\r\n'), %(longest_text)s)
+            ELSE tool.description END AS description,
+       tool.server_type, tool.server_ref_id, tool.tool_name,
+       CASE WHEN %(compact)s THEN '{}' ELSE tool.definition END AS definition,
+       tool.expires_at, tool.stale, tool.definition_bytes, page.score, page.selected
+FROM page JOIN tool_cache AS tool USING (id)
+WHERE %(compact)s OR page.bytes_before < %(most_bytes)s
+ORDER BY page.score DESC, tool.namespaced_name, tool.id;
 
 -- name: show_tool
 SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
@@ -249,33 +309,57 @@ WHERE enabled AND tool_name IS NOT NULL
   AND nexus_is_seen_by(%(all_users)s, %(user_id)s, user_id);
 
 -- name: list_resources
+-- Likewise; of what a server says only the beginning is looked through.
+WITH selected AS (
+    SELECT resource.id, resource.uri, state.name AS server, resource.definition_bytes
+    FROM resource_cache AS resource
+    JOIN server_state AS state USING (server_type, server_ref_id)
+    WHERE resource.uri IS NOT NULL
+      AND nexus_is_seen_by(%(all_users)s, %(user_id)s, resource.user_id)
+      AND nexus_is_meant(%(server)s, state.name, resource.server_ref_id)
+      AND (%(query)s::text IS NULL
+           OR strpos(lower(concat_ws(' ', resource.uri, left(resource.title, %(longest_text)s),
+                                     left(resource.description, %(longest_text)s))), lower(%(query)s)) > 0)
+      AND (%(after_name)s::text IS NULL OR (resource.uri, resource.id) > (%(after_name)s, %(after_id)s::uuid))
+    ORDER BY resource.uri, resource.id
+    LIMIT %(limit)s
+), page AS (
+    SELECT id, server, count(*) OVER () AS selected,
+           sum(definition_bytes) OVER (ORDER BY uri, id) - definition_bytes AS bytes_before
+    FROM selected
+)
 SELECT resource.id, resource.uri AS name, resource.name AS resource_name, resource.title, resource.description,
-       resource.mime_type, resource.is_template, state.name AS server, resource.server_type, resource.server_ref_id,
-       resource.definition, resource.expires_at, resource.stale
-FROM resource_cache AS resource
-JOIN server_state AS state USING (server_type, server_ref_id)
-WHERE resource.uri IS NOT NULL
-  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, resource.user_id)
-  AND nexus_is_meant(%(server)s, state.name, resource.server_ref_id)
-  AND (%(query)s::text IS NULL
-       OR strpos(lower(concat_ws(' ', resource.uri, resource.title, resource.description)), lower(%(query)s)) > 0)
-  AND (%(after_name)s::text IS NULL OR (resource.uri, resource.id) > (%(after_name)s, %(after_id)s::uuid))
-ORDER BY resource.uri, resource.id
-LIMIT %(limit)s;
+       resource.mime_type, resource.is_template, page.server, resource.server_type, resource.server_ref_id,
+       resource.definition, resource.expires_at, resource.stale, page.selected
+FROM page JOIN resource_cache AS resource USING (id)
+WHERE page.bytes_before < %(most_bytes)s
+ORDER BY resource.uri, resource.id;
 
 -- name: list_prompts
+WITH selected AS (
+    SELECT prompt.id, prompt.namespaced_name, prompt.definition_bytes
+    FROM prompt_cache AS prompt
+    JOIN server_state AS state USING (server_type, server_ref_id)
+    WHERE prompt.prompt_name IS NOT NULL
+      AND nexus_is_seen_by(%(all_users)s, %(user_id)s, prompt.user_id)
+      AND nexus_is_meant(%(server)s, state.name, prompt.server_ref_id)
+      AND (%(query)s::text IS NULL
+           OR strpos(lower(concat_ws(' ', prompt.namespaced_name, left(prompt.title, %(longest_text)s),
+                                     left(prompt.description, %(longest_text)s))), lower(%(query)s)) > 0)
+      AND (%(after_name)s::text IS NULL
+           OR (prompt.namespaced_name, prompt.id) > (%(after_name)s, %(after_id)s::uuid))
+    ORDER BY prompt.namespaced_name, prompt.id
+    LIMIT %(limit)s
+), page AS (
+    SELECT id, count(*) OVER () AS selected,
+           sum(definition_bytes) OVER (ORDER BY namespaced_name, id) - definition_bytes AS bytes_before
+    FROM selected
+)
 SELECT prompt.id, prompt.namespaced_name AS name, prompt.title, prompt.description, prompt.server_type,
-       prompt.server_ref_id, prompt.prompt_name, prompt.definition, prompt.expires_at, prompt.stale
-FROM prompt_cache AS prompt
-JOIN server_state AS state USING (server_type, server_ref_id)
-WHERE prompt.prompt_name IS NOT NULL
-  AND nexus_is_seen_by(%(all_users)s, %(user_id)s, prompt.user_id)
-  AND nexus_is_meant(%(server)s, state.name, prompt.server_ref_id)
-  AND (%(query)s::text IS NULL
-       OR strpos(lower(concat_ws(' ', prompt.namespaced_name, prompt.title, prompt.description)), lower(%(query)s)) > 0)
-  AND (%(after_name)s::text IS NULL OR (prompt.namespaced_name, prompt.id) > (%(after_name)s, %(after_id)s::uuid))
-ORDER BY prompt.namespaced_name, prompt.id
-LIMIT %(limit)s;
+       prompt.server_ref_id, prompt.prompt_name, prompt.definition, prompt.expires_at, prompt.stale, page.selected
+FROM page JOIN prompt_cache AS prompt USING (id)
+WHERE page.bytes_before < %(most_bytes)s
+ORDER BY prompt.namespaced_name, prompt.id;
 
 -- name: tool_definition
 SELECT definition

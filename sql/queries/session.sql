@@ -1,7 +1,8 @@
--- Who a transaction acts for: row-level security reads these two.
-
 -- name: set_scope
-SELECT set_config('nexus.scope', %(scope)s, true), set_config('nexus.user_id', %(user_id)s, true);
+-- Who a transaction acts for: row-level security reads the first two. The third, where it is given, bounds each of its
+-- statements.
+SELECT set_config('nexus.scope', %(scope)s, true), set_config('nexus.user_id', %(user_id)s, true),
+       set_config('statement_timeout', coalesce(%(statement_timeout)s, current_setting('statement_timeout')), true);
 
 -- name: ping
 SELECT 1 AS alive;

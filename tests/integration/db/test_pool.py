@@ -1,4 +1,4 @@
-"""Transactions of the pool: the types of their rows, and what is left when whoever runs them is cancelled."""
+"""Transactions of the pool: the types of their rows, their bounds, and what is left of those that are cancelled."""
 
 import asyncio
 from contextlib import suppress
@@ -9,12 +9,16 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
-from nexus_hub.errors import NotOneRow
+from nexus_hub.errors import DatabaseUnavailable, NotOneRow, TookTooLong
+from nexus_hub.models import OPERATOR, Principal
 from tests.fixtures.postgres import HubDatabase
 
 PING = load("session")["ping"]
 SCOPE = b"SELECT current_setting('nexus.scope', true) AS scope"
 NUMBERS = b"SELECT number, number * number AS square FROM generate_series(1, %(count)s) AS number"
+SLEEP = b"SELECT pg_sleep(60)"
+BOUND = b"SELECT current_setting('statement_timeout') AS bound"
+ANN = Principal(UUID(int=1))
 IDS = b"SELECT %(id)s::uuid AS id WHERE %(found)s"
 
 
@@ -78,3 +82,38 @@ async def test_a_transaction_keeps_its_scope_after_one_that_was_cancelled(databa
         async with pool.transaction() as transaction:
             await transaction.one(PING)
             assert await transaction.one(SCOPE) == {"scope": "service"}
+
+
+async def test_a_statement_that_a_user_waits_for_is_bounded_and_no_other(database: HubDatabase) -> None:
+    async with Database(database.app_url, name="bounded", max_size=1, statement_seconds=50) as pool:
+        for principal, bounded, bound in (
+            (ANN, False, "50s"),
+            (OPERATOR, False, "0"),
+            (OPERATOR, True, "50s"),
+            (OPERATOR, False, "0"),
+        ):
+            async with pool.transaction(principal, bounded=bounded) as transaction:
+                assert await transaction.only(BOUND, str) == bound
+
+
+async def test_what_takes_too_long_says_so_and_leaves_its_connection_to_the_next(database: HubDatabase) -> None:
+    async with Database(database.app_url, name="slow", max_size=1, statement_seconds=0.1) as pool:
+        for principal, bounded in ((ANN, False), (OPERATOR, True)):
+            with pytest.raises(TookTooLong, match=r"longer than 0\.1 s") as refusal:
+                async with pool.transaction(principal, bounded=bounded) as transaction:
+                    await transaction.run(SLEEP)
+            assert (refusal.value.status, refusal.value.code) == (503, "took-too-long")
+            assert not isinstance(refusal.value, DatabaseUnavailable)  # which is what jobs are repeated after
+            await pool.ping()
+
+
+async def fall_asleep(pool: Database) -> None:
+    async with pool.transaction() as transaction:
+        await transaction.run(b"SELECT set_config('statement_timeout', '100ms', true)")
+        await transaction.run(SLEEP)
+
+
+async def test_a_statement_of_the_service_that_somebody_ends_is_a_database_that_is_away(database: HubDatabase) -> None:
+    async with Database(database.app_url, name="ended", max_size=1, statement_seconds=0.1) as pool:
+        with pytest.raises(DatabaseUnavailable):
+            await fall_asleep(pool)

@@ -132,7 +132,9 @@ async def test_no_error_ends_the_loop(library: Library, table: Table) -> None:
         errors = 2
 
         @asynccontextmanager
-        async def transaction(self, principal: Principal = OPERATOR) -> AsyncIterator[Transaction]:
+        async def transaction(
+            self, principal: Principal = OPERATOR, *, bounded: bool = False
+        ) -> AsyncIterator[Transaction]:
             if self.errors:
                 self.errors -= 1
                 raise RuntimeError

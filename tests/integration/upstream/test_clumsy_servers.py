@@ -1,5 +1,6 @@
 """Servers that say something badly while they are opened and read: it costs what was said badly, and nothing else."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -198,8 +199,9 @@ async def test_a_command_that_does_not_answer_discover_is_opened_and_its_era_rem
     clumsy: Clumsy, tmp_path: Path, habit: str
 ) -> None:
     upstream = target(clumsy(habit))
-    async with Connections(log_dir=None, idle_seconds=0.0) as connections:
+    async with Connections(log_dir=None, idle_seconds=0.2) as connections:
         await connections.inspect(upstream)
+        await asyncio.sleep(0.5)
         await connections.inspect(upstream)
     assert asked(tmp_path).count("server/discover") == 1
     assert asked(tmp_path).count("initialize") >= 2
