@@ -13,7 +13,7 @@ from nexus_hub.errors import HubError, InvalidConfig, TooLarge, UpstreamRejected
 from nexus_hub.upstream.config import HttpConfig, StdioConfig, check_sendable
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.upstream.snapshot import ReadLimits, Snapshot
-from tests.fixtures.upstreams import own_server, target
+from tests.fixtures.upstreams import Serve, own_server, target
 
 ECHO = {"name": "echo", "inputSchema": {"type": "object"}}
 CANARY = "canary-7b1e55"
@@ -279,3 +279,12 @@ async def test_a_version_that_nobody_knows_is_told_as_the_reason(connections: Co
     hello = {"protocolVersion": "1999-01-01", "capabilities": {}, "serverInfo": {"name": "n", "version": "1"}}
     with pytest.raises(HubError, match="speaks no version of the protocol"):
         await connections.inspect(target(clumsy(initialize=[hello])))
+
+
+@pytest.mark.parametrize("to", ["/mcp", "mcp", "/mcp?a=b"])
+@pytest.mark.parametrize("code", [307, 308])
+async def test_a_redirect_within_the_origin_is_followed(
+    connections: Connections, serve: Serve, to: str, code: int
+) -> None:
+    url = (await serve("handmade")).url.replace("/mcp", f"/redirect?code={code}&to={to}")
+    assert (await connections.inspect(target(HttpConfig(url=url)))).tools
