@@ -195,9 +195,9 @@ class _Reader:
         data = request.model_dump(by_alias=True, mode="json", exclude_none=True)
         left = self._until - asyncio.get_running_loop().time()
         options: CallOptions = {}
-        self._session._stamp(data, options)  # noqa: SLF001
+        self._session._stamp(data, options)
         options["timeout"] = max(left * SHARE, 0.1)
-        dispatcher = self._session._dispatcher  # noqa: SLF001
+        dispatcher = self._session._dispatcher
         return dict(await dispatcher.send_raw_request(data["method"], data.get("params"), options))
 
     def _sift(self, member: str, listed: list[Any], start: int, entries: dict[str, dict[str, Any]]) -> None:
