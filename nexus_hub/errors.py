@@ -18,6 +18,7 @@ HubError
 │   ├── RefreshRunning        409  the server's catalog is being read already
 │   ├── AtWork                409  another run of the same flow is at work
 │   ├── RotationRunning       409  another rotation of the vault's keys is under way
+│   ├── QuotaUsedUp           409  a user's servers, or what they offer, are as many as are allowed
 │   ├── NoSecondKey           409  there is no key to rotate to
 │   └── JobEnded              409
 ├── TooLarge                  413
@@ -247,6 +248,17 @@ class RotationRunning(Conflict):
         super().__init__("A rotation of the vault's keys is under way; see how it ends with: nexus-hub vault status")
 
 
+class QuotaUsedUp(Conflict):
+    """A user's servers, or what they offer, are as many as are allowed; `setting` names the bound."""
+
+    code = "quota-used-up"
+
+    def __init__(self, what: str, limit: int, setting: str) -> None:
+        self.limit = limit
+        self.setting = setting
+        super().__init__(f"A user may have at most {limit} {what} ({setting}); remove a server first.")
+
+
 class NoSecondKey(Conflict):
     """There is no key to rotate to."""
 
@@ -267,6 +279,13 @@ class TooLarge(HubError):
         self.size = size
         self.limit = limit
         super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes.")
+
+    @classmethod
+    def listing(cls, server: str, limit: int, unit: str, setting: str) -> "TooLarge":
+        """Make the error for a server, or a user's servers, that offer more than is kept."""
+        error = cls(server, limit, limit)
+        error.args = (f"{server}: more than {limit} {unit} are offered ({setting}).",)
+        return error
 
 
 class RateLimited(HubError):

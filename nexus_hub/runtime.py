@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nexus_hub.cancellation import cancel_and_wait
+from nexus_hub.catalog.store import UserLimits
 from nexus_hub.db.pool import Database
 from nexus_hub.execution.steps import Execution
 from nexus_hub.home.layout import Home
@@ -28,6 +29,7 @@ from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.logs import quiet_libraries
 from nexus_hub.telemetry.loops import FailingLoops, keep_running
 from nexus_hub.upstream.connections import Connections
+from nexus_hub.upstream.snapshot import ReadLimits
 from nexus_hub.vault.keyring import keyring_source
 from nexus_hub.vault.rotation import Rotation
 from nexus_hub.vault.sealing import Vault
@@ -95,7 +97,12 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             Database(database_url(settings), name=f"nexus-hub {name}", statement_seconds=settings.statement_seconds)
         )
         connections = await stack.enter_async_context(
-            Connections(log_dir=Home(settings.home).logs if settings.log_upstream_stderr else None)
+            Connections(
+                log_dir=Home(settings.home).logs if settings.log_upstream_stderr else None,
+                connect_timeout=settings.connect_seconds,
+                command_timeout=settings.command_connect_seconds,
+                read_limits=ReadLimits(settings.max_definition_bytes, settings.max_listing_bytes),
+            )
         )
         prefect_client = await stack.enter_async_context(PrefectClient(settings.prefect_url, prefect_auth(settings)))
         servers = Servers(
@@ -104,6 +111,7 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
             connections,
             allow_private=settings.allow_private_upstreams,
             ttl_seconds=settings.catalog_ttl_seconds,
+            user_limits=UserLimits(settings.max_user_servers, settings.max_user_tools, settings.max_user_bytes),
         )
         mirror, limiter = Mirror(database), Limiter(database)
         runtime = Runtime(

@@ -84,6 +84,22 @@ class Settings(BaseSettings):
     """NEXUS_USER_OPEN_JOBS: how many jobs of a user may be pending or running."""
     max_timeout_seconds: int = Field(default=4 * 3600, ge=1, le=LONGEST_TIMEOUT_SECONDS)
     """NEXUS_MAX_TIMEOUT_SECONDS: the longest time-out that a job may ask for."""
+    connect_seconds: float = Field(default=15, ge=1, le=300)
+    """NEXUS_CONNECT_SECONDS: how long opening a session with a server over HTTP may take."""
+    command_connect_seconds: float = Field(default=90, ge=1, le=300)
+    """NEXUS_COMMAND_CONNECT_SECONDS: the same for a server that runs as a command."""
+    max_definition_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """NEXUS_MAX_DEFINITION_BYTES: size limit of one tool, resource or prompt; a larger one is left out."""
+    max_listing_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    """NEXUS_MAX_LISTING_BYTES: size limit of all that one server offers, and of each page of it."""
+    max_user_servers: int = Field(default=100, ge=1)
+    """NEXUS_MAX_USER_SERVERS: how many servers of their own a user may have."""
+    max_user_tools: int = Field(default=10_000, ge=1)
+    """NEXUS_MAX_USER_TOOLS: how many tools these may offer together."""
+    max_user_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """NEXUS_MAX_USER_BYTES: size limit of all that these offer together."""
+    max_user_inspections: int = Field(default=2, ge=1, le=1000)
+    """NEXUS_MAX_USER_INSPECTIONS: how many servers of one user are registered, tried or read at the same time."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """NEXUS_MAX_BODY_BYTES: size limit of a request's body."""
     max_result_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)

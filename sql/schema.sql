@@ -921,6 +921,7 @@ CREATE TABLE public.server_state (
     instructions text,
     refresh_claim uuid,
     refresh_lease_expires_at timestamp with time zone,
+    omitted jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT server_state_claim_is_leased CHECK (((refresh_claim IS NULL) = (refresh_lease_expires_at IS NULL))),
     CONSTRAINT server_state_failures CHECK ((failures >= 0)),
     CONSTRAINT server_state_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text]))),

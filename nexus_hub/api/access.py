@@ -12,6 +12,7 @@ from nexus_hub.access.turns import Turns
 from nexus_hub.errors import NotAllowed, NotAuthenticated
 from nexus_hub.models import Principal
 from nexus_hub.runtime import Runtime
+from nexus_hub.settings import Settings
 
 _SCHEME = HTTPBearer(
     scheme_name="token", auto_error=False, description="A user's token, or the operator's service key."
@@ -57,12 +58,17 @@ class Lanes:
     streams: Turns
     reads: Turns = field(default_factory=lambda: Turns("reads of streams", per_user=4))
     heavy: Turns = field(default_factory=lambda: Turns("searches, lists and batches", per_user=1, in_all=4))
-    upstream: Turns = field(default_factory=lambda: Turns("requests that reach a server", per_user=2))
+    upstream: Turns = field(default_factory=lambda: _inspections(2))
 
     @classmethod
-    def of(cls, user_streams: int) -> "Lanes":
-        """Make the lanes with so many event streams for each user."""
-        return cls(Turns("event streams (NEXUS_USER_STREAMS)", per_user=user_streams, patience=0))
+    def of(cls, settings: Settings) -> "Lanes":
+        """Make the lanes that the settings ask for."""
+        streams = Turns("event streams (NEXUS_USER_STREAMS)", per_user=settings.user_streams, patience=0)
+        return cls(streams, upstream=_inspections(settings.max_user_inspections))
+
+
+def _inspections(per_user: int) -> Turns:
+    return Turns("requests that reach a server (NEXUS_MAX_USER_INSPECTIONS)", per_user=per_user)
 
 
 def get_lanes(request: Request) -> Lanes:

@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             app.state.runtime = runtime
             app.state.authenticator = Authenticator(tokens, key)
-            app.state.lanes = Lanes.of(settings.user_streams)
+            app.state.lanes = Lanes.of(settings)
             yield
 
     app = Api(

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from nexus_hub.access import users
 from nexus_hub.api.access import HEAVY, UPSTREAM, Asking, RuntimeOf, choose_owner
@@ -16,7 +16,7 @@ from nexus_hub.models import Principal, ServerRef, ServerType
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.runtime import Runtime
 from nexus_hub.servers import registry
-from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.config import LONGEST_CONNECT_SECONDS, HttpConfig, StdioConfig
 from nexus_hub.upstream.snapshot import Snapshot
 
 router = APIRouter(prefix="/v1/servers", tags=["servers"])
@@ -37,6 +37,7 @@ class NewServer(BaseModel):
     limit_per_minute: int | None = described(None, minimum=1, maximum=registry.HIGHEST_LIMIT)
     user_limit_per_minute: int | None = described(None, minimum=1, maximum=registry.HIGHEST_LIMIT)
     dry_run: bool = False
+    connect_seconds: float | None = Field(default=None, gt=0, le=LONGEST_CONNECT_SECONDS)
 
     def to_config(self) -> HttpConfig | StdioConfig:
         """Give the library's form of it.
@@ -45,9 +46,14 @@ class NewServer(BaseModel):
             InvalidConfig: it is neither of the two, or both.
         """
         if self.url and not (self.command or self.args or self.env):
-            return HttpConfig(url=self.url, headers=self.headers or {})
+            return HttpConfig(url=self.url, headers=self.headers or {}, connect_seconds=self.connect_seconds)
         if self.command and not (self.url or self.headers):
-            return StdioConfig(command=self.command, args=tuple(self.args or ()), env=self.env or {})
+            return StdioConfig(
+                command=self.command,
+                args=tuple(self.args or ()),
+                env=self.env or {},
+                connect_seconds=self.connect_seconds,
+            )
         raise InvalidConfig("A server has either a url (with headers) or a command (with args and env).")
 
 
@@ -158,4 +164,5 @@ def _count(seen: Snapshot) -> dict[str, Any]:
         "tools": len(seen.tools),
         "resources": len(seen.resources) + len(seen.resource_templates),
         "prompts": len(seen.prompts),
+        "omitted": seen.omitted,
     }

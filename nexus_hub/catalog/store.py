@@ -1,6 +1,8 @@
 """Writer of the catalog: the offers of servers as last seen, and the claims of those that read them anew."""
 
+import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,15 +11,16 @@ from nexus_hub.catalog.entries import DueServer
 from nexus_hub.catalog.names import make_namespaced
 from nexus_hub.db.pool import Database, Transaction, json_parameter
 from nexus_hub.db.queries import load
-from nexus_hub.errors import NotFound, RefreshRunning
+from nexus_hub.errors import NotFound, QuotaUsedUp, RefreshRunning, TooLarge
 from nexus_hub.escape import escape
 from nexus_hub.models import ServerRef
 from nexus_hub.settings import DAY_SECONDS
-from nexus_hub.upstream.snapshot import Snapshot
+from nexus_hub.upstream.snapshot import LONGEST_KEY_BYTES, Snapshot
 
 CATALOG = load("catalog")
-LONGEST_KEY_BYTES = 2000
-LEASE_SECONDS = 180
+RETRY_SECONDS = 600
+"""The longest that what was read counts as fresh when a part of it could not be read."""
+LEASE_SECONDS = 400
 """The time that a refresher holds a server: longer than reading one may take."""
 
 
@@ -71,15 +74,24 @@ async def store(
     """Put what was seen in place of what is stored, and set the server's state to ready.
 
     Of entries with the same name or URI the first is kept; names over 2,000 bytes can't be indexed and are left out.
+    What is stored of a listing that was not read to its end stays beside what was read of it.
     """
-    expires_at = await transaction.only(CATALOG["expiry"], datetime, ttl_seconds=ttl_seconds)
-    entries = {
-        "tools": _distinct(_name_entry(name, tool) for tool in seen.tools),
-        "resources": _distinct(_resources(seen)),
-        "prompts": _distinct(_name_entry(name, prompt) for prompt in seen.prompts),
-    }
-    for kind, rows in entries.items():
-        keys = [row["key"] for row in rows]
+    fresh_seconds = min(ttl_seconds, RETRY_SECONDS) if seen.unread else ttl_seconds
+    expires_at = await transaction.only(CATALOG["expiry"], datetime, ttl_seconds=fresh_seconds)
+    for kind, rows in (await asyncio.to_thread(_rows, name, seen)).items():
+        kept = [
+            key
+            for member in _MEMBERS[kind]
+            if member in seen.unread
+            for key in await transaction.all(
+                CATALOG[f"keep_{kind}"],
+                str,
+                expires_at=expires_at,
+                templates=member == "resourceTemplates",
+                **_where(ref),
+            )
+        ]
+        keys = [row["key"] for row in rows] + kept
         await transaction.run(CATALOG[f"drop_{kind}"], keys=keys, **_where(ref))
         await transaction.run(
             CATALOG[f"put_{kind}"], entries=json_parameter(rows), user_id=owner, expires_at=expires_at, **_where(ref)
@@ -90,8 +102,54 @@ async def store(
         protocol_version=seen.protocol_version,
         server_info=json_parameter(escape(seen.server_info)),
         instructions=escape(seen.instructions),
+        omitted=json_parameter(escape(seen.omitted)),
         **_where(ref),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class UserLimits:
+    """Bounds of one user's servers, of their tools, and of all that they offer in bytes."""
+
+    servers: int = 100
+    tools: int = 10_000
+    bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    servers: int
+    tools: int
+    bytes: int
+
+
+async def check_user_limits(transaction: Transaction, owner: UUID, limits: UserLimits) -> None:
+    """Check what a user has after a change of this transaction, and hold off other changes until it ends.
+
+    Raises:
+        QuotaUsedUp: the user has too many servers or tools.
+        TooLarge: what they offer is too much.
+    """
+    await transaction.run(CATALOG["hold_user_catalog"], user_id=str(owner))
+    used = await transaction.only(CATALOG["count_user_catalog"], _Used, user_id=owner)
+    if used.servers > limits.servers:
+        raise QuotaUsedUp("servers", limits.servers, "NEXUS_MAX_USER_SERVERS")
+    if used.tools > limits.tools:
+        raise QuotaUsedUp("tools", limits.tools, "NEXUS_MAX_USER_TOOLS")
+    if used.bytes > limits.bytes:
+        raise TooLarge.listing("All of this user's servers together", limits.bytes, "bytes", "NEXUS_MAX_USER_BYTES")
+
+
+_MEMBERS = {"tools": ("tools",), "resources": ("resources", "resourceTemplates"), "prompts": ("prompts",)}
+
+
+def _rows(name: str, seen: Snapshot) -> dict[str, list[dict[str, Any]]]:
+    """Make the rows of what was seen; in a thread, since there may be megabytes of it."""
+    return {
+        "tools": _distinct(_name_entry(name, tool) for tool in seen.tools),
+        "resources": _distinct(_resources(seen)),
+        "prompts": _distinct(_name_entry(name, prompt) for prompt in seen.prompts),
+    }
 
 
 def _where(ref: ServerRef) -> dict[str, Any]:

@@ -117,7 +117,15 @@ async def _import_one(
     if "dry_run" in extra:
         return known | _show_plan(output, name, entry.config)
     output.line(f"{name} is registered: {server['tools']} tools.", style="green")
+    tell_omitted(output, server)
     return server | known | {"outcome": "registered"}
+
+
+def tell_omitted(output: Output, server: dict[str, Any]) -> None:
+    """Tell what of a server was left out, and why."""
+    for one in server.get("omitted", []):
+        place = " ".join(part for part in (one["place"], repr(one["name"]) if one["name"] else "") if part)
+        output.line(f"  left out: {place}: {one['reason']}" if place else f"  {one['reason']}", style="yellow")
 
 
 def _fail(output: Output, known: dict[str, Any], problem: ApiProblem) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nexus_hub.cli.context import FAILED, SUCCESS, Json, run
-from nexus_hub.cli.imports import import_file
+from nexus_hub.cli.imports import import_file, tell_omitted
 from nexus_hub.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add(
     user_limit_per_minute: Annotated[
         int | None, typer.Option(help="At most so many calls of each user in any minute.")
     ] = None,
+    connect_seconds: Annotated[float | None, typer.Option(help="How long opening it may take, 300 at most.")] = None,
     as_json: Json = False,
 ) -> None:
     """Try a server, then store it with its tools, resources and prompts."""
@@ -62,6 +63,7 @@ def add(
             "owner": owner,
             "limit_per_minute": limit_per_minute,
             "user_limit_per_minute": user_limit_per_minute,
+            "connect_seconds": connect_seconds,
         }
         server = await client.request("POST", "/v1/servers", {k: v for k, v in body.items() if v is not None})
         if as_json:
@@ -69,6 +71,7 @@ def add(
         else:
             counts = f"{server['tools']} tools, {server['resources']} resources, {server['prompts']} prompts"
             output.line(f"{server['name']} is registered: {counts}.", style="green")
+            tell_omitted(output, server)
 
     run(as_json, work)
 
@@ -108,7 +111,11 @@ def show(server: str, as_json: Json = False) -> None:
 
     async def command(client: HubClient, output: Output) -> None:
         found = await client.request("GET", f"/v1/servers/{server}")
-        output.data(found) if as_json else output.fields(found)
+        if as_json:
+            output.data(found)
+        else:
+            output.fields({key: value for key, value in found.items() if key != "omitted"})
+            tell_omitted(output, found)
 
     run(as_json, command)
 
@@ -150,6 +157,7 @@ def _act(server: str, action: str, said: str, as_json: bool) -> None:
         else:
             counts = f"{seen['tools']} tools, {seen['resources']} resources, {seen['prompts']} prompts"
             output.line(f"{found['name']} {said}: {counts}, protocol {seen['protocol_version']}.", style="green")
+            tell_omitted(output, seen)
 
     run(as_json, command)
 

@@ -135,6 +135,8 @@ class Refresher:
             if not await store.holds_refresh(transaction, ref, claim):
                 raise RefreshRunning(ref)
             await store.store(transaction, ref, target.name, row.user_id, seen, self._ttl_seconds)
+            if row.user_id is not None:
+                await store.check_user_limits(transaction, row.user_id, self._servers.user_limits)
         counts = len(seen.tools), len(seen.resources) + len(seen.resource_templates), len(seen.prompts)
         emit(ServerRefreshed(ref.server_ref_id, (time.monotonic() - began) * 1000, target.name, *counts))
         return seen

@@ -10,6 +10,7 @@ from psycopg.errors import UniqueViolation
 from nexus_hub.catalog import store as catalog
 from nexus_hub.catalog.names import check_server_name
 from nexus_hub.catalog.read import LONGEST_REF
+from nexus_hub.catalog.store import UserLimits
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import (
@@ -27,7 +28,7 @@ from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.addresses import check_url
-from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, expose_secrets
+from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, check_sendable, expose_secrets
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.display import describe_endpoint
 from nexus_hub.upstream.snapshot import Snapshot
@@ -36,6 +37,7 @@ from nexus_hub.vault.sealing import SealContext, Vault
 SERVERS = load("servers")
 HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
+NO_BOUNDS = UserLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class ListedServer:
     last_error_code: str | None
     protocol_version: str | None
     server_info: dict[str, Any] | None
+    omitted: list[dict[str, Any]]
     tools: int
     resources: int
     prompts: int
@@ -79,6 +82,7 @@ class SealedServer:
     user_limit_per_minute: int | None
     enabled: bool
     opens_unbound: bool
+    protocol_version: str | None = None
 
 
 async def list_servers(
@@ -137,7 +141,9 @@ class Servers:
         *,
         allow_private: bool,
         ttl_seconds: float = DAY_SECONDS,
+        user_limits: UserLimits = NO_BOUNDS,
     ) -> None:
+        self.user_limits = user_limits
         self._database = database
         self._ttl_seconds = ttl_seconds
         self._vault = vault
@@ -158,6 +164,7 @@ class Servers:
             InvalidName, InvalidConfig, ForbiddenAddress: it can't be registered like this.
             NameTaken: the owner sees a server of that name already, AlreadyRegistered if it is this very one; users'
                 servers keep no name from a system server.
+            QuotaUsedUp, TooLarge: the owner has too many servers, or it offers too much.
             UpstreamError: it does not answer as an MCP server.
         """
         await self.check(name, config, owner=owner, limits=limits)
@@ -232,6 +239,8 @@ class Servers:
                     user_limit_per_minute=limits.per_user,
                 )
                 await catalog.store(transaction, ref, target.name, owner, seen, self._ttl_seconds)
+                if owner is not None:
+                    await catalog.check_user_limits(transaction, owner, self.user_limits)
         except UniqueViolation:
             raise NameTaken("server", target.name) from None
 
@@ -258,7 +267,8 @@ class Servers:
             raise InvalidConfig(f"The stored configuration of server {row.name!r} is not one of ours.") from None
         if ref.server_type == "user":
             _check_transport(config)
-        return Target(ref, row.name, config, row.revision, guarded=self._needs_guard(ref)), row
+        target = Target(ref, row.name, config, row.revision, self._needs_guard(ref), row.protocol_version)
+        return target, row
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -297,6 +307,7 @@ def _new_ref(owner: UUID | None) -> ServerRef:
 
 def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
     check_server_name(name)
+    check_sendable(config)
     if owner is not None:
         _check_transport(config)
         if limits.per_user is not None:

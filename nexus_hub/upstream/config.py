@@ -1,12 +1,30 @@
 """Configuration of an upstream server: the part of it that is sealed."""
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
+from nexus_hub.errors import InvalidConfig
+
+LONGEST_CONNECT_SECONDS = 300.0
+LONGEST_WORD_BYTES = 128 * 1024 - 1
+"""Linux starts no program with a longer argument, or a longer `NAME=value`."""
+LONGEST_COMMAND_BYTES = 1024 * 1024
+"""Half of what Linux gives a program for its arguments and environment with the usual limits."""
+LONGEST_URL = 8192
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+_OURS = {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+"""Headers that steer the connection itself."""
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect_seconds: float | None = Field(default=None, gt=0, le=LONGEST_CONNECT_SECONDS)
+    """Seconds that opening a session may take; None for the hub's own setting."""
 
 
 class HttpConfig(_Config):
@@ -35,4 +53,71 @@ def expose_secrets(config: HttpConfig | StdioConfig) -> dict[str, Any]:
     secret = "headers" if isinstance(config, HttpConfig) else "env"
     values: dict[str, SecretStr] = getattr(config, secret)
     opened = {key: value.get_secret_value() for key, value in values.items()}
-    return config.model_dump(mode="json") | {secret: opened}
+    return config.model_dump(mode="json", exclude_none=True) | {secret: opened}
+
+
+def check_sendable(config: HttpConfig | StdioConfig) -> None:
+    """Refuse what HTTP can't carry, or no program can be started with.
+
+    Raises:
+        InvalidConfig: it names the header, the variable or the argument, and never a value.
+    """
+    faults = _header_faults(config) if isinstance(config, HttpConfig) else _command_faults(config)
+    fault = next(faults, None)
+    if fault is not None:
+        raise InvalidConfig(fault)
+
+
+def _header_faults(config: HttpConfig) -> Iterator[str]:
+    if len(config.url) > LONGEST_URL:
+        yield f"The server's url has {len(config.url)} characters; at most {LONGEST_URL} can be sent."
+    names: set[str] = set()
+    for position, (name, value) in enumerate(config.headers.items(), start=1):
+        if not _HEADER_NAME.fullmatch(name):
+            yield f"The name of header number {position} can't be sent over HTTP: use ASCII letters, digits and '-'."
+        elif name.lower() in _OURS:
+            yield f"The header {name[:80]!r} is the connection's own and can't be set; leave it out."
+        elif name.lower() in names:
+            yield f"The header {name[:80]!r} is given twice; keep one of them."
+        elif not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+            yield (
+                f"The value of the header {name[:80]!r} can't be sent over HTTP: "
+                "use printable ASCII characters, without white space at its ends and without line ends."
+            )
+        names.add(name.lower())
+
+
+def _command_faults(config: StdioConfig) -> Iterator[str]:
+    yield from _word_faults("The command", config.command)
+    for position, word in enumerate(config.args, start=1):
+        yield from _word_faults(f"Argument number {position}", word)
+    for position, (name, value) in enumerate(config.env.items(), start=1):
+        if not name or "=" in name or not name.isprintable():
+            yield (
+                f"The name of environment variable number {position} can't be used: "
+                "it must not be empty or hold '=' or control characters."
+            )
+        yield from _word_faults(f"The environment variable {name[:80]!r}", f"{name}={value.get_secret_value()}")
+    words = [
+        config.command,
+        *config.args,
+        *(f"{name}={value.get_secret_value()}" for name, value in config.env.items()),
+    ]
+    total = sum(len(word.encode("utf-8", "surrogatepass")) + 1 for word in words)
+    if total > LONGEST_COMMAND_BYTES:
+        yield (
+            f"Command, arguments and environment have {total} bytes together; "
+            f"at most {LONGEST_COMMAND_BYTES} can be given to a program."
+        )
+
+
+def _word_faults(what: str, word: str) -> Iterator[str]:
+    try:
+        size = len(word.encode())
+    except UnicodeEncodeError:
+        yield f"{what} can't be used: it holds half a surrogate pair, which is no text."
+        return
+    if "\0" in word:
+        yield f"{what} can't be used: it holds a NUL character."
+    if size > LONGEST_WORD_BYTES:
+        yield f"{what} has {size} bytes; a program can be given at most {LONGEST_WORD_BYTES}."

@@ -32,10 +32,10 @@ Work = Callable[[ClientSession], Awaitable[T]]
 class ConnectionLimits:
     """Bounds of a connection, in seconds, requests and bytes."""
 
-    connect_timeout: float = 15.0
     idle_seconds: float = 300.0
     concurrency: int = 64
     max_bytes: int = 32 * 1024 * 1024
+    read: snapshot.ReadLimits = snapshot.DEFAULT_LIMITS
 
 
 class Connection:
@@ -63,8 +63,13 @@ class Connection:
         return await self._run(lambda session: wire.send(session, request, on_progress), seconds)
 
     async def inspect(self, seconds: float | None) -> snapshot.Snapshot:
-        """Read everything the server offers, even during a pause after failures."""
-        return await self._run(lambda session: snapshot.take(session, self._server), seconds, skip_backoff=True)
+        """Read everything the server offers, even during a pause after failures; opening a session comes on top."""
+
+        def work(session: ClientSession) -> Awaitable[snapshot.Snapshot]:
+            return snapshot.take(session, self._server, seconds=seconds, limits=self._limits.read)
+
+        total = None if seconds is None else seconds + self._connector.connect_timeout
+        return await self._run(work, total, skip_backoff=True)
 
     def retire(self) -> None:
         """Take no new requests, and close after those under way."""
@@ -171,7 +176,7 @@ class Connection:
         session = Session(
             self._connector.client,
             after=after if after is not None and after.over else None,
-            connect_timeout=self._limits.connect_timeout,
+            connect_timeout=self._connector.connect_timeout,
             idle_seconds=self._limits.idle_seconds,
             clock=self._clock,
             on_closed=self._sessions.discard,

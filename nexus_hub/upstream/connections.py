@@ -19,14 +19,19 @@ from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.connection import Connection, ConnectionLimits
 from nexus_hub.upstream.connector import Connector
 from nexus_hub.upstream.requests import OnProgress, UpstreamRequest
-from nexus_hub.upstream.snapshot import Snapshot
+from nexus_hub.upstream.snapshot import DEFAULT_LIMITS, READ_SECONDS, ReadLimits, Snapshot
+
+CONNECT_SECONDS = 15.0
+COMMAND_CONNECT_SECONDS = 90.0
+"""Commands such as npx, uvx and docker fetch their program first where it is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server as a connection needs it.
 
-    `revision` grows with every change of the configuration; `guarded` keeps it to public addresses.
+    `revision` grows with every change of the configuration; `guarded` keeps it to public addresses;
+    `protocol_version` is the one that it spoke last, if that is known.
     """
 
     ref: ServerRef
@@ -34,6 +39,7 @@ class Target:
     config: HttpConfig | StdioConfig = field(repr=False)
     revision: int
     guarded: bool
+    protocol_version: str | None = None
 
 
 class Connections:
@@ -47,16 +53,20 @@ class Connections:
         self,
         *,
         log_dir: Path | None,
-        connect_timeout: float = 15.0,
+        connect_timeout: float | None = None,
+        command_timeout: float | None = None,
         idle_seconds: float = 300.0,
         concurrency: int = 64,
         max_bytes: int = 32 * 1024 * 1024,
+        read_limits: ReadLimits = DEFAULT_LIMITS,
         resolve: Resolve = addresses.resolve,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._log_dir = log_dir
-        self._limits = ConnectionLimits(connect_timeout, idle_seconds, concurrency, max_bytes)
+        self._limits = ConnectionLimits(idle_seconds, concurrency, max_bytes, read_limits)
+        self._http_seconds = connect_timeout or CONNECT_SECONDS
+        self._command_seconds = command_timeout or connect_timeout or COMMAND_CONNECT_SECONDS
         self._resolve = resolve
         self._clock = clock
         self._jitter = jitter
@@ -95,8 +105,11 @@ class Connections:
         """
         return await self._connection_to(target).request(request, timeout, on_progress)
 
-    async def inspect(self, target: Target, *, timeout: float | None = 60.0) -> Snapshot:
-        """Read what the server says about itself and all it offers; errors as for `request`."""
+    async def inspect(self, target: Target, *, timeout: float | None = READ_SECONDS) -> Snapshot:
+        """Read what the server says about itself and all it offers; errors as for `request`.
+
+        The `timeout` begins once the session is open. What can't be had is left out and named.
+        """
         return await self._connection_to(target).inspect(timeout)
 
     async def forget(self, ref: ServerRef) -> None:
@@ -128,9 +141,15 @@ class Connections:
             resolve=self._resolve,
             log=self._log_path(target.ref),
             max_bytes=self._limits.max_bytes,
-            connect_timeout=self._limits.connect_timeout,
+            connect_timeout=self._connect_timeout(target.config),
+            max_listing_bytes=self._limits.read.listing_bytes,
+            protocol_version=target.protocol_version,
         )
         return Connection(connector, self._limits, self._clock, ConnectBackoff(self._clock, self._jitter))
+
+    def _connect_timeout(self, config: HttpConfig | StdioConfig) -> float:
+        general = self._command_seconds if isinstance(config, StdioConfig) else self._http_seconds
+        return config.connect_seconds or general
 
     def _log_path(self, ref: ServerRef) -> Path | None:
         return self._log_dir / f"{ref.server_type}-{ref.server_ref_id}.log" if self._log_dir else None

@@ -1,14 +1,25 @@
 """Connector: opens MCP clients for a server's configuration, in either protocol era."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import anyio
 from mcp import Client
-from mcp_types import DiscoverResult, Implementation
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    REQUEST_TIMEOUT,
+    DiscoverResult,
+    ErrorData,
+    Implementation,
+    JSONRPCError,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from nexus_hub import __version__
 from nexus_hub.errors import HubError
@@ -19,12 +30,15 @@ from nexus_hub.upstream.http import ContainedClient, build_client, http_streams
 from nexus_hub.upstream.stdio import stdio_streams
 
 OnDisconnect = Callable[[], None]
+PROBE_SECONDS = 3.0
+"""The time that a server has to say that it knows `server/discover`, before it is opened as one of the older era."""
 
 
 class Connector:
     """Opens clients for one server, one at a time, and says why one did not open.
 
-    A server of the era 2026-07-28 that answered well is opened again without asking it what it is.
+    A server of the era 2026-07-28 that answered well is opened again without asking it what it is; so is a command of
+    an older era, and a server that ends or is silent when it is asked.
     """
 
     def __init__(
@@ -37,6 +51,8 @@ class Connector:
         log: Path | None,
         max_bytes: int,
         connect_timeout: float,
+        max_listing_bytes: int | None = None,
+        protocol_version: str | None = None,
     ) -> None:
         self.server = server
         self._config = config
@@ -44,34 +60,75 @@ class Connector:
         self._resolve = resolve
         self._log = log
         self._max_bytes = max_bytes
-        self._connect_timeout = connect_timeout
+        self._max_listing_bytes = max_listing_bytes
+        self.connect_timeout = connect_timeout
+        self._legacy = isinstance(config, StdioConfig) and protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
         self._http: ContainedClient | None = None
         self._known: DiscoverResult | None = None
+        self._latest: _Streams | None = None
 
     @asynccontextmanager
     async def client(self, on_disconnect: OnDisconnect) -> AsyncGenerator[Client]:
         """Open a client; `on_disconnect` is called once its server is gone."""
-        known = self._known
-        streams = _Streams(self._streams(assumed=known is not None), on_disconnect)
-        async with Client(
-            streams,
-            mode="auto" if known is None else _newest_version(known),
-            prior_discover=known,
-            client_info=Implementation(name="nexus-hub", version=__version__),
-            cache=None,
-        ) as client:
-            if isinstance(self._config, HttpConfig):
-                self._known = client.session.discover_result
+        async with AsyncExitStack() as stack:
+            client, streams = await self._open(stack)
+            streams.watch(on_disconnect)
+            self._remember(client, streams)
             yield client
+
+    async def _open(self, stack: AsyncExitStack) -> "tuple[Client, _Streams]":
+        """Open a client; a command that ends is started once more, and spoken to in the other era first."""
+        mode = self._mode()
+        try:
+            return await self._open_once(stack, mode)
+        except Exception:
+            if isinstance(self._config, HttpConfig) or (mode == "auto" and not self._ended_early()):
+                raise
+        return await self._open_once(stack, "legacy" if mode == "auto" else "auto")
+
+    async def _open_once(self, stack: AsyncExitStack, mode: str) -> "tuple[Client, _Streams]":
+        self._latest = streams = _Streams(self._streams(assumed=self._known is not None), probing=mode == "auto")
+        client = await stack.enter_async_context(
+            Client(
+                streams,
+                mode=mode,
+                prior_discover=self._known,
+                client_info=Implementation(name="nexus-hub", version=__version__),
+                cache=None,
+            )
+        )
+        return client, streams
+
+    def _mode(self) -> str:
+        if self._known is not None:
+            return _newest_version(self._known)
+        return "legacy" if self._legacy else "auto"
+
+    def _ended_early(self) -> bool:
+        return self._latest is not None and self._latest.ended
+
+    def _remember(self, client: Client, streams: "_Streams") -> None:
+        is_modern = client.session.discover_result is not None
+        if isinstance(self._config, HttpConfig):
+            self._known = client.session.discover_result
+            self._legacy = not is_modern and (streams.silent or self._legacy)
+        else:
+            self._legacy = not is_modern
 
     def forget(self) -> None:
         """Ask the server what it is when it is opened next."""
         self._known = None
+        self._legacy = False
 
     def fault(self, error: Exception) -> Callable[[], HubError]:
         """Give a maker of the hub's error for a client that did not open."""
-        failure = self._http.failure if self._http else None
-        return faults.to_connect_error(self.server, error, failure, seconds=self._connect_timeout)
+        failure = self._answered_failure(error) or (self._http.failure if self._http else None)
+        return faults.to_connect_error(self.server, error, failure, seconds=self.connect_timeout)
+
+    def _answered_failure(self, error: Exception) -> faults.TransportFailure | None:
+        """Read the failure of the very request that kept the session from opening."""
+        found = (faults.TransportFailure.from_rpc(one) for one in faults.rpc_errors(error))
+        return next((failure for failure in found if failure is not None), None)
 
     def _streams(self, *, assumed: bool) -> AbstractAsyncContextManager[Any]:
         if isinstance(self._config, StdioConfig):
@@ -81,7 +138,8 @@ class Connector:
             guarded=self._guarded,
             resolve=self._resolve,
             max_bytes=self._max_bytes,
-            connect_timeout=self._connect_timeout,
+            connect_timeout=self.connect_timeout,
+            max_listing_bytes=self._max_listing_bytes,
         )
         self._http.assumed = assumed
         return http_streams(self._config, self._http, self._max_bytes)
@@ -92,15 +150,41 @@ def _newest_version(known: DiscoverResult) -> str:
 
 
 class _Streams:
-    """The streams of a transport, of which the reading one is watched for its end."""
+    """The streams of a transport: the end of the reading one is watched, and a silent probe is answered.
 
-    def __init__(self, inner: AbstractAsyncContextManager[Any], on_disconnect: OnDisconnect) -> None:
+    The SDK waits 10 s for the answer to `server/discover`; here it gets an error sooner, and goes on to `initialize`.
+    """
+
+    def __init__(self, inner: AbstractAsyncContextManager[Any], *, probing: bool) -> None:
         self._inner = inner
+        self._on_disconnect: OnDisconnect | None = None
+        self.probing = probing
+        self.probe: RequestId | None = None
+        self.ended = False
+        self.silent = False
+
+    def watch(self, on_disconnect: OnDisconnect) -> None:
+        """Call a function once the server is gone."""
         self._on_disconnect = on_disconnect
+        if self.ended:
+            on_disconnect()
+
+    def note_answer(self, item: object) -> None:
+        """Note that the probe was answered."""
+        answer = item.message if isinstance(item, SessionMessage) else None
+        if isinstance(answer, JSONRPCError | JSONRPCResponse) and answer.id == self.probe:
+            self.probing = False
+
+    def end(self) -> None:
+        """Note that the server is gone."""
+        self.ended = True
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
     async def __aenter__(self) -> Any:
         reading, writing = await self._inner.__aenter__()
-        return _Watched(reading, self._on_disconnect), writing
+        watched = _Watched(reading, self)
+        return watched, _Probing(writing, self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -109,37 +193,68 @@ class _Streams:
 
 
 class _Watched:
-    """A read stream that reports its end before whoever reads it knows."""
+    """A read stream that reports its end before whoever reads it knows, and that a silent probe is answered on."""
 
-    def __init__(self, inner: Any, on_disconnect: OnDisconnect) -> None:
+    def __init__(self, inner: Any, streams: _Streams) -> None:
         self._inner = inner
-        self._on_disconnect = on_disconnect
+        self._streams = streams
+        self._until: float | None = None
 
     @property
     def last_context(self) -> Any:
         return getattr(self._inner, "last_context", None)
-
-    async def receive(self) -> Any:
-        try:
-            return await self._inner.receive()
-        except BaseException:
-            self._on_disconnect()
-            raise
 
     def __aiter__(self) -> "_Watched":
         return self
 
     async def __anext__(self) -> Any:
         try:
-            return await self._inner.__anext__()
+            return await (self._next_of_probe() if self._streams.probing else self._inner.__anext__())
         except BaseException:
-            self._on_disconnect()
+            self._streams.end()
             raise
+
+    async def _next_of_probe(self) -> Any:
+        self._until = self._until or anyio.current_time() + PROBE_SECONDS
+        with anyio.move_on_after(self._until - anyio.current_time()):
+            item = await self._inner.__anext__()
+            self._streams.note_answer(item)
+            return item
+        self._streams.probing, self._streams.silent = False, True
+        if self._streams.probe is None:
+            return await self._inner.__anext__()
+        error = ErrorData(code=REQUEST_TIMEOUT, message="no answer to server/discover")
+        return SessionMessage(JSONRPCError(jsonrpc="2.0", id=self._streams.probe, error=error))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
     async def __aenter__(self) -> "_Watched":
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)  # type: ignore[no-any-return]
+
+
+class _Probing:
+    """A write stream that notes the id of the probe."""
+
+    def __init__(self, inner: Any, streams: _Streams) -> None:
+        self._inner = inner
+        self._streams = streams
+
+    async def send(self, item: SessionMessage) -> None:
+        if isinstance(item.message, JSONRPCRequest) and item.message.method == "server/discover":
+            self._streams.probe = item.message.id
+        await self._inner.send(item)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> "_Probing":
         await self._inner.__aenter__()
         return self
 

@@ -53,8 +53,10 @@ Kind = Literal[
     "credentials",
     "limited",
     "redirect",
+    "redirects",
     "session",
     "status",
+    "version",
     "too-large",
     "malformed",
     "disconnected",
@@ -161,6 +163,8 @@ def to_connect_error(
         return partial(UpstreamUnavailable, server, _explain_causes(server, causes))
     if failure.kind == "forbidden":
         return partial(ForbiddenAddress, failure.detail)
+    if failure.kind == "too-large":
+        return partial(_to_too_large, server, failure)
     if failure.kind in {"credentials", "status"} and not _may_pass(failure):
         return _to_refusal(server, failure)
     return partial(UpstreamUnavailable, server, _explain(server, failure), failure.retry_after)
@@ -189,6 +193,8 @@ def _explain_causes(server: str, causes: list[BaseException]) -> str:
         if isinstance(cause, MCPError) and cause.code != CONNECTION_CLOSED:
             said = words.make_safe(cause.error.message)
             return f"The server {server!r} refused to open a session (JSON-RPC {cause.code}): {said}"
+        if isinstance(cause, RuntimeError) and "protocol version" in str(cause):
+            return f"The server {server!r} speaks no version of the protocol that the hub knows."
         if isinstance(cause, ValidationError):
             return f"The server {server!r} answered the connection with something that is not MCP."
     return f"The server {server!r} ended the connection while it was being opened; see its error output, if it has one."
@@ -199,7 +205,7 @@ def to_call_error(server: str, error: MCPError) -> HubError | NotExecuted:
     failure = TransportFailure.from_rpc(error)
     if failure is not None:
         return _to_failed_call(server, failure)
-    if _is_closed(error):
+    if is_closed(error):
         return OutcomeUnknown(server)
     if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
         return UpstreamTimedOut(server, DISCOVER_TIMEOUT_SECONDS)
@@ -209,7 +215,7 @@ def to_call_error(server: str, error: MCPError) -> HubError | NotExecuted:
     return verdict
 
 
-def _is_closed(error: MCPError) -> bool:
+def is_closed(error: MCPError) -> bool:
     """Tell if the SDK itself, not the server, made this error because the connection went away.
 
     Servers use -32000 for errors of their own too, so the SDK's wording decides.
@@ -226,7 +232,7 @@ def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExe
         case "disconnected":
             return OutcomeUnknown(server)
         case "too-large":
-            return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
+            return _to_too_large(server, failure)
         case "malformed":
             return MalformedResult(server, failure.detail, failure.answer)
         case "forbidden":
@@ -239,6 +245,10 @@ def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExe
             return _to_refusal(server, failure)()
         case _:
             return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
+
+
+def _to_too_large(server: str, failure: TransportFailure) -> TooLarge:
+    return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
 
 
 def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0911
@@ -256,6 +266,12 @@ def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0
             return f"The server {server!r} takes no more requests now (HTTP {detail}); try again later."
         case "redirect":
             return f"The server {server!r} redirects to {detail}, which is not followed; register that URL instead."
+        case "redirects":
+            return (
+                f"The server {server!r} redirects more than {detail} times in a row; register the URL where that ends."
+            )
+        case "version":
+            return f"The server {server!r} refuses the version of the protocol that the hub speaks (HTTP {detail})."
         case "session":
             said = f": {failure.words}" if failure.words else "."
             return f"The server {server!r} forgets its sessions at once{said}"
@@ -289,3 +305,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(current, BaseExceptionGroup):
             queue.extend(current.exceptions)
         queue.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
+
+
+def rpc_errors(error: BaseException) -> Iterator[MCPError]:
+    """Find the JSON-RPC errors that an error was caused by or groups."""
+    return (cause for cause in _causes(error) if isinstance(cause, MCPError))

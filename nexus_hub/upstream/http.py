@@ -36,6 +36,10 @@ KEEP_ALIVE = [
 """A call may be silent for hours: what lies between keeps its connection, and a peer that is gone shows in 2 min."""
 MAX_ERROR_BYTES = 64 * 1024
 JSON = {"content-type": "application/json"}
+MAX_REDIRECTS = 5
+_HOPS = "nexus_hub.redirects"
+"""The member of a request's extensions that counts the redirects it has followed."""
+_SELF_DESCRIPTIONS = {"initialize", "server/discover"}
 _ADDRESS_SECONDS = 30.0
 
 
@@ -93,8 +97,11 @@ class ContainedClient(httpx2.AsyncClient):
     remembered, not asked for.
     """
 
-    def __init__(self, *, max_bytes: int, own_headers: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self, *, max_bytes: int, own_headers: Mapping[str, str], max_listing_bytes: int | None = None, **options: Any
+    ) -> None:
         super().__init__(headers=own_headers, **options)
+        self._max_listing_bytes = max_listing_bytes or max_bytes
         self.failure: TransportFailure | None = None
         self.assumed = False
         self._max_bytes = max_bytes
@@ -112,6 +119,7 @@ class ContainedClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send, and turn every failure into an answer."""
+        await request.aread()  # one that follows a redirect was not read yet
         if _is_notice(request):
             request.extensions = {**request.extensions, "timeout": httpx2.Timeout(NOTICE_SECONDS).as_dict()}
         try:
@@ -123,21 +131,24 @@ class ContainedClient(httpx2.AsyncClient):
         return response
 
     def _answer(self, request: httpx2.Request, failure: TransportFailure) -> httpx2.Response:
-        self.failure = failure
+        if _is_request(request):
+            self.failure = failure
         return httpx2.Response(502, json=failure.to_message().model_dump(mode="json"), request=request)
 
     async def _contain(self, response: httpx2.Response) -> httpx2.Response:
-        if response.next_request is not None and not _is_followed(response.request, response.next_request):
-            await response.aclose()
-            return self._answer(response.request, TransportFailure("redirect", response.next_request.url.host))
-        if response.status_code >= 400:
+        if response.next_request is not None:
+            return await self._redirect(response, response.next_request)
+        if response.status_code >= 300:
             return await self._refusal(response)
-        self.failure, self.assumed = None, False
+        asked = _is_request(response.request)
+        if asked:
+            self.failure, self.assumed = None, False
+        listing = _is_listing(response.request)
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-            return _with_stream(response)
-        if response.next_request is not None or response.request.method != "POST" or _is_notice(response.request):
+            return _with_stream(response, self._events(response, self._max_listing_bytes if listing else None))
+        if not asked:
             return response
-        kept = await self._read(response, self._max_bytes)
+        kept = await self._read(response, self._max_listing_bytes if listing else self._max_bytes)
         if not kept.content.strip():
             return self._answer(response.request, TransportFailure("malformed", EMPTY))
         if kept.status_code < 400:  # whatever the server calls it: the SDK looks at the header, our reader at the body
@@ -145,19 +156,47 @@ class ContainedClient(httpx2.AsyncClient):
             kept.status_code = 200
         return kept
 
+    async def _redirect(self, response: httpx2.Response, following: httpx2.Request) -> httpx2.Response:
+        """Let the SDK follow a redirect, without the body that it came with."""
+        await response.aclose()
+        if not _is_followed(response.request, following):
+            return self._answer(response.request, TransportFailure("redirect", following.url.host))
+        hops = response.request.extensions.get(_HOPS, 0) + 1
+        if hops > MAX_REDIRECTS:
+            return self._answer(response.request, TransportFailure("redirects", str(MAX_REDIRECTS)))
+        following.extensions = {**following.extensions, _HOPS: hops}
+        bare = httpx2.Response(response.status_code, request=response.request)
+        bare.next_request = following
+        return bare
+
+    async def _events(self, response: httpx2.Response, limit: int | None) -> AsyncGenerator[bytes]:
+        """Pass events on up to a limit in bytes; then end the event under way and answer in the server's stead."""
+        size = 0
+        async for chunk in _without_mark(response.aiter_bytes()):
+            size += len(chunk)
+            if limit is not None and size > limit:
+                self.failure = TransportFailure("too-large", f"{size}/{limit}")
+                error = json.dumps(self.failure.to_message().model_dump(mode="json"))
+                yield f"\nevent: cut\n\nevent: message\ndata: {error}\n\n".encode()
+                return
+            yield chunk
+
     async def _refusal(self, response: httpx2.Response) -> httpx2.Response:
         """Understand a refusal: our own answer if it is the transport's, the server's JSON-RPC error if not."""
         request, status, headers = response.request, response.status_code, response.headers
         content = await _read_head(response)
         reason = words.find_reason(content, headers.get("content-type", ""), headers.get("www-authenticate", ""))
         said = words.make_safe(reason, self._hidden)
+        if status == 400 and _method(request) in _SELF_DESCRIPTIONS and b"protocol version" in content.lower():
+            return self._answer(request, TransportFailure("version", "400"))
         if gone := self._find_lost_session(response, reason, said):
             return self._answer(request, gone)
         failure = TransportFailure.from_status(status, headers.get("retry-after"), said)
         error = _read_rpc_error(content)
         if error is None or failure.kind in {"credentials", "limited"} or status in BUSY:
             return self._answer(request, failure)
-        self.failure = failure
+        if _is_request(request):
+            self.failure = failure
         error.error.message = said or error.error.message
         return httpx2.Response(status, headers=JSON, content=json.dumps(error.model_dump()), request=request)
 
@@ -196,18 +235,68 @@ def _is_followed(sent: httpx2.Request, following: httpx2.Request) -> bool:
     return sent.method == following.method and old.host == new.host and (same or upgraded) and not new.userinfo
 
 
-def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+def _plain_headers(response: httpx2.Response) -> list[tuple[str, str]]:
     gone = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
-    return httpx2.Response(response.status_code, headers=headers, content=body, request=response.request)
+    return [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
+
+
+def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+    return httpx2.Response(
+        response.status_code, headers=_plain_headers(response), content=body, request=response.request
+    )
+
+
+class _Stream(httpx2.AsyncByteStream):
+    """The body of a response that is passed on as it comes."""
+
+    def __init__(self, response: httpx2.Response, chunks: AsyncGenerator[bytes]) -> None:
+        self._response = response
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncGenerator[bytes]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+        await self._response.aclose()
+
+
+def _with_stream(response: httpx2.Response, chunks: AsyncGenerator[bytes]) -> httpx2.Response:
+    return httpx2.Response(
+        response.status_code,
+        headers=_plain_headers(response),
+        stream=_Stream(response, chunks),
+        request=response.request,
+    )
+
+
+def _message(request: httpx2.Request) -> dict[str, Any]:
+    """Read the message of a POST; empty for a large one, which is a call."""
+    if request.method != "POST" or len(request.content) > MAX_ERROR_BYTES:
+        return {}
+    message = json.loads(request.content)
+    return message if isinstance(message, dict) else {}
+
+
+def _method(request: httpx2.Request) -> str | None:
+    return _message(request).get("method")
+
+
+def _is_request(request: httpx2.Request) -> bool:
+    """Tell if somebody waits for the answer: neither a notification nor a stream's GET nor the DELETE at the end."""
+    return request.method == "POST" and not _is_notice(request)
+
+
+def _is_listing(request: httpx2.Request) -> bool:
+    """Tell if this asks for a part of what a server says of itself."""
+    method = _method(request)
+    return method is not None and (method in _SELF_DESCRIPTIONS or method.endswith("/list"))
 
 
 def _is_notice(request: httpx2.Request) -> bool:
     """Tell if this is the POST of a notification or of an answer to the server's own request."""
-    if request.method != "POST" or len(request.content) > MAX_ERROR_BYTES:
-        return False
-    message = json.loads(request.content)
-    return not ("method" in message and "id" in message)
+    message = _message(request)
+    return bool(message) and not ("method" in message and "id" in message)
 
 
 async def _read_head(response: httpx2.Response) -> bytes:
@@ -230,41 +319,29 @@ def _read_rpc_error(content: bytes) -> JSONRPCError | None:
     return next(errors, None)
 
 
-def _with_stream(response: httpx2.Response) -> httpx2.Response:
-    gone = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
-    return httpx2.Response(
-        response.status_code, headers=headers, stream=_WithoutMark(response), request=response.request
-    )
-
-
-class _WithoutMark(httpx2.AsyncByteStream):
-    """The decoded body of a response less the byte order mark at its beginning, which is no part of an event.
+async def _without_mark(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Leave out the byte order mark at the beginning of a stream, which is no part of an event.
 
     Source: WHATWG HTML, 9.2.6 Interpreting an event stream.
     """
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        head = b""
-        pieces = self._response.aiter_bytes()
-        async for piece in pieces:
-            head += piece
-            if not codecs.BOM_UTF8.startswith(head):
-                yield head.removeprefix(codecs.BOM_UTF8)
-                break
-        async for piece in pieces:
-            yield piece
-
-    async def aclose(self) -> None:
-        """Close the response."""
-        await self._response.aclose()
+    head = b""
+    async for piece in pieces:
+        head += piece
+        if not codecs.BOM_UTF8.startswith(head):
+            yield head.removeprefix(codecs.BOM_UTF8)
+            break
+    async for piece in pieces:
+        yield piece
 
 
 def build_client(
-    config: HttpConfig, *, guarded: bool, resolve: Resolve, max_bytes: int, connect_timeout: float
+    config: HttpConfig,
+    *,
+    guarded: bool,
+    resolve: Resolve,
+    max_bytes: int,
+    connect_timeout: float,
+    max_listing_bytes: int | None = None,
 ) -> ContainedClient:
     """Make a client with the server's headers; a `guarded` one uses no proxy and reaches only public addresses.
 
@@ -280,6 +357,7 @@ def build_client(
     return ContainedClient(
         max_bytes=max_bytes,
         own_headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        max_listing_bytes=max_listing_bytes,
         timeout=httpx2.Timeout(connect_timeout, read=None),
         limits=limits,
         transport=transport,

@@ -50,7 +50,8 @@ SELECT now() + make_interval(secs => %(ttl_seconds)s * (0.9 + 0.2 * random())) A
 UPDATE server_state
 SET status = 'ready', failures = 0, last_error_code = NULL, last_attempt_at = now(), last_refresh_at = now(),
     next_refresh_at = %(expires_at)s, refresh_claim = NULL, refresh_lease_expires_at = NULL,
-    protocol_version = %(protocol_version)s, server_info = %(server_info)s, instructions = %(instructions)s
+    protocol_version = %(protocol_version)s, server_info = %(server_info)s, instructions = %(instructions)s,
+    omitted = %(omitted)s
 WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
 
 -- name: server_failing
@@ -60,6 +61,35 @@ SET status = 'failing', failures = failures + 1, last_error_code = %(error_code)
                               * (0.9 + 0.2 * random()),
     refresh_claim = NULL, refresh_lease_expires_at = NULL
 WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND refresh_claim = %(claim)s;
+
+-- name: keep_tools
+-- The entries of a listing that could not be read to its end stay, as stale, until the next refresh.
+UPDATE tool_cache SET expires_at = %(expires_at)s
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND NOT %(templates)s
+RETURNING tool_name;
+
+-- name: keep_resources
+UPDATE resource_cache SET expires_at = %(expires_at)s
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND is_template = %(templates)s
+RETURNING uri;
+
+-- name: keep_prompts
+UPDATE prompt_cache SET expires_at = %(expires_at)s
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND NOT %(templates)s
+RETURNING prompt_name;
+
+-- name: hold_user_catalog
+-- One change of a user's servers at a time, so that the bounds hold.
+SELECT pg_advisory_xact_lock(hashtextextended('nexus.user_catalog:' || %(user_id)s, 0)) IS NULL AS held;
+
+-- name: count_user_catalog
+SELECT (SELECT count(*) FROM user_servers AS server WHERE server.user_id = %(user_id)s) AS servers,
+       (SELECT count(*) FROM tool_cache AS tool WHERE tool.user_id = %(user_id)s) AS tools,
+       (SELECT coalesce(sum(tool.definition_bytes), 0) FROM tool_cache AS tool WHERE tool.user_id = %(user_id)s)
+       + (SELECT coalesce(sum(octet_length(resource.definition::text)), 0) FROM resource_cache AS resource
+          WHERE resource.user_id = %(user_id)s)
+       + (SELECT coalesce(sum(octet_length(prompt.definition::text)), 0) FROM prompt_cache AS prompt
+          WHERE prompt.user_id = %(user_id)s) AS bytes;
 
 -- name: drop_tools
 DELETE FROM tool_cache

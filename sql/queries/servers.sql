@@ -24,7 +24,7 @@ WITH server AS (
 SELECT server.server_type, server.id, server.user_id, server.name, server.transport, server.endpoint,
        server.limit_per_minute, server.user_limit_per_minute, server.enabled, server.revision, server.created_at,
        state.status, state.last_refresh_at, state.next_refresh_at, state.last_error_code, state.protocol_version,
-       state.server_info,
+       state.server_info, coalesce(state.omitted, '[]') AS omitted,
        (SELECT count(*) FROM tool_cache AS tool
         WHERE tool.server_type = server.server_type AND tool.server_ref_id = server.id) AS tools,
        (SELECT count(*) FROM resource_cache AS resource
@@ -53,6 +53,8 @@ WITH server AS (
 )
 SELECT server.server_type, server.id, server.user_id, server.name, server.config_encrypted, server.key_id,
        server.revision, server.limit_per_minute, server.user_limit_per_minute, server.enabled,
+       (SELECT state.protocol_version FROM server_state AS state
+        WHERE state.server_type = server.server_type AND state.server_ref_id = server.id) AS protocol_version,
        NOT EXISTS (
            SELECT FROM vault_rotations AS rotation
            WHERE rotation.bound AND rotation.restored_at IS NULL

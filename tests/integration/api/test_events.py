@@ -213,9 +213,10 @@ async def test_watching_gets_over_a_restart_of_the_api(database: HubDatabase, tm
             job_id = await api.stored()
             watching = client.watch(str(job_id))
             rows = [await anext(watching)]
-            rest = asyncio.create_task(collected(watching))
             await api.until_followed(1)
             attempt = await api.claimed(job_id)
+            rows.append(await anext(watching))
+            rest = asyncio.create_task(collected(watching))
         async with serving(database, tmp_path, port) as api:
             await api.completed(attempt)
             async with asyncio.timeout(OVER):

@@ -231,7 +231,7 @@ async def test_a_users_server_never_runs_a_command_even_if_its_row_says_so(
     row, ann = uuid4(), uuid4()
     ref = ServerRef("user", row)
     command = {"transport": "stdio", "command": habits.command, "args": list(habits.args), "env": {}}
-    sealed = library.servers._vault.seal_config(SealContext.for_server(ref, None), command)
+    sealed = library.servers._vault.seal_config(SealContext.for_server(ref, ann), command)
     async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
         await connection.execute(
             "INSERT INTO user_servers (id, user_id, name, config_encrypted, key_id) VALUES (%s, %s, 'srv', %s, %s)",

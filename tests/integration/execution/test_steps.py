@@ -254,6 +254,9 @@ async def test_a_result_that_jsonb_refuses_comes_back_as_it_was(time: Library) -
     assert (await store.get(time.database, OPERATOR, job_id))["result"] == odd
 
 
+EMPTY: list[object] = []
+
+
 @pytest.mark.parametrize(
     ("answer", "kept"),
     [
@@ -262,7 +265,7 @@ async def test_a_result_that_jsonb_refuses_comes_back_as_it_was(time: Library) -
         ([1, 2.5], {"value": [1, 2.5]}),
         (None, None),
         ({"a": "x" * 1024 * 1024}, None),
-        (functools.reduce(lambda value, _: [value], range(5000), []), None),
+        (functools.reduce(lambda value, _: [value], range(5000), EMPTY), None),
     ],
     ids=["object", "text", "array", "nothing", "large", "deep"],
 )

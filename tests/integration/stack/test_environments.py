@@ -180,7 +180,7 @@ async def test_a_stdio_server_gets_nothing_of_ours(tmp_path: Path, monkeypatch: 
     seen = tmp_path / "seen.json"
     tell = f"import json, os; open({str(seen)!r}, 'w').write(json.dumps(dict(os.environ)))"
     config = StdioConfig(command=sys.executable, args=("-c", tell))
-    async with asyncio.timeout(60), stdio_streams(config, None):
+    async with asyncio.timeout(60), stdio_streams(config, None, 1024):
         while not seen.exists() or not seen.read_text():
             await asyncio.sleep(0.02)
     environment = json.loads(seen.read_text())

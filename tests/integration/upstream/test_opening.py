@@ -131,7 +131,7 @@ async def test_after_a_failure_requests_fail_at_once_until_the_pause_is_over(tmp
     upstream = target(StdioConfig(command="sh", args=("-c", f"echo once >> {tries}")))
     now = 0.0
     async with Connections(log_dir=None, clock=lambda: now, jitter=lambda: 1.0) as connections:
-        for time, expected in [(0.0, 1), (0.4, 1), (0.6, 2), (1.5, 2), (1.7, 3)]:
+        for time, expected in [(0.0, 2), (0.4, 2), (0.6, 4), (1.5, 4), (1.7, 6)]:
             now = time
             with pytest.raises(UpstreamUnavailable):
                 await connections.request(upstream, ToolCall("echo"), timeout=30)
@@ -145,7 +145,7 @@ async def test_an_inspection_does_not_wait_for_the_pause(tmp_path: Path) -> None
         for _ in range(2):
             with pytest.raises(UpstreamUnavailable):
                 await connections.inspect(upstream)
-    assert tries.read_text().count("once") == 2
+    assert tries.read_text().count("once") == 4, "each time in both eras"
 
 
 async def test_an_idle_connection_is_closed_and_opened_again_at_need(tmp_path: Path) -> None:
@@ -244,9 +244,10 @@ async def test_all_pages_are_read(connections: Connections) -> None:
     assert [prompt["name"] for prompt in snapshot.prompts] == ["greet"]
 
 
-async def test_a_listing_that_comes_round_in_a_circle_is_refused(connections: Connections) -> None:
-    with pytest.raises(UpstreamRejected, match="circle"):
-        await connections.inspect(target(own_server("habits", "--circle")))
+async def test_a_listing_that_comes_round_in_a_circle_is_read_once(connections: Connections) -> None:
+    snapshot = await connections.inspect(target(own_server("habits", "--circle")))
+    assert [tool["name"] for tool in snapshot.tools] == ["echo", "die", "hang", "fail", "steps", "wait", "region"]
+    assert [(one["place"], "circle" in one["reason"]) for one in snapshot.omitted] == [("tools", True)]
 
 
 async def test_a_listing_that_is_announced_and_unknown_is_empty(connections: Connections) -> None:

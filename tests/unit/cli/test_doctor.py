@@ -28,6 +28,7 @@ SERVER = ListedServer(
     status=None,
     last_refresh_at=None,
     next_refresh_at=None,
+    omitted=[],
     last_error_code=None,
     protocol_version=None,
     server_info=None,
