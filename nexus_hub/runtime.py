@@ -11,6 +11,7 @@ from nexus_hub.execution.steps import Execution
 from nexus_hub.home.layout import Home
 from nexus_hub.live.feed import Feed
 from nexus_hub.live.listener import JobChange, listen
+from nexus_hub.memory import return_large_blocks
 from nexus_hub.orchestration.cleanup import Cleanup
 from nexus_hub.orchestration.dispatcher import Dispatcher
 from nexus_hub.orchestration.maintenance import Maintenance
@@ -80,6 +81,7 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
         NotConfigured, InvalidKey: it can't start like this.
     """
     quiet_libraries()
+    return_large_blocks()
     source = keyring_source(settings)
     source.current()
     async with AsyncExitStack() as stack:

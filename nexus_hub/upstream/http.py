@@ -16,7 +16,9 @@ from mcp.client.streamable_http import streamable_http_client
 from nexus_hub.errors import ForbiddenAddress
 from nexus_hub.upstream.addresses import Resolve, resolve_public
 from nexus_hub.upstream.config import HttpConfig
+from nexus_hub.upstream.event_stream import cut_events, plain_headers
 from nexus_hub.upstream.faults import TransportFailure, to_rpc_error
+from nexus_hub.upstream.cut_results import CUT_RESULTS
 
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
@@ -118,9 +120,11 @@ class ContainedClient(httpx2.AsyncClient):
         if response.status_code >= 400:
             return await self._refusal(response)
         self.failure, self.assumed = None, False
-        if response.headers.get("content-type", "").lower().startswith("application/json"):
-            return await self._read(response, self._max_bytes)
-        return response
+        kind = response.headers.get("content-type", "").lower()
+        if kind.startswith("application/json"):
+            whole = await self._read(response, self._max_bytes)
+            return _with_body(whole, CUT_RESULTS.cut(whole.content))
+        return cut_events(response, self._max_bytes) if kind.startswith("text/event-stream") else response
 
     async def _refusal(self, response: httpx2.Response) -> httpx2.Response:
         kept = await self._read(response, MAX_ERROR_BYTES)
@@ -155,8 +159,7 @@ def _is_followed(sent: httpx2.Request, following: httpx2.Request) -> bool:
 
 
 def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
-    gone = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
+    headers = plain_headers(response)
     return httpx2.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 

@@ -8,7 +8,9 @@ from mcp import ClientSession, MCPError
 from mcp_types import HEADER_MISMATCH, SERVER_INFO_META_KEY
 from pydantic import RootModel
 
+from nexus_hub.json_object import JsonObject
 from nexus_hub.upstream.requests import OnProgress, PromptGet, ResourceRead, ToolCall, UpstreamRequest
+from nexus_hub.upstream.cut_results import CUT_RESULTS
 
 Wire = RootModel[dict[str, Any]]
 """A result kept as the JSON object that arrived; the SDK still checks it against the protocol."""
@@ -19,7 +21,7 @@ class InputRequired(Exception):
     """A server's wish for input of the user in the middle of a call, which the hub does not offer."""
 
 
-async def send(session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None) -> dict[str, Any]:
+async def send(session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None) -> JsonObject:
     """Send one request and return its result as on the wire, less what only the transport needs.
 
     Raises MCPError, InputRequired, and pydantic's ValidationError for a result that breaks the protocol.
@@ -31,7 +33,9 @@ async def send(session: ClientSession, request: UpstreamRequest, on_progress: On
             raise
         await _learn_headers(session, request.name)
         result = await _send_once(session, request, on_progress)
-    return _strip_transport(result)
+    text = CUT_RESULTS.take(result)
+    plain = _strip_transport(result)
+    return text if text is not None else JsonObject.of(plain)
 
 
 async def _send_once(

@@ -1,0 +1,234 @@
+"""Results of calls, cut out of the messages that bring them: passed on as they were sent, never parsed as a whole.
+
+The SDK gets the rest of the message, with a small stub in the place of each large value and of each that it can't read
+though PostgreSQL can store it. What it still checks is the form of the message and of what is small.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from nexus_hub.json_object import JsonObject
+
+MEMBER = "nexus-hub/result"
+"""The member of a result by which the text that was cut out is found again."""
+LARGE_VALUE_BYTES = 64 * 1024
+DEEPEST = 1000
+"""A deeper text is left to the SDK, which refuses it."""
+KEPT_SECONDS = 600.0
+"""The time after which a text is dropped that nobody waits for, since its call was cancelled."""
+
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT = rb'[^"\[\]{}]++|' + _STRING
+_NESTED = _FLAT
+for _ in range(6):
+    _NESTED = _FLAT + rb"|[\[{](?:" + _NESTED + rb")*+[\]}]"
+_TO_BRACKET = re.compile(rb"(?:" + _NESTED + rb")*+([\[\]{}])", re.DOTALL)
+"""Whatever comes up to a bracket; brackets that are not nested deeply are passed over with what they hold."""
+_WHOLE_STRING = re.compile(_STRING, re.DOTALL)
+_BARE = re.compile(rb'[^\s,:"\[\]{}]++')
+_BLANK = re.compile(rb"[ \t\r\n]*+")
+_TO_WORD = re.compile(rb'(?:[^"NI]++|' + _STRING + rb")*+[NI]", re.DOTALL)
+"""A NaN or an Infinity, which JSON does not know."""
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F]"
+_HARD_TO_READ = (
+    re.compile(_HIGH + rb"(?!" + _LOW + rb")|(?<!" + _HIGH + rb")" + _LOW),
+    re.compile(rb"(?<![0-9])[0-9]{4000}"),
+)
+"""Lone surrogates and long numbers, which the SDK's parser may refuse."""
+HARD_DEPTH = 100
+"""Nesting that the SDK's parser may refuse."""
+
+_CONTENTS = {b'"content"', b'"contents"', b'"messages"', b'"structuredContent"'}
+"""Members that tell a result of a call from other answers."""
+_STUBS = {b"{": b"{}", b"[": b"[]", b'"': b'""'}
+
+
+class NoCutError(Exception):
+    """A message that holds no result of a call, or none that can be cut out."""
+
+
+class _Cursor:
+    """A place in a JSON text that moves forward over values."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.position = 0
+        self.deepest = 0
+
+    def skip_blank(self) -> bytes:
+        """Pass over white space; the character that comes next."""
+        found = _BLANK.match(self.text, self.position)
+        self.position = found.end() if found else self.position
+        return self.text[self.position : self.position + 1]
+
+    def take(self, expected: bytes) -> None:
+        """Pass over a character that has to come."""
+        if self.skip_blank() != expected:
+            raise NoCutError
+        self.position += 1
+
+    def skip_value(self) -> None:
+        """Pass over a value of any kind."""
+        match self.skip_blank():
+            case b"{" | b"[":
+                self._skip_nested()
+            case b'"':
+                self._skip(_WHOLE_STRING)
+            case _:
+                self._skip(_BARE)
+
+    def _skip(self, pattern: re.Pattern[bytes]) -> None:
+        found = pattern.match(self.text, self.position)
+        if found is None:
+            raise NoCutError
+        self.position = found.end()
+
+    def _skip_nested(self) -> None:
+        depth = 1
+        self.position += 1
+        while depth:
+            self._skip(_TO_BRACKET)
+            depth += 1 if self.text[self.position - 1] in b"[{" else -1
+            if depth > DEEPEST:
+                raise NoCutError
+            self.deepest = max(self.deepest, depth)
+
+    def members(self) -> Iterator[tuple[bytes, int]]:
+        """Give each member's name and where its value begins; a value that is not passed over meanwhile is skipped."""
+        self.take(b"{")
+        if self.skip_blank() == b"}":
+            self.position += 1
+            return
+        while True:
+            self.skip_blank()
+            began = self.position
+            self._skip(_WHOLE_STRING)
+            name = self.text[began : self.position]
+            self.take(b":")
+            self.skip_blank()
+            value = self.position
+            yield name, value
+            if self.position == value:
+                self.skip_value()
+            if self.skip_blank() == b"}":
+                self.position += 1
+                return
+            self.take(b",")
+
+
+class _Members:
+    """The members of an object, as places in its text."""
+
+    def __init__(self, cursor: _Cursor) -> None:
+        self._text = cursor.text
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._deep: set[bytes] = set()
+        cursor.skip_blank()
+        self._began = cursor.position
+        for name, value in cursor.members():
+            if name in self._places:
+                raise NoCutError
+            cursor.deepest = 0
+            cursor.skip_value()
+            self._places[name] = value, cursor.position
+            if cursor.deepest > HARD_DEPTH:
+                self._deep.add(name)
+        self._ended = cursor.position
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
+    def names(self) -> list[bytes]:
+        return list(self._places)
+
+    def value(self, name: bytes) -> bytes:
+        begin, end = self._places[name]
+        return self._text[begin:end]
+
+    def begins_with(self, name: bytes, first: bytes) -> bool:
+        begin, _ = self._places[name]
+        return self._text[begin : begin + 1] == first
+
+    def stub(self, name: bytes) -> bytes:
+        """Give a member's value, or what stands for it if it is large or can't be read by the SDK."""
+        begin, end = self._places[name]
+        is_plain = end - begin <= LARGE_VALUE_BYTES and name not in self._deep
+        if is_plain and not any(pattern.search(self._text, begin, end) for pattern in _HARD_TO_READ):
+            return self._text[begin:end]
+        return _STUBS.get(self._text[begin : begin + 1], b"0")
+
+    def without(self, removed: set[bytes], replaced: dict[bytes, bytes]) -> bytes:
+        """Write the object without some members, and with other values of some; as it was if there are none."""
+        if not (removed | replaced.keys()) & self._places.keys():
+            return self._text[self._began : self._ended]
+        kept = (name + b":" + replaced.get(name, self.value(name)) for name in self._places if name not in removed)
+        return b"{" + b",".join(kept) + b"}"
+
+
+class CutResults:
+    """Texts of results on their way past the SDK, each under a name that no server can guess."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, bytes] = {}
+
+    def cut(self, message: bytes) -> bytes:
+        """Cut the result of a call out of a message and keep it; the message as the SDK is to have it."""
+        if b'"result"' not in message:
+            return message
+        try:
+            rest, text = _cut(message, name := secrets.token_hex(16))
+        except NoCutError:
+            return message
+        self._texts[name] = text
+        asyncio.get_running_loop().call_later(KEPT_SECONDS, self._texts.pop, name, None)
+        return rest
+
+    def take(self, result: dict[str, Any]) -> JsonObject | None:
+        """Take what was cut out of the message that this is the rest of."""
+        name = result.pop(MEMBER, None)
+        text = self._texts.pop(name, None) if isinstance(name, str) else None
+        return JsonObject(text) if text is not None else None
+
+
+def _cut(message: bytes, name: str) -> tuple[bytes, bytes]:
+    envelope: dict[bytes, bytes] = {}
+    result: _Members | None = None
+    cursor = _Cursor(message)
+    for member, value in cursor.members():
+        if member == b'"result"' and result is None:
+            result = _Members(cursor)
+            continue
+        if member in envelope or member not in (b'"jsonrpc"', b'"id"'):
+            raise NoCutError
+        cursor.skip_value()
+        envelope[member] = message[value : cursor.position]
+    if result is None or not _CONTENTS.intersection(result.names()) or cursor.skip_blank():
+        raise NoCutError
+    text = _without_transport(result)
+    if (b"NaN" in text or b"Infinity" in text) and _TO_WORD.match(text):
+        raise NoCutError
+    stubs = [member + b":" + result.stub(member) for member in result.names()]
+    stubs.append(f'"{MEMBER}":"{name}"'.encode())
+    parts = [member + b":" + value for member, value in envelope.items()]
+    return b"{" + b",".join([*parts, b'"result":{' + b",".join(stubs) + b"}"]) + b"}", text
+
+
+def _without_transport(result: _Members) -> bytes:
+    """Write a result without what only the transport needs: its type, and what the server says of itself."""
+    meta = b'"_meta"'
+    if meta not in result or not result.begins_with(meta, b"{"):
+        return result.without({b'"resultType"'}, {})
+    inner = _Members(_Cursor(result.value(meta)))
+    server = b'"io.modelcontextprotocol/serverInfo"'
+    if server not in inner:
+        return result.without({b'"resultType"'}, {})
+    if inner.names() == [server]:
+        return result.without({b'"resultType"', meta}, {})
+    return result.without({b'"resultType"'}, {meta: inner.without({server}, {})})
+
+
+CUT_RESULTS = CutResults()
+"""Those of this process: a message passes the SDK in the same process, within moments."""
