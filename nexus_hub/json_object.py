@@ -19,7 +19,7 @@ _ESCAPES = re.compile(_PAIR + rb"|\\u(" + _REFUSED + rb")|\\[^u]", re.DOTALL)
 
 
 class JsonObject(Mapping[str, Any]):
-    """A JSON object as its text in UTF-8; reading a member parses it, once. It shows its size, and nothing of itself."""
+    """A JSON object as its text in UTF-8; reading a member parses it, once. It shows its size, and no more."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text

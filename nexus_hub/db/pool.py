@@ -195,7 +195,9 @@ def blocking_transaction(url: str, *, name: str) -> Iterator[psycopg.Connection[
     Raises:
         psycopg.Error: the database can't be reached.
     """
-    with psycopg.connect(url, row_factory=dict_row, application_name=name, connect_timeout=5, **KEEP_ALIVE) as connection:
+    with psycopg.connect(
+        url, row_factory=dict_row, application_name=name, connect_timeout=5, **KEEP_ALIVE
+    ) as connection:
         connection.execute(SESSION["set_scope"], _scope_of(OPERATOR))
         yield connection
 

@@ -110,10 +110,12 @@ async def add_batch(
     rows = [_columns(*one) | {"id": uuid4()} for one in resolved]
     keys = [row["idempotency_key"] for row in rows if row["idempotency_key"] is not None]
     params_sent = [json_text(row.pop("params_sent")) for row in rows]
-    jobs = json_parameter([
-        row | {"number": number, "id": str(row["id"]), "server_ref_id": str(row["server_ref_id"])}
-        for number, row in enumerate(rows, start=1)
-    ])
+    jobs = json_parameter(
+        [
+            row | {"number": number, "id": str(row["id"]), "server_ref_id": str(row["server_ref_id"])}
+            for number, row in enumerate(rows, start=1)
+        ]
+    )
     async with database.transaction(principal) as transaction:
         new = set(
             await transaction.all(

@@ -16,9 +16,9 @@ from mcp.client.streamable_http import streamable_http_client
 from nexus_hub.errors import ForbiddenAddress
 from nexus_hub.upstream.addresses import Resolve, resolve_public
 from nexus_hub.upstream.config import HttpConfig
+from nexus_hub.upstream.cut_results import CUT_RESULTS
 from nexus_hub.upstream.event_stream import cut_events, plain_headers
 from nexus_hub.upstream.faults import TransportFailure, to_rpc_error
-from nexus_hub.upstream.cut_results import CUT_RESULTS
 
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0

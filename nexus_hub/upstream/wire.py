@@ -9,8 +9,8 @@ from mcp_types import HEADER_MISMATCH, SERVER_INFO_META_KEY
 from pydantic import RootModel
 
 from nexus_hub.json_object import JsonObject
-from nexus_hub.upstream.requests import OnProgress, PromptGet, ResourceRead, ToolCall, UpstreamRequest
 from nexus_hub.upstream.cut_results import CUT_RESULTS
+from nexus_hub.upstream.requests import OnProgress, PromptGet, ResourceRead, ToolCall, UpstreamRequest
 
 Wire = RootModel[dict[str, Any]]
 """A result kept as the JSON object that arrived; the SDK still checks it against the protocol."""

@@ -6,24 +6,24 @@ INSERT INTO job_results (user_id, job_type, server_id, server_type, server_ref_i
                          params_sent, timeout_seconds, max_attempts, retry, idempotency_key, request_digest, flow_run_id,
                          dispatched_at)
 VALUES (%(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(server_ref_id)s, %(tool_name)s,
-        %(params)s, true, %(params_sent)s, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
-        %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END)
+        %(params)s, true, %(params_sent)s, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s,
+        %(request_digest)s, %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END)
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id, user_id, job_type, server_id, server_type, server_ref_id, tool_name,
           coalesce(params_sent, params::json) AS params, params_escaped, params_sent IS NOT NULL AS params_as_sent, status,
-          NULL::text AS result, result_escaped, false AS result_as_sent, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
-          created_at, available_at, started_at, completed_at;
+          NULL::text AS result, result_escaped, false AS result_as_sent, error, error_code, attempt, max_attempts,
+          timeout_seconds, retry, progress, version, flow_run_id, created_at, available_at, started_at, completed_at;
 
 -- name: insert_jobs
 -- As many as one request brings, in one go; in the order of their keys, so that two of them don't wait for each other.
 INSERT INTO job_results (id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
                          params_sent, timeout_seconds, max_attempts, retry, idempotency_key, request_digest, batch_id)
 SELECT job.id, %(user_id)s, job.job_type, job.server_ref_id::text, job.server_type, job.server_ref_id, job.tool_name,
-       job.params, true, sent.params, job.timeout_seconds, job.max_attempts, job.retry, job.idempotency_key, job.request_digest,
-       %(batch_id)s
+       job.params, true, sent.params, job.timeout_seconds, job.max_attempts, job.retry, job.idempotency_key,
+       job.request_digest, %(batch_id)s
 FROM jsonb_to_recordset(%(jobs)s) AS job (
-    number bigint, id uuid, job_type text, server_type text, server_ref_id uuid, tool_name text, params jsonb, timeout_seconds integer,
-    max_attempts integer, retry text, idempotency_key text, request_digest text)
+    number bigint, id uuid, job_type text, server_type text, server_ref_id uuid, tool_name text, params jsonb,
+    timeout_seconds integer, max_attempts integer, retry text, idempotency_key text, request_digest text)
 JOIN unnest(%(params_sent)b::json[]) WITH ORDINALITY AS sent (params, number) USING (number)
 ORDER BY job.idempotency_key
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
@@ -120,7 +120,8 @@ FROM due
 WHERE job.id = due.id
 RETURNING job.id, job.user_id, job.job_type, job.server_type, job.server_ref_id, job.tool_name,
           coalesce(job.params_sent, job.params::json) AS params, job.params_escaped,
-          job.params_sent IS NOT NULL AS params_as_sent, job.attempt, job.max_attempts, job.timeout_seconds, job.retry, job.claim_id,
+          job.params_sent IS NOT NULL AS params_as_sent, job.attempt, job.max_attempts, job.timeout_seconds, job.retry,
+          job.claim_id,
           extract(epoch FROM now() - greatest(job.created_at, job.available_at))::float8 * 1000 AS waited_ms;
 
 -- name: renew_leases
@@ -178,12 +179,13 @@ UPDATE job_results AS job SET progress = held.progress FROM held WHERE job.id = 
 -- Each result is a value by itself, checked as one, and kept as it was sent; where jsonb has to have it in another form,
 -- that comes along.
 WITH ended AS (
-    SELECT job.id, said.claim_id, said.status, text.sent, text.storable, said.error, said.error_code, said.progress
+    SELECT job.id, said.claim_id, said.status, given.sent, given.storable, said.error, said.error_code, said.progress
     FROM job_results AS job
     JOIN jsonb_to_recordset(%(ends)s) AS said (
              number bigint, id uuid, claim_id uuid, status text, error text, error_code text, progress jsonb)
       ON said.id = job.id AND said.claim_id = job.claim_id
-    JOIN unnest(%(results)b::json[], %(storable)b::json[]) WITH ORDINALITY AS text (sent, storable, number) USING (number)
+    JOIN unnest(%(results)b::json[], %(storable)b::json[]) WITH ORDINALITY AS given (sent, storable, number)
+      USING (number)
     WHERE job.status = 'running'
     ORDER BY job.id
     FOR UPDATE OF job
