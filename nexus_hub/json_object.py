@@ -19,7 +19,7 @@ _ESCAPES = re.compile(_PAIR + rb"|\\u(" + _REFUSED + rb")|\\[^u]", re.DOTALL)
 
 
 class JsonObject(Mapping[str, Any]):
-    """A JSON object as its text in UTF-8; reading a member parses it, once. It shows its size, and no more."""
+    """A JSON object as its text in UTF-8; reading a member parses it, once. Its representation is its size."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -48,6 +48,9 @@ class JsonObject(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._value)
+
+    def __str__(self) -> str:
+        return str(self._value)
 
     def __repr__(self) -> str:
         return f"JsonObject({len(self.text)} bytes)"

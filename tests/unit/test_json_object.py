@@ -21,7 +21,7 @@ def test_a_text_that_was_given_is_kept_byte_by_byte() -> None:
     assert JsonObject.of(JsonObject(text)).text == text
 
 
-def test_an_object_shows_nothing_of_itself() -> None:
+def test_the_representation_of_an_object_holds_nothing_of_it() -> None:
     assert repr(JsonObject(b'{"secret":"canary"}')) == "JsonObject(19 bytes)"
 
 
