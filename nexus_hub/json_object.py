@@ -83,7 +83,7 @@ def finite(value: Any) -> Any:
 
 def escape_text(text: bytes) -> bytes | None:
     """Write a JSON text so that jsonb takes it and `unescape` gives back what it was; None if it can stay as it is."""
-    found = _STORABLE.match(text)
+    found = _STORABLE.match(text) if b"\\u" in text else None
     if found is None or found.end() == len(text):
         return None
     return _ESCAPES.sub(lambda escape: rb"\u001a" + escape[1].lower() if escape[1] else escape[0], text)

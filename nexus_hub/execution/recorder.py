@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from nexus_hub import memory
 from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter, json_text
 from nexus_hub.errors import (
     DatabaseUnavailable,
@@ -202,8 +203,12 @@ class Recorder:
         attempt.failure = failure
         if failure is not None:
             attempt.result, text, size = None, b"", 0
-        async with self._large.use(size if size > LARGE_RESULT_BYTES else 0):
+        if size <= LARGE_RESULT_BYTES:
             return await self._write_end(attempt, text, failure)
+        async with self._large.use(size):
+            ended = await self._write_end(attempt, text, failure)
+        asyncio.get_running_loop().run_in_executor(None, memory.trim)
+        return ended
 
     async def _write_end(self, attempt: Attempt, text: bytes, failure: HubError | None) -> bool:
         end = End(

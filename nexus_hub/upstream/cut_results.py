@@ -41,6 +41,12 @@ _HARD_TO_READ = (
 HARD_DEPTH = 100
 """Nesting that the SDK's parser may refuse."""
 
+TAIL_BYTES = 2048
+_SIMPLE = rb'"[^"\\]*+"|[^\s,:"\[\]{}\\]++|\{(?:[^"{}\\]++|"[^"\\]*+")*+\}'
+_TAIL = re.compile(rb'((?:[ \t\r\n]*,[ \t\r\n]*"[^"\\]*"[ \t\r\n]*:[ \t\r\n]*(?:' + _SIMPLE + rb"))*)[ \t\r\n]*\}\Z")
+"""The simple members at the end of an object. No backslash is in them, so that each of their quotes begins or ends a
+text, and as they end outside of one they begin outside of one; and what stands before an object's end is its own."""
+
 _CONTENTS = {b'"content"', b'"contents"', b'"messages"', b'"structuredContent"'}
 """Members that tell a result of a call from other answers."""
 _STUBS = {b"{": b"{}", b"[": b"[]", b'"': b'""'}
@@ -50,13 +56,18 @@ class NoCutError(Exception):
     """A message that holds no result of a call, or none that can be cut out."""
 
 
-class _Cursor:
-    """A place in a JSON text that moves forward over values."""
+class LargeValueError(NoCutError):
+    """A value that does not end within `LARGE_VALUE_BYTES`."""
 
-    def __init__(self, text: bytes) -> None:
+
+class _Cursor:
+    """A place in a JSON text that moves forward over values, none of them large."""
+
+    def __init__(self, text: bytes, position: int = 0) -> None:
         self.text = text
-        self.position = 0
+        self.position = position
         self.deepest = 0
+        self._limit = len(text)
 
     def skip_blank(self) -> bytes:
         """Pass over white space; the character that comes next."""
@@ -71,19 +82,27 @@ class _Cursor:
         self.position += 1
 
     def skip_value(self) -> None:
-        """Pass over a value of any kind."""
-        match self.skip_blank():
-            case b"{" | b"[":
+        """Pass over a value of any kind.
+
+        Raises:
+            LargeValueError: it is large; the cursor stays before it.
+        """
+        kind, began = self.skip_blank(), self.position
+        self._limit = min(len(self.text), began + LARGE_VALUE_BYTES)
+        try:
+            if kind in (b"{", b"["):
                 self._skip_nested()
-            case b'"':
-                self._skip(_WHOLE_STRING)
-            case _:
-                self._skip(_BARE)
+            else:
+                self._skip(_WHOLE_STRING if kind == b'"' else _BARE)
+        except LargeValueError:
+            self.position = began
+            raise
 
     def _skip(self, pattern: re.Pattern[bytes]) -> None:
-        found = pattern.match(self.text, self.position)
-        if found is None:
-            raise NoCutError
+        found = pattern.match(self.text, self.position, self._limit)
+        whole = self._limit == len(self.text)
+        if found is None or (found.end() == self._limit and not whole):
+            raise NoCutError if whole else LargeValueError
         self.position = found.end()
 
     def _skip_nested(self) -> None:
@@ -105,6 +124,7 @@ class _Cursor:
         while True:
             self.skip_blank()
             began = self.position
+            self._limit = min(len(self.text), began + LARGE_VALUE_BYTES)
             self._skip(_WHOLE_STRING)
             name = self.text[began : self.position]
             self.take(b":")
@@ -120,51 +140,74 @@ class _Cursor:
 
 
 class _Members:
-    """The members of an object, as places in its text."""
+    """The members of an object that ends where its text does, by their names.
 
-    def __init__(self, cursor: _Cursor) -> None:
-        self._text = cursor.text
-        self._places: dict[bytes, tuple[int, int]] = {}
+    Where one is large, what follows it is looked for from the end: nobody goes through what is in between.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._values: dict[bytes, bytes | None] = {}
+        self._large: tuple[int, int] | None = None
         self._deep: set[bytes] = set()
-        cursor.skip_blank()
-        self._began = cursor.position
+        cursor = _Cursor(text)
         for name, value in cursor.members():
-            if name in self._places:
-                raise NoCutError
-            cursor.deepest = 0
-            cursor.skip_value()
-            self._places[name] = value, cursor.position
-            if cursor.deepest > HARD_DEPTH:
-                self._deep.add(name)
-        self._ended = cursor.position
+            try:
+                self._take(name, cursor, value)
+            except LargeValueError:
+                self._take_large(name, value)
+                return
+        if cursor.skip_blank():
+            raise NoCutError
+
+    def _take(self, name: bytes, cursor: _Cursor, value: int) -> None:
+        cursor.deepest = 0
+        cursor.skip_value()
+        self._add(name, cursor.text[value : cursor.position])
+        if cursor.deepest > HARD_DEPTH:
+            self._deep.add(name)
+
+    def _take_large(self, name: bytes, value: int) -> None:
+        found = _TAIL.search(self._text, max(value, len(self._text) - TAIL_BYTES))
+        if found is None:
+            raise NoCutError
+        self._add(name, None)
+        self._large = value, found.start()
+        tail = _Cursor(b"{" + found[1].lstrip(b" \t\r\n,") + b"}")
+        for other, begin in tail.members():
+            self._take(other, tail, begin)
+
+    def _add(self, name: bytes, value: bytes | None) -> None:
+        if name in self._values:
+            raise NoCutError
+        self._values[name] = value
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._places
+        return name in self._values
 
     def names(self) -> list[bytes]:
-        return list(self._places)
+        """List their names in their order."""
+        return list(self._values)
 
     def value(self, name: bytes) -> bytes:
-        begin, end = self._places[name]
-        return self._text[begin:end]
-
-    def begins_with(self, name: bytes, first: bytes) -> bool:
-        begin, _ = self._places[name]
-        return self._text[begin : begin + 1] == first
+        """Give a member's value as it is."""
+        value = self._values[name]
+        return value if value is not None else self._text[slice(*(self._large or ()))]
 
     def stub(self, name: bytes) -> bytes:
         """Give a member's value, or what stands for it if it is large or can't be read by the SDK."""
-        begin, end = self._places[name]
-        is_plain = end - begin <= LARGE_VALUE_BYTES and name not in self._deep
-        if is_plain and not any(pattern.search(self._text, begin, end) for pattern in _HARD_TO_READ):
-            return self._text[begin:end]
-        return _STUBS.get(self._text[begin : begin + 1], b"0")
+        value = self._values[name]
+        if value is None:
+            return _STUBS.get(self._text[self._large[0] : self._large[0] + 1] if self._large else b"", b"0")
+        if name not in self._deep and not any(pattern.search(value) for pattern in _HARD_TO_READ):
+            return value
+        return _STUBS.get(value[:1], b"0")
 
     def without(self, removed: set[bytes], replaced: dict[bytes, bytes]) -> bytes:
         """Write the object without some members, and with other values of some; as it was if there are none."""
-        if not (removed | replaced.keys()) & self._places.keys():
-            return self._text[self._began : self._ended]
-        kept = (name + b":" + replaced.get(name, self.value(name)) for name in self._places if name not in removed)
+        if not (removed | replaced.keys()) & self._values.keys():
+            return self._text
+        kept = (name + b":" + (replaced.get(name) or self.value(name)) for name in self._values if name not in removed)
         return b"{" + b",".join(kept) + b"}"
 
 
@@ -194,34 +237,28 @@ class CutResults:
 
 
 def _cut(message: bytes, name: str) -> tuple[bytes, bytes]:
-    envelope: dict[bytes, bytes] = {}
-    result: _Members | None = None
-    cursor = _Cursor(message)
-    for member, value in cursor.members():
-        if member == b'"result"' and result is None:
-            result = _Members(cursor)
-            continue
-        if member in envelope or member not in (b'"jsonrpc"', b'"id"'):
-            raise NoCutError
-        cursor.skip_value()
-        envelope[member] = message[value : cursor.position]
-    if result is None or not _CONTENTS.intersection(result.names()) or cursor.skip_blank():
+    envelope = _Members(message.strip(b" \t\r\n"))
+    names = envelope.names()
+    if b'"result"' not in names or not {b'"jsonrpc"', b'"id"', b'"result"'}.issuperset(names):
+        raise NoCutError
+    result = _Members(envelope.value(b'"result"').strip(b" \t\r\n"))
+    if not _CONTENTS.intersection(result.names()):
         raise NoCutError
     text = _without_transport(result)
     if (b"NaN" in text or b"Infinity" in text) and _TO_WORD.match(text):
         raise NoCutError
     stubs = [member + b":" + result.stub(member) for member in result.names()]
     stubs.append(f'"{MEMBER}":"{name}"'.encode())
-    parts = [member + b":" + value for member, value in envelope.items()]
+    parts = [member + b":" + envelope.value(member) for member in names if member != b'"result"']
     return b"{" + b",".join([*parts, b'"result":{' + b",".join(stubs) + b"}"]) + b"}", text
 
 
 def _without_transport(result: _Members) -> bytes:
     """Write a result without what only the transport needs: its type, and what the server says of itself."""
     meta = b'"_meta"'
-    if meta not in result or not result.begins_with(meta, b"{"):
+    if meta not in result or not result.value(meta).startswith(b"{"):
         return result.without({b'"resultType"'}, {})
-    inner = _Members(_Cursor(result.value(meta)))
+    inner = _Members(result.value(meta))
     server = b'"io.modelcontextprotocol/serverInfo"'
     if server not in inner:
         return result.without({b'"resultType"'}, {})

@@ -53,10 +53,41 @@ async def test_the_text_of_a_result_is_kept_byte_by_byte(results: CutResults, en
 
 
 async def test_small_values_stay_for_the_check_and_large_ones_leave_their_kind(results: CutResults) -> None:
-    result = f'{{"content":[{{"data":"{LARGE}"}}],"structuredContent":{{"n":1}},"isError":false,"own":"{LARGE}"}}'
+    result = f'{{"content":[{{"data":"{LARGE}"}}],"structuredContent":{{"n":1}},"isError":false,"own":"x"}}'
     rest = parsed(results.cut(ENVELOPES[0].format(result).encode()))["result"]
     rest.pop(MEMBER)
-    assert rest == {"content": [], "structuredContent": {"n": 1}, "isError": False, "own": ""}
+    assert rest == {"content": [], "structuredContent": {"n": 1}, "isError": False, "own": "x"}
+
+
+LIST = "[" + ",".join(['{"id":1,"resultType":"x"}'] * 5000) + "]"
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ('{"content":[],"structuredContent":{"l":LIST},"resultType":"complete"}', ""),
+        ('{"resultType":"complete","structuredContent":{"l":LIST},"content":[]}', ""),
+        ('{"structuredContent":{"l":LIST,"resultType":"own"},"content":[]}', "resultType"),
+        ('{"content":[{"text":"LIST,\\"resultType\\":\\"own\\"}"}]}', "resultType"),
+        ('{"content":[],"a":{"l":LIST,"b":{"resultType":"own"}}}', "resultType"),
+        ('{"content":[],"structuredContent":{"l":LIST} , "isError" : true , "resultType" : "complete" }', ""),
+    ],
+    ids=list("abcdef"),
+)
+async def test_what_follows_a_large_value_is_found_from_the_end(
+    results: CutResults, envelope: str, given: str, kept: str
+) -> None:
+    given = given.replace("LIST", LIST if "LIST," not in given or "text" not in given else LIST.replace('"', "'"))
+    message = parsed(results.cut(envelope.format(given).encode()))
+    assert (message["jsonrpc"], message["id"]) == ("2.0", 7)
+    text = results.take(message["result"])
+    assert text is not None
+    expected = json.loads(given)
+    if not kept:
+        del expected["resultType"]
+    assert dict(text) == expected
+    assert message["result"].get("isError") == expected.get("isError")
 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', "9" * 5000, "[" * 300 + "]" * 300], ids=["half", "digits", "deep"])
