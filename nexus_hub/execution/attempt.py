@@ -133,6 +133,11 @@ class Attempt:
         message = (message or "")[:LONGEST_MESSAGE] or None
         self.progress = {"progress": known, "total": whole, "fraction": fraction, "message": message}
 
+    def drop_result(self) -> None:
+        """Keep no more of a result than that there is one: it is large, and written down."""
+        self.result = JsonObject(b"{}")
+        self.in_flight = None
+
     def _cancel_call(self) -> None:
         if self.in_flight is not None:
             self.in_flight.cancel()

@@ -207,6 +207,7 @@ class Recorder:
             return await self._write_end(attempt, text, failure)
         async with self._large.use(size):
             ended = await self._write_end(attempt, text, failure)
+        attempt.drop_result()
         asyncio.get_running_loop().run_in_executor(None, memory.trim)
         return ended
 
