@@ -275,10 +275,11 @@ class TooLarge(HubError):
     code = "too-large"
     status = 413
 
-    def __init__(self, what: str, size: int, limit: int) -> None:
+    def __init__(self, what: str, size: int, limit: int, *, setting: str = "") -> None:
         self.size = size
         self.limit = limit
-        super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes.")
+        remedy = f" ({setting} on the hub's side)" if setting else ""
+        super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes{remedy}.")
 
     @classmethod
     def listing(cls, server: str, limit: int, unit: str, setting: str) -> "TooLarge":

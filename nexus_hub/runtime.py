@@ -14,6 +14,7 @@ from nexus_hub.home.layout import Home
 from nexus_hub.jobs.requests import JobBounds
 from nexus_hub.live.feed import Feed
 from nexus_hub.live.listener import JobChange, listen
+from nexus_hub.memory import return_large_blocks
 from nexus_hub.orchestration.cleanup import Cleanup
 from nexus_hub.orchestration.dispatcher import Dispatcher
 from nexus_hub.orchestration.maintenance import Maintenance
@@ -88,6 +89,7 @@ async def open_runtime(settings: Settings, name: str) -> AsyncIterator[Runtime]:
         NotConfigured, InvalidKey: it can't start like this.
     """
     quiet_libraries()
+    return_large_blocks()
     source = keyring_source(settings)
     source.current()
     async with AsyncExitStack() as stack:

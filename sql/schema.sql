@@ -209,9 +209,13 @@ BEGIN
         v_old.lost_flow_run_id := NEW.lost_flow_run_id;
         v_old.params := NULL;
         v_old.result := NULL;
+        v_old.params_sent := NULL;
+        v_old.result_sent := NULL;
         v_new := NEW;
         v_new.params := NULL;
         v_new.result := NULL;
+        v_new.params_sent := NULL;
+        v_new.result_sent := NULL;
         -- *<> compares images: it also takes columns of types without an equality.
         IF v_new *<> v_old THEN
             NEW.version := OLD.version + 1;
@@ -421,6 +425,8 @@ CREATE TABLE public.job_results (
     lost_flow_run_id uuid,
     lost_runs integer DEFAULT 0 NOT NULL,
     batch_id uuid,
+    params_sent json,
+    result_sent json,
     CONSTRAINT job_results_attempts CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
     CONSTRAINT job_results_claim_is_leased CHECK (((claim_id IS NULL) = (lease_expires_at IS NULL))),
     CONSTRAINT job_results_claim_only_running CHECK (((claim_id IS NULL) OR (status = 'running'::text))),
@@ -645,6 +651,19 @@ BEGIN
 END
 $$;
 
+-- Name: nexus_to_jsonb(json); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_to_jsonb(p_value json) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN p_value::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
+END
+$$;
+
 -- Name: nexus_tool_search(text, text, text, text, jsonb); Type: FUNCTION; Schema: public; Owner: -
 
 CREATE FUNCTION public.nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb) RETURNS tsvector
@@ -854,7 +873,7 @@ CREATE TABLE public.prompt_cache (
     namespaced_name text,
     title text,
     description text,
-    definition jsonb,
+    definition json,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     stale boolean DEFAULT false NOT NULL,
     definition_bytes integer GENERATED ALWAYS AS (octet_length((definition)::text)) STORED,
@@ -885,7 +904,7 @@ CREATE TABLE public.resource_cache (
     title text,
     description text,
     mime_type text,
-    definition jsonb,
+    definition json,
     is_template boolean DEFAULT false NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     stale boolean DEFAULT false NOT NULL,
@@ -965,11 +984,11 @@ CREATE TABLE public.tool_cache (
     tool_name text,
     title text,
     description text,
-    definition jsonb,
+    definition json,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     stale boolean DEFAULT false NOT NULL,
-    search tsvector GENERATED ALWAYS AS (public.nexus_tool_search(namespaced_name, tool_name, title, description, definition)) STORED,
     definition_bytes integer GENERATED ALWAYS AS (octet_length((definition)::text)) STORED,
+    search tsvector GENERATED ALWAYS AS (public.nexus_tool_search(namespaced_name, tool_name, title, description, (definition)::jsonb)) STORED,
     CONSTRAINT tool_cache_entry CHECK (((tool_name IS NULL) OR ((server_type IS NOT NULL) AND (server_ref_id IS NOT NULL) AND (definition IS NOT NULL) AND (length(namespaced_name) <= 64)))),
     CONSTRAINT tool_cache_known_server_type CHECK ((server_type = ANY (ARRAY['system'::text, 'user'::text])))
 );
@@ -1282,7 +1301,7 @@ CREATE TRIGGER count_payload BEFORE UPDATE OF params, result ON public.job_resul
 
 -- Name: job_results keep_request; Type: TRIGGER; Schema: public; Owner: -
 
-CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts ON public.job_results FOR EACH ROW WHEN ((public.nexus_is_call(old.job_type) OR public.nexus_is_call(new.job_type))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts');
+CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, params_sent, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts ON public.job_results FOR EACH ROW WHEN ((public.nexus_is_call(old.job_type) OR public.nexus_is_call(new.job_type))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'params_sent', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts');
 
 -- Name: system_servers keep_state; Type: TRIGGER; Schema: public; Owner: -
 
@@ -1606,6 +1625,11 @@ REVOKE ALL ON FUNCTION public.nexus_service_policy(VARIADIC p_tables regclass[])
 -- Name: FUNCTION nexus_take_over_key(p_table regclass); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_take_over_key(p_table regclass) FROM PUBLIC;
+
+-- Name: FUNCTION nexus_to_jsonb(p_value json); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_to_jsonb(p_value json) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.nexus_to_jsonb(p_value json) TO nexus_app;
 
 -- Name: FUNCTION nexus_tool_search(p_namespaced_name text, p_tool_name text, p_title text, p_description text, p_definition jsonb); Type: ACL; Schema: public; Owner: -
 

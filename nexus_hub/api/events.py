@@ -3,17 +3,16 @@
 import time
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import TypeAdapter
 
 from nexus_hub.api.access import Asking, LanesOf, RuntimeOf
 from nexus_hub.api.admission import find_principal
 from nexus_hub.api.answers import answers
-from nexus_hub.api.problems import Json
 from nexus_hub.api.queries import JobId
+from nexus_hub.api.rows import write_row
 from nexus_hub.errors import DatabaseUnavailable, NotAuthenticated
 from nexus_hub.jobs import store
 from nexus_hub.live import streams
@@ -21,7 +20,6 @@ from nexus_hub.models import Principal
 
 KEEP_ALIVE_SECONDS = 10.0
 """Shorter than the 15 s after which FastAPI sends a comment of its own."""
-_AS_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 async def _forbid_storing(response: Response) -> None:
@@ -83,9 +81,8 @@ async def _send(stream: streams.Stream, principal: Principal, request: Request) 
 
 def _write(event: streams.StreamEvent) -> ServerSentEvent:
     """Write an event with its data as the other routes write theirs."""
-    written = Json(_AS_JSON.dump_python(event.data, mode="json")).body
     version = None if event.version is None else str(event.version)
-    return ServerSentEvent(event=event.event, id=version, raw_data=bytes(written).decode())
+    return ServerSentEvent(event=event.event, id=version, raw_data=write_row(event.data).decode())
 
 
 async def _still_allowed(principal: Principal, request: Request) -> bool:

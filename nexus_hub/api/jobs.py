@@ -3,12 +3,13 @@
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nexus_hub.api.access import HEAVY, Asking, RuntimeOf
 from nexus_hub.api.answers import answers
 from nexus_hub.api.queries import Cursor, JobId, Limit, described
+from nexus_hub.api.rows import JobAnswer
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
 from nexus_hub.jobs import store, submit
 from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, MOST_ATTEMPTS, JobBounds, JobRequest
@@ -74,15 +75,14 @@ class NewJobs(BaseModel):
 
 
 @router.post("", status_code=202, responses=answers(404, 409))
-async def create_job(body: NewJob, response: Response, principal: Asking, runtime: RuntimeOf) -> Any:
+async def create_job(body: NewJob, principal: Asking, runtime: RuntimeOf) -> Any:
     """Store a job and start it; the answer is its row, and where to find it later."""
     bounds = runtime.job_bounds
     job, is_new = await submit.submit(runtime.database, principal, body.to_request(bounds), bounds)
     if is_new:
         label = body.name.server if isinstance(body.name, ResourceName) else body.name
         runtime.dispatcher.start(JobDispatch(job["id"], 1, job["job_type"], label))
-    response.headers["Location"] = f"/v1/jobs/{job['id']}"
-    return job
+    return JobAnswer(job, status_code=202, headers={"Location": f"/v1/jobs/{job['id']}"})
 
 
 @batches.post("/v1/jobs:batch", status_code=202, responses=answers(404, 409), dependencies=HEAVY)
@@ -113,7 +113,7 @@ async def list_jobs(
 @router.get("/{job_id}", responses=answers(404))
 async def get_job(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> Any:
     """Get a job's row."""
-    return await store.get(runtime.database, principal, store.parse_id(job_id))
+    return JobAnswer(await store.get(runtime.database, principal, store.parse_id(job_id)))
 
 
 @router.delete("/{job_id}", responses=answers(404, 409))
@@ -124,4 +124,4 @@ async def cancel_job(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> An
     if flow_run_id is not None:
         with suppress(PrefectUnavailable):  # the run finds its job cancelled when it starts
             await runtime.prefect_client.cancel(flow_run_id)
-    return await store.get(runtime.database, principal, found)
+    return JobAnswer(await store.get(runtime.database, principal, found))

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited, RequestTimedOut, TooMany
+from nexus_hub.json_object import finite
 
 CODE = "nexus_hub.problem"
 """The member of a request's scope that holds the code of the problem it was answered with."""
@@ -33,19 +34,7 @@ class Json(JSONResponse):
         try:
             return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
         except ValueError:
-            return json.dumps(_finite(content), separators=(",", ":")).encode()
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value
+            return json.dumps(finite(content), separators=(",", ":")).encode()
 
 
 class Problem(Json):

@@ -5,7 +5,7 @@ Nothing here knows who keeps account of the call: a job's row, a flow run, or no
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from nexus_hub.calls import retries
@@ -13,6 +13,7 @@ from nexus_hub.calls.arguments import check_tool_arguments
 from nexus_hub.calls.lookup import ServerCache
 from nexus_hub.calls.turns import take_turn
 from nexus_hub.errors import NotFound
+from nexus_hub.json_object import JsonObject
 from nexus_hub.models import ServerRef
 from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.upstream.connections import Connections, Target
@@ -74,7 +75,7 @@ class Pipeline:
 
     async def call(
         self, call: PreparedCall, *, timeout: float | None, on_progress: OnProgress | None = None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Send the request and give the MCP result as on the wire; see `Connections.request`."""
         return await self._connections.request(call.target, call.request, timeout=timeout, on_progress=on_progress)
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from nexus_hub.catalog.entries import DueServer
 from nexus_hub.catalog.names import make_namespaced
-from nexus_hub.db.pool import Database, Transaction, json_parameter
+from nexus_hub.db.pool import Database, Transaction, json_parameter, ordered_json
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotFound, QuotaUsedUp, RefreshRunning, TooLarge
 from nexus_hub.escape import escape
@@ -94,7 +94,7 @@ async def store(
         keys = [row["key"] for row in rows] + kept
         await transaction.run(CATALOG[f"drop_{kind}"], keys=keys, **_where(ref))
         await transaction.run(
-            CATALOG[f"put_{kind}"], entries=json_parameter(rows), user_id=owner, expires_at=expires_at, **_where(ref)
+            CATALOG[f"put_{kind}"], entries=ordered_json(rows), user_id=owner, expires_at=expires_at, **_where(ref)
         )
     await transaction.run(
         CATALOG["server_ready"],

@@ -1,7 +1,7 @@
 """Connections to the hub's database: every transaction says for whom it acts."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import is_dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, overload
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import AsyncRowFactory, DictRow, class_row, dict_row, scalar_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from nexus_hub.db.queries import load
@@ -42,6 +42,8 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection[DictRow]) -> None:
         self.connection = connection
+        self.is_large = False
+        """Much was sent or read: libpq never gives back its buffers, so that the connection is not used again."""
 
     @overload
     async def one(self, query: bytes, /, **params: object) -> DictRow | None: ...
@@ -136,17 +138,15 @@ class Database:
             TookTooLong: a statement of a bounded transaction took longer than it may.
         """
         bounded = bounded or not principal.is_operator
+        seconds = self._statement_seconds if bounded else None
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(
-                    SESSION["set_scope"],
-                    {
-                        "scope": "service" if principal.is_operator else "user",
-                        "user_id": str(principal.user_id or ""),
-                        "statement_timeout": f"{round(self._statement_seconds * 1000)}ms" if bounded else None,
-                    },
-                )
-                yield Transaction(connection)
+            async with self._pool.connection() as connection:
+                async with connection.transaction():
+                    await connection.execute(SESSION["set_scope"], _scope_of(principal, seconds))
+                    transaction = Transaction(connection)
+                    yield transaction
+                if transaction.is_large:
+                    await connection.close()
         except TOO_LARGE:
             raise
         except psycopg.errors.QueryCanceled:
@@ -196,6 +196,38 @@ async def _let_go(connection: AsyncConnection[DictRow]) -> None:
         raise
 
 
+def _scope_of(principal: Principal, statement_seconds: float | None) -> dict[str, str | None]:
+    return {
+        "scope": "service" if principal.is_operator else "user",
+        "user_id": str(principal.user_id or ""),
+        "statement_timeout": None if statement_seconds is None else f"{round(statement_seconds * 1000)}ms",
+    }
+
+
+@contextmanager
+def blocking_transaction(url: str, *, name: str) -> Iterator[psycopg.Connection[DictRow]]:
+    """A transaction in service scope on a connection of its own, for a thread without an event loop.
+
+    Raises:
+        psycopg.Error: the database can't be reached.
+    """
+    with psycopg.connect(
+        url, row_factory=dict_row, application_name=name, connect_timeout=5, **KEEP_ALIVE
+    ) as connection:
+        connection.execute(SESSION["set_scope"], _scope_of(OPERATOR, None))
+        yield connection
+
+
+def ordered_json(value: Any) -> Json:
+    """A value for a json parameter, whose members stay in their order."""
+    return Json(value)
+
+
 def json_parameter(value: Any) -> Jsonb | None:
     """A value for a jsonb column; None stays SQL's NULL."""
     return None if value is None else Jsonb(value)
+
+
+def json_text(text: bytes | None) -> Json | None:
+    """A JSON text for a json column, sent as it is; None stays SQL's NULL."""
+    return None if text is None else Json(text, dumps=bytes)

@@ -3,6 +3,7 @@
 import math
 import time
 from asyncio import Task
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from uuid import UUID
 from nexus_hub.calls.pipeline import PreparedCall
 from nexus_hub.errors import HubError, NotFound
 from nexus_hub.jobs.store import Job
+from nexus_hub.json_object import JsonObject
 from nexus_hub.models import JobStatus, ServerRef
 from nexus_hub.telemetry.events import JobTags
 from nexus_hub.upstream.connections import Target
@@ -43,14 +45,14 @@ class Attempt:
         self.job = job
         self.flow_run_id = flow_run_id
         self.call: PreparedCall | None = None
-        self.result: dict[str, Any] | None = None
+        self.result: Mapping[str, Any] | None = None
         self.failure: HubError | None = None
         self.stale = False
         self.closed = False
         self.shutting_down = False
         self.progress: dict[str, Any] | None = None
         self.repeatable = job.retry == "always" or job.job_type != "tool_invoke"
-        self.in_flight: Task[dict[str, Any]] | None = None
+        self.in_flight: Task[JsonObject] | None = None
         self.claimed_at = self.renewed_at = time.monotonic() if claimed_at is None else claimed_at
 
     def __repr__(self) -> str:
@@ -130,6 +132,11 @@ class Attempt:
         fraction = min(max(known / whole, 0.0), 1.0) if known is not None and whole and whole > 0 else None
         message = (message or "")[:LONGEST_MESSAGE] or None
         self.progress = {"progress": known, "total": whole, "fraction": fraction, "message": message}
+
+    def drop_result(self) -> None:
+        """Keep no more of a result than that there is one: it is large, and written down."""
+        self.result = JsonObject(b"{}")
+        self.in_flight = None
 
     def _cancel_call(self) -> None:
         if self.in_flight is not None:

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from nexus_hub.db.pool import Database
+from nexus_hub.db.pool import Database, blocking_transaction
 from nexus_hub.execution.attempt import Attempt
+from nexus_hub.execution.understudy import Understudy
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.telemetry.loops import tell_failure
 
 LEASE_SECONDS = 30
 HEARTBEAT_SECONDS = 10
+DEAD_LEASES = 10
+"""An event loop that has not come round for so many leases counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Leases:
 
     def __post_init__(self) -> None:
         self.held: dict[UUID, Attempt] = {}
+        self._began_at = time.monotonic()
 
     @contextmanager
     def hold(self, attempt: Attempt) -> Iterator[None]:
@@ -54,13 +58,34 @@ class Leases:
                 attempt.mark_stale()
 
     async def keep_renewing(self) -> None:
-        """Renew all leases at every heartbeat, until cancelled."""
+        """Renew all leases at every heartbeat, until cancelled; a thread does it while the event loop is held up."""
+        self._began_at = time.monotonic()
+        understudy = Understudy(
+            lambda: self._began_at,
+            self.renew_beside_loop,
+            late_seconds=1.5 * self.heartbeat_seconds,
+            dead_seconds=DEAD_LEASES * self.lease_seconds,
+        )
         spent = 0.0
-        while True:
-            await asyncio.sleep(max(self.heartbeat_seconds - spent, 0))
-            began = time.monotonic()
-            await self._beat()
-            spent = time.monotonic() - began
+        with understudy.watch():
+            while True:
+                await asyncio.sleep(max(self.heartbeat_seconds - spent, 0))
+                self._began_at = time.monotonic()
+                await self._beat()
+                spent = time.monotonic() - self._began_at
+
+    def renew_beside_loop(self) -> None:
+        """Renew all leases from another thread, on a connection of its own."""
+        held, began = list(self.held.values()), time.monotonic()
+        if not held:
+            return
+        with blocking_transaction(self.database.url, name="nexus-hub leases") as connection:
+            parameters = {"lease_seconds": self.lease_seconds, **claims_of(held)}
+            rows = connection.execute(JOBS["renew_leases"], parameters).fetchall()
+        renewed = {row["claim_id"] for row in rows if row["renewed"]}
+        for attempt in held:
+            if attempt.claim_id in renewed:
+                attempt.renewed_at = began
 
     async def renew(self, attempts: Iterable[Attempt]) -> list[Renewal]:
         """Renew the leases of these attempts; of a claim that is gone there is nothing in the answer."""

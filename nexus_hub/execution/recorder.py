@@ -1,9 +1,8 @@
 """Writes to the rows of jobs that are held here: how far they have come, and how they end."""
 
 import asyncio
-import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,8 @@ from uuid import UUID
 import psycopg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter
+from nexus_hub import memory
+from nexus_hub.db.pool import TOO_LARGE, Database, json_parameter, json_text
 from nexus_hub.errors import (
     DatabaseUnavailable,
     HubError,
@@ -24,8 +24,10 @@ from nexus_hub.errors import (
 )
 from nexus_hub.escape import escape
 from nexus_hub.execution.attempt import Attempt, ClaimStale, Outcome
+from nexus_hub.execution.budget import ByteBudget
 from nexus_hub.execution.group_commit import GroupCommit
-from nexus_hub.jobs.store import JOBS, JobState
+from nexus_hub.jobs.store import JOBS, LARGE_RESULT_BYTES, JobState
+from nexus_hub.json_object import JsonObject, escape_text
 from nexus_hub.models import JobStatus
 from nexus_hub.telemetry.bus import emit
 from nexus_hub.telemetry.events import AttemptEnded
@@ -36,8 +38,8 @@ LONGEST_BACKOFF_SECONDS = 300
 LONGEST_RETRY_AFTER_SECONDS = 3600
 PROGRESS_SECONDS = 1.0
 """A job's row takes a note of its progress this often at most; of those in between the latest is kept."""
-LARGE_RESULT_BYTES = 256 * 1024
-"""A larger result is written by itself: a group of them would be too much at once."""
+LARGE_RESULTS_BYTES = 16 * 1024 * 1024
+"""The large results that are on their way to the database at the same time have so many bytes, or there is one."""
 RECORD_PAUSES = (0.5, 1, 2, 4, 8)
 
 NEVER_SENT = (UpstreamUnavailable, DatabaseUnavailable)
@@ -53,18 +55,21 @@ class End:
     id: UUID
     claim_id: UUID
     status: JobStatus
-    result: dict[str, Any] | None
+    result: bytes | None
+    """The text of the result, as it was sent."""
+    storable: bytes | None
+    """The same, as jsonb takes it, if it does not take that."""
     error: str | None
     error_code: str | None
     progress: dict[str, Any] | None
 
-    def as_json(self) -> dict[str, Any]:
-        """Give it in the form that `finish_jobs` takes."""
+    def as_json(self, number: int) -> dict[str, Any]:
+        """Give all but the result in the form that `finish_jobs` takes; `number` says which result is its own."""
         return {
+            "number": number,
             "id": str(self.id),
             "claim_id": str(self.claim_id),
             "status": self.status,
-            "result": self.result,
             "error": self.error,
             "error_code": self.error_code,
             "progress": self.progress,
@@ -81,6 +86,7 @@ class Recorder:
     jitter: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
+        self._large = ByteBudget(LARGE_RESULTS_BYTES)
         self._ends = GroupCommit(self._write_ends, apart=UNSTORABLE)
         self._progressed: dict[UUID, Attempt] = {}
         self._has_progress = asyncio.Event()
@@ -186,38 +192,58 @@ class Recorder:
             )
 
     async def _finish(self, attempt: Attempt, failure: HubError | None) -> bool:
-        size = len(json.dumps(attempt.result)) if failure is None else 0
-        if failure is None and attempt.result is None:
+        text = JsonObject.of(attempt.result).text if failure is None and attempt.result is not None else b""
+        size = len(text)
+        if failure is None and not text:
             failure = InternalError()
         if failure is None and size > self.max_result_bytes:
-            failure = TooLarge("A result", size, self.max_result_bytes)
+            failure = TooLarge("A result", size, self.max_result_bytes, setting="NEXUS_MAX_RESULT_BYTES")
         attempt.failure = failure
         if failure is not None:
-            attempt.result = None
+            attempt.result, text, size = None, b"", 0
+        if size <= LARGE_RESULT_BYTES:
+            return await self._write_end(attempt, text, failure)
+        async with self._large.use(size):
+            ended = await self._write_end(attempt, text, failure)
+        attempt.drop_result()
+        asyncio.get_running_loop().run_in_executor(None, memory.trim)
+        return ended
+
+    async def _write_end(self, attempt: Attempt, text: bytes, failure: HubError | None) -> bool:
+        kept = text if failure is None else self._keep_answer(failure)
         end = End(
             id=attempt.id,
             claim_id=attempt.claim_id,
             status="failed" if failure else "completed",
-            result=escape(attempt.result if failure is None else self._keep_answer(failure)),
+            result=kept or None,
+            storable=escape_text(kept),
             error=escape(failure.message) if failure else None,
             error_code=failure.code if failure else None,
             progress=escape(attempt.progress),
         )
-        if size > LARGE_RESULT_BYTES:
-            return end.claim_id in await self._write_ends([end])
-        return await self._ends(end)
+        if len(kept) <= LARGE_RESULT_BYTES:
+            return await self._ends(end)
+        return end.claim_id in await self._write_ends([end])
 
-    def _keep_answer(self, failure: HubError) -> dict[str, Any] | None:
-        """Give what came instead of a result as the protocol has it: as it is if it is an object, else as its value."""
+    def _keep_answer(self, failure: HubError) -> bytes:
+        """Give the text of what came instead of a result as the protocol has it: an object, or one with its value."""
         if not isinstance(failure, MalformedResult) or failure.answer is None:
-            return None
-        answer = failure.answer if isinstance(failure.answer, dict) else {"value": failure.answer}
-        return answer if len(json.dumps(answer)) <= self.max_result_bytes else None
+            return b""
+        answer = failure.answer if isinstance(failure.answer, Mapping) else {"value": failure.answer}
+        text = JsonObject.of(answer).text
+        return text if len(text) <= self.max_result_bytes else b""
 
     async def _write_ends(self, ends: list[End]) -> list[UUID]:
-        said = json_parameter([end.as_json() for end in ends])
+        """Write ends down; each result is a parameter of its own, so that no text can reach beyond its value."""
         async with self.database.transaction() as transaction:
-            return await transaction.all(JOBS["finish_jobs"], UUID, ends=said)
+            transaction.is_large = any(len(end.result or b"") > LARGE_RESULT_BYTES for end in ends)
+            return await transaction.all(
+                JOBS["finish_jobs"],
+                UUID,
+                ends=json_parameter([end.as_json(number) for number, end in enumerate(ends, start=1)]),
+                results=[json_text(end.result) for end in ends],
+                storable=[json_text(end.storable) for end in ends],
+            )
 
     async def _read_outcome(self, attempt: Attempt) -> Outcome:
         """Look how an attempt ended whose claim is gone; stale unless it was this one that ended."""

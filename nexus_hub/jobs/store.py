@@ -1,5 +1,6 @@
 """Jobs as rows of `job_results`, which are the truth about them."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,16 +8,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from nexus_hub.db.pool import Database, Transaction, json_parameter
+from nexus_hub.db.pool import Database, Transaction, json_parameter, json_text
 from nexus_hub.db.queries import load
 from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFound, TooMany
 from nexus_hub.escape import escape, unescape
 from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.json_object import JsonObject, escape_text
 from nexus_hub.models import JobStatus, JobType, Principal, ServerRef, ServerType
 from nexus_hub.paging import check_limit, decode, encode, page
 
 JOBS = load("jobs")
 OPEN_JOBS_RETRY_SECONDS = 10.0
+LARGE_RESULT_BYTES = 256 * 1024
+"""A larger result goes to the database, and comes from there, by itself."""
 ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
 """A request, the server that it goes to, and the server's own name of the tool or prompt."""
 
@@ -33,6 +37,7 @@ class Job:
     tool_name: str | None
     params: dict[str, Any] = field(repr=False)
     params_escaped: bool
+    params_as_sent: bool
     attempt: int
     max_attempts: int
     timeout_seconds: int | None
@@ -43,7 +48,7 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.params_escaped:
-            object.__setattr__(self, "params", unescape(self.params))
+            object.__setattr__(self, "params", self.params if self.params_as_sent else unescape(self.params))
             object.__setattr__(self, "tool_name", unescape(self.tool_name))
             object.__setattr__(self, "params_escaped", False)
 
@@ -87,7 +92,7 @@ async def add(
         most_open = await _hold_open_jobs(transaction, principal, most_open)
         row = await transaction.one(
             JOBS["insert_job"],
-            **columns | {"params": json_parameter(columns["params"])},
+            **columns | {"params": json_parameter(columns["params"]), "params_sent": json_text(columns["params_sent"])},
             user_id=principal.user_id,
             most_open=most_open,
             flow_run_id=flow_run_id,
@@ -117,7 +122,13 @@ async def add_batch(
     """
     rows = [_columns(*one) | {"id": uuid4()} for one in resolved]
     keys = [row["idempotency_key"] for row in rows if row["idempotency_key"] is not None]
-    jobs = json_parameter([row | {"id": str(row["id"]), "server_ref_id": str(row["server_ref_id"])} for row in rows])
+    params_sent = [json_text(row.pop("params_sent")) for row in rows]
+    jobs = json_parameter(
+        [
+            row | {"number": number, "id": str(row["id"]), "server_ref_id": str(row["server_ref_id"])}
+            for number, row in enumerate(rows, start=1)
+        ]
+    )
     async with database.transaction(principal) as transaction:
         most_open = await _hold_open_jobs(transaction, principal, most_open)
         new = set(
@@ -125,6 +136,7 @@ async def add_batch(
                 JOBS["insert_jobs"],
                 UUID,
                 jobs=jobs,
+                params_sent=params_sent,
                 user_id=principal.user_id,
                 batch_id=batch_id,
                 most_open=most_open,
@@ -185,12 +197,22 @@ def _columns(request: JobRequest, ref: ServerRef, name: str | None) -> dict[str,
         "server_ref_id": ref.server_ref_id,
         "tool_name": escape(name) if request.job_type == "tool_invoke" else None,
         "params": escape(params),
+        "params_sent": _text_of(params),
         "timeout_seconds": request.timeout_seconds,
         "max_attempts": request.max_attempts,
         "retry": request.retry,
         "idempotency_key": request.idempotency_key,
         "request_digest": request.digest(),
     }
+
+
+def _text_of(params: dict[str, Any]) -> bytes | None:
+    """Write parameters as they were sent; None if they hold what PostgreSQL can't read out of a json text."""
+    try:
+        text = json.dumps(params, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError:
+        return None
+    return text if escape_text(text) is None else None
 
 
 @contextmanager
@@ -211,19 +233,32 @@ async def get(database: Database, principal: Principal, job_id: UUID) -> dict[st
     """
     async with database.transaction(principal) as transaction:
         row = await transaction.one(JOBS["get_job"], id=job_id)
+        transaction.is_large = row is not None and len(row["result"] or "") > LARGE_RESULT_BYTES
     if row is None:
         raise NotFound("job", job_id)
     return readable(row)
 
 
 def readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Put back in a row what PostgreSQL refused."""
-    if row.get("params_escaped"):
+    """Put back in a row what PostgreSQL refused; a result stays a text, and is read only where it was escaped."""
+    if row.pop("params_escaped", False):
         row["tool_name"] = unescape(row["tool_name"])
-    for column in ("params", "result"):
-        if row.pop(f"{column}_escaped", False):
-            row[column] = unescape(row[column])
+        if not row["params_as_sent"]:
+            row["params"] = unescape(row["params"])
+    row.pop("params_as_sent")
+    escaped, as_sent = row.pop("result_escaped"), row.pop("result_as_sent")
+    if row["result"] is not None:
+        row["result"] = _read_result(row["result"], escaped=escaped and not as_sent)
     return row
+
+
+def _read_result(text: str, *, escaped: bool) -> Any:
+    """Give a result as its text, if it can be; other programs may have stored what is no object."""
+    if text.startswith("{") and not escaped:
+        return JsonObject(text.encode())
+    value = json.loads(text)
+    value = unescape(value) if escaped else value
+    return JsonObject.of(value) if isinstance(value, dict) else value
 
 
 async def list_jobs(

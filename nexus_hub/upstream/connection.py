@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mcp import Client, ClientSession, MCPError
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from nexus_hub.errors import (
     UpstreamTimedOut,
     UpstreamUnavailable,
 )
+from nexus_hub.json_object import JsonObject
 from nexus_hub.upstream import faults, snapshot, wire
 from nexus_hub.upstream.backoff import ConnectBackoff
 from nexus_hub.upstream.connector import Connector
@@ -58,7 +59,7 @@ class Connection:
 
     async def request(
         self, request: UpstreamRequest, seconds: float | None, on_progress: OnProgress | None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Send one request; see `Connections.request`."""
         return await self._run(lambda session: wire.send(session, request, on_progress), seconds)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from nexus_hub.errors import InvalidConfig
+from nexus_hub.json_object import JsonObject
 from nexus_hub.models import ServerRef
 from nexus_hub.telemetry.logs import quiet_libraries
 from nexus_hub.upstream import addresses
@@ -96,7 +97,7 @@ class Connections:
         *,
         timeout: float | None,
         on_progress: OnProgress | None = None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Send a request and return the MCP result as on the wire; `timeout` is in seconds and covers everything.
 
         Cancelling the awaiting task cancels the request at the server. Raises UpstreamUnavailable and

@@ -24,6 +24,8 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from nexus_hub.upstream.cut_results import CUT_RESULTS
+
 MAX_STARTS = 8
 """The places in a text at which JSON is looked for: a bound on the work that noise can make."""
 LONGEST_TOKEN = 6
@@ -66,6 +68,7 @@ Item = JSONRPCMessage | Unreadable
 
 def read_messages(raw: bytes) -> list[Item]:
     """Read all messages of some bytes; of bytes without any, an `Unreadable`, or nothing if they are empty."""
+    raw = CUT_RESULTS.cut(raw)
     try:
         message = jsonrpc_message_adapter.validate_json(raw, by_name=False)
     except ValidationError:

@@ -1,6 +1,7 @@
 """Requests and results as they are on the wire, passed through without loss."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import mcp_types as types
@@ -10,6 +11,8 @@ from mcp_types import HEADER_MISMATCH, SERVER_INFO_META_KEY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import RootModel
 
+from nexus_hub.json_object import JsonObject
+from nexus_hub.upstream.cut_results import CUT_RESULTS
 from nexus_hub.upstream.requests import OnProgress, PromptGet, ResourceRead, ToolCall, UpstreamRequest
 from nexus_hub.upstream.results import find_fault
 
@@ -25,13 +28,13 @@ class InputRequired(Exception):
 class MalformedAnswer(Exception):
     """A result that breaks the protocol: `place` says where, `answer` is it."""
 
-    def __init__(self, place: str, answer: dict[str, Any]) -> None:
+    def __init__(self, place: str, answer: Mapping[str, Any]) -> None:
         self.place = place
         self.answer = answer
         super().__init__(place)
 
 
-async def send(session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None) -> dict[str, Any]:
+async def send(session: ClientSession, request: UpstreamRequest, on_progress: OnProgress | None) -> JsonObject:
     """Send one request and return its result as on the wire, less what only the transport needs.
 
     Raises MCPError, InputRequired, and MalformedAnswer for a result that breaks the protocol.
@@ -43,10 +46,12 @@ async def send(session: ClientSession, request: UpstreamRequest, on_progress: On
             raise
         await _learn_headers(session, request.name)
         result = await _send_once(session, request, on_progress)
+    text = CUT_RESULTS.take(result)
     modern = session.protocol_version in MODERN_PROTOCOL_VERSIONS
     if place := find_fault(request, result, modern=modern):
-        raise MalformedAnswer(place, result)
-    return _strip_transport(result, modern=modern)
+        raise MalformedAnswer(place, result if text is None else text)
+    plain = _strip_transport(result, modern=modern)
+    return JsonObject.of(plain) if text is None else text
 
 
 async def _send_once(

@@ -101,8 +101,8 @@ INSERT INTO tool_cache (server_type, server_ref_id, user_id, tool_name, namespac
                         definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
        entry.description, entry.definition, %(expires_at)s, now(), false
-FROM jsonb_to_recordset(%(entries)s)
-     AS entry (key text, namespaced_name text, title text, description text, definition jsonb)
+FROM json_to_recordset(%(entries)s)
+     AS entry (key text, namespaced_name text, title text, description text, definition json)
 ON CONFLICT (server_type, server_ref_id, tool_name) DO UPDATE
 SET namespaced_name = excluded.namespaced_name, title = excluded.title, description = excluded.description,
     definition = excluded.definition, expires_at = excluded.expires_at, updated_at = excluded.updated_at,
@@ -119,9 +119,9 @@ INSERT INTO resource_cache (server_type, server_ref_id, user_id, uri, name, titl
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.name, entry.title, entry.description,
        entry.mime_type, entry.is_template, entry.definition,
        %(expires_at)s, now(), false
-FROM jsonb_to_recordset(%(entries)s)
+FROM json_to_recordset(%(entries)s)
      AS entry (key text, name text, title text, description text, mime_type text, is_template boolean,
-               definition jsonb)
+               definition json)
 ON CONFLICT (server_type, server_ref_id, uri) DO UPDATE
 SET name = excluded.name, title = excluded.title, description = excluded.description,
     mime_type = excluded.mime_type, is_template = excluded.is_template, definition = excluded.definition,
@@ -137,8 +137,8 @@ INSERT INTO prompt_cache (server_type, server_ref_id, user_id, prompt_name, name
                           definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
        entry.description, entry.definition, %(expires_at)s, now(), false
-FROM jsonb_to_recordset(%(entries)s)
-     AS entry (key text, namespaced_name text, title text, description text, definition jsonb)
+FROM json_to_recordset(%(entries)s)
+     AS entry (key text, namespaced_name text, title text, description text, definition json)
 ON CONFLICT (server_type, server_ref_id, prompt_name) DO UPDATE
 SET namespaced_name = excluded.namespaced_name, title = excluded.title, description = excluded.description,
     definition = excluded.definition, expires_at = excluded.expires_at, updated_at = excluded.updated_at,

@@ -8,10 +8,10 @@ SELECT pg_advisory_xact_lock(hashtextextended('nexus.open_jobs:' || %(user_id)s:
 -- The first insert under an idempotency key wins; a later one gives no row, nor does one over the user's bound. The
 -- columns are those of get_job.
 INSERT INTO job_results (user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
-                         timeout_seconds, max_attempts, retry, idempotency_key, request_digest, flow_run_id,
+                         params_sent, timeout_seconds, max_attempts, retry, idempotency_key, request_digest, flow_run_id,
                          dispatched_at)
 SELECT %(user_id)s, %(job_type)s, %(server_ref_id)s::text, %(server_type)s, %(server_ref_id)s, %(tool_name)s,
-       %(params)s, true, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
+       %(params)s, true, %(params_sent)s, %(timeout_seconds)s, %(max_attempts)s, %(retry)s, %(idempotency_key)s, %(request_digest)s,
        %(flow_run_id)s, CASE WHEN %(flow_run_id)s::uuid IS NULL THEN NULL ELSE now() END
 WHERE %(most_open)s::bigint IS NULL
    OR %(most_open)s > (SELECT count(*)
@@ -19,20 +19,22 @@ WHERE %(most_open)s::bigint IS NULL
                              WHERE user_id = %(user_id)s::uuid AND nexus_is_live(status)
                              LIMIT %(most_open)s) AS open)
 ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-RETURNING id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped, status, result,
-          result_escaped, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
-          created_at, available_at, started_at, completed_at;
+RETURNING id, user_id, job_type, server_id, server_type, server_ref_id, tool_name,
+          coalesce(params_sent, params::json) AS params, params_escaped, params_sent IS NOT NULL AS params_as_sent, status,
+          NULL::text AS result, result_escaped, false AS result_as_sent, error, error_code, attempt, max_attempts,
+          timeout_seconds, retry, progress, version, flow_run_id, created_at, available_at, started_at, completed_at;
 
 -- name: insert_jobs
 -- As many as one request brings, in one go; in the order of their keys, so that two of them don't wait for each other.
 INSERT INTO job_results (id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped,
-                         timeout_seconds, max_attempts, retry, idempotency_key, request_digest, batch_id)
+                         params_sent, timeout_seconds, max_attempts, retry, idempotency_key, request_digest, batch_id)
 SELECT job.id, %(user_id)s, job.job_type, job.server_ref_id::text, job.server_type, job.server_ref_id, job.tool_name,
-       job.params, true, job.timeout_seconds, job.max_attempts, job.retry, job.idempotency_key, job.request_digest,
-       %(batch_id)s
+       job.params, true, sent.params, job.timeout_seconds, job.max_attempts, job.retry, job.idempotency_key,
+       job.request_digest, %(batch_id)s
 FROM jsonb_to_recordset(%(jobs)s) AS job (
-    id uuid, job_type text, server_type text, server_ref_id uuid, tool_name text, params jsonb, timeout_seconds integer,
-    max_attempts integer, retry text, idempotency_key text, request_digest text)
+    number bigint, id uuid, job_type text, server_type text, server_ref_id uuid, tool_name text, params jsonb,
+    timeout_seconds integer, max_attempts integer, retry text, idempotency_key text, request_digest text)
+JOIN unnest(%(params_sent)b::json[]) WITH ORDINALITY AS sent (params, number) USING (number)
 WHERE %(most_open)s::bigint IS NULL
    OR %(most_open)s >= (SELECT count(*)
                         FROM (SELECT FROM job_results
@@ -53,8 +55,11 @@ FROM job_results
 WHERE idempotency_key = ANY (%(idempotency_keys)s) AND user_id IS NOT DISTINCT FROM %(user_id)s::uuid;
 
 -- name: get_job
-SELECT id, user_id, job_type, server_id, server_type, server_ref_id, tool_name, params, params_escaped, status, result,
-       result_escaped, error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
+-- The result as its text, which nobody on the way needs to read.
+SELECT id, user_id, job_type, server_id, server_type, server_ref_id, tool_name,
+       coalesce(params_sent, params::json) AS params, params_escaped, params_sent IS NOT NULL AS params_as_sent, status,
+       coalesce(result_sent::text, result::text) AS result, result_escaped, result_sent IS NOT NULL AS result_as_sent,
+       error, error_code, attempt, max_attempts, timeout_seconds, retry, progress, version, flow_run_id,
        created_at, available_at, started_at, completed_at
 FROM job_results
 WHERE id = %(id)s;
@@ -83,8 +88,8 @@ SET status = 'running', attempt = attempt + 1, claim_id = %(claim_id)s, batch_id
     lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(id)s AND status = 'pending' AND attempt = %(attempt)s - 1
   AND available_at <= clock_timestamp() + interval '1 second'
-RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, params, params_escaped, attempt, max_attempts,
-          timeout_seconds, retry, claim_id,
+RETURNING id, user_id, job_type, server_type, server_ref_id, tool_name, coalesce(params_sent, params::json) AS params,
+          params_escaped, params_sent IS NOT NULL AS params_as_sent, attempt, max_attempts, timeout_seconds, retry, claim_id,
           extract(epoch FROM now() - greatest(created_at, available_at))::float8 * 1000 AS waited_ms;
 
 -- name: take_run
@@ -133,8 +138,10 @@ SET status = 'running', attempt = job.attempt + 1, claim_id = gen_random_uuid(),
     lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
 FROM due
 WHERE job.id = due.id
-RETURNING job.id, job.user_id, job.job_type, job.server_type, job.server_ref_id, job.tool_name, job.params,
-          job.params_escaped, job.attempt, job.max_attempts, job.timeout_seconds, job.retry, job.claim_id,
+RETURNING job.id, job.user_id, job.job_type, job.server_type, job.server_ref_id, job.tool_name,
+          coalesce(job.params_sent, job.params::json) AS params, job.params_escaped,
+          job.params_sent IS NOT NULL AS params_as_sent, job.attempt, job.max_attempts, job.timeout_seconds, job.retry,
+          job.claim_id,
           extract(epoch FROM now() - greatest(job.created_at, job.available_at))::float8 * 1000 AS waited_ms;
 
 -- name: renew_leases
@@ -189,18 +196,23 @@ WITH held AS (
 UPDATE job_results AS job SET progress = held.progress FROM held WHERE job.id = held.id RETURNING held.claim_id;
 
 -- name: finish_jobs
+-- Each result is a value by itself, checked as one, and kept as it was sent; where jsonb has to have it in another form,
+-- that comes along.
 WITH ended AS (
-    SELECT job.id, said.claim_id, said.status, said.result, said.error, said.error_code, said.progress
+    SELECT job.id, said.claim_id, said.status, given.sent, given.storable, said.error, said.error_code, said.progress
     FROM job_results AS job
     JOIN jsonb_to_recordset(%(ends)s) AS said (
-             id uuid, claim_id uuid, status text, result jsonb, error text, error_code text, progress jsonb)
+             number bigint, id uuid, claim_id uuid, status text, error text, error_code text, progress jsonb)
       ON said.id = job.id AND said.claim_id = job.claim_id
+    JOIN unnest(%(results)b::json[], %(storable)b::json[]) WITH ORDINALITY AS given (sent, storable, number)
+      USING (number)
     WHERE job.status = 'running'
     ORDER BY job.id
     FOR UPDATE OF job
 )
 UPDATE job_results AS job
-SET status = ended.status, result = ended.result, result_escaped = true, error = ended.error,
+SET status = ended.status, result_sent = ended.sent, result = nexus_to_jsonb(coalesce(ended.storable, ended.sent)),
+    result_escaped = true, error = ended.error,
     error_code = ended.error_code, progress = coalesce(ended.progress, job.progress), completed_at = now()
 FROM ended
 WHERE job.id = ended.id
@@ -461,8 +473,8 @@ WITH expired AS (
     SELECT job.id,
            job.attempt < job.max_attempts AS has_attempts,
            job.sent_at IS NULL OR job.retry = 'always' OR job.job_type <> 'tool_invoke'
-               OR coalesce(tool.definition -> 'annotations' -> 'readOnlyHint' = 'true'::jsonb, false)
-               OR coalesce(tool.definition -> 'annotations' -> 'idempotentHint' = 'true'::jsonb, false) AS repeatable
+               OR coalesce((tool.definition -> 'annotations' -> 'readOnlyHint')::jsonb = 'true'::jsonb, false)
+               OR coalesce((tool.definition -> 'annotations' -> 'idempotentHint')::jsonb = 'true'::jsonb, false) AS repeatable
     FROM job_results AS job
     LEFT JOIN tool_cache AS tool
            ON tool.server_type = job.server_type AND tool.server_ref_id = job.server_ref_id

@@ -31,7 +31,7 @@ def statement(query: bytes) -> str:
     """The query with `$1` and so on in place of its parameters."""
     numbers = itertools.count(1)
     text = re.sub(r"--.*", "", query.decode())
-    return re.sub(r"%\(\w+\)s", lambda _: f"${next(numbers)}", text).replace("%%", "%")
+    return re.sub(r"%\(\w+\)[sb]", lambda _: f"${next(numbers)}", text).replace("%%", "%")
 
 
 @pytest.fixture(scope="module")

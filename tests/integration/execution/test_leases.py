@@ -1,12 +1,14 @@
 """Leases of all attempts of a process, single ones and members of batches, renewed together by one loop."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database, Transaction
@@ -177,3 +179,21 @@ async def test_a_job_that_is_taken_while_the_process_stops_is_not_called(fast: L
     claimed = await fast.claimed(await fast.submitted(JobRequest("tool_invoke", "habits__echo")))
     with fast.execution.hold(claimed):
         assert claimed.shutting_down
+
+
+async def test_leases_are_renewed_while_the_event_loop_is_held_up(
+    library: Library, database: HubDatabase, table: Table
+) -> None:
+    await library.servers.register("habits", own_server("habits"))
+    claimed = await library.claimed(await library.submitted(JobRequest("tool_invoke", "habits__echo")))
+    async with looping(replace(library.execution, heartbeat_seconds=0.3)) as execution:
+        with execution.hold(claimed), psycopg.connect(database.admin_url, autocommit=True) as watching:
+            await becomes(table, claimed.id, RENEWED)
+            last = watching.execute("SELECT heartbeat_at FROM job_results").fetchone()
+            for _ in range(600):
+                time.sleep(0.1)
+                if watching.execute("SELECT heartbeat_at FROM job_results").fetchone() != last:
+                    break
+            else:
+                raise AssertionError("no lease was renewed in a minute")
+        assert claimed.renewed_at > claimed.claimed_at

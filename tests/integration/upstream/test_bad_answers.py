@@ -5,6 +5,7 @@ No call here has a time-out: one that hung would hold up the test.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ READABLE = {
 }
 UNREADABLE = {
     "nested too deep": START + '{"content":[],"structuredContent":{"a":' + "[" * 50_000 + "]" * 50_000 + "}}}",
-    "too many digits": START + '{"content":[],"structuredContent":{"a":%s}}}' % ("9" * 5000),
+    "too many digits": START + '{"a":%s}}' % ("9" * 5000),
     "not JSON": "{'jsonrpc': '2.0', 'id': $id, 'result': {'content': '" + SECRET + "'}}",
     "not complete": START + '{"content":"' + SECRET,
     "result: must be an object": START + f'["{SECRET}"]}}',
@@ -41,12 +42,12 @@ def stdio(tmp_path: Path) -> Target:
     return target(own_server("careless", str(tmp_path)))
 
 
-async def ask_stdio(connections: Connections, stdio: Target, **arguments: Any) -> dict[str, Any]:
+async def ask_stdio(connections: Connections, stdio: Target, **arguments: Any) -> Mapping[str, Any]:
     async with asyncio.timeout(60):
         return await connections.request(stdio, ToolCall("say", arguments), timeout=None)
 
 
-async def ask_http(connections: Connections, careless: Careless, body: str, kind: str) -> dict[str, Any]:
+async def ask_http(connections: Connections, careless: Careless, body: str, kind: str) -> Mapping[str, Any]:
     careless.on_call = lambda: Reply(body.encode("latin-1"), kind=kind)
     async with asyncio.timeout(60):
         upstream = target(HttpConfig(url=careless.url))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
+from nexus_hub.upstream.cut_results import CUT_RESULTS
 from nexus_hub.upstream.messages import CUT_OFF, LONG_NUMBER, NOT_JSON, TOO_DEEP, Unreadable, read_messages
 
 
@@ -17,7 +18,8 @@ def read_value(raw: bytes) -> Any:
     [message] = read_messages(raw)
     assert isinstance(message, JSONRPCResponse), message
     assert str(message.id) == "7"
-    return message.result["structuredContent"]["a"]
+    cut = CUT_RESULTS.take(message.result)
+    return (message.result if cut is None else cut)["structuredContent"]["a"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_an_error_of_any_form_is_read(error: bytes, code: int, message: str) -> 
     ("raw", "reason", "ids"),
     [
         (answer(b"[" * 100_000 + b"]" * 100_000), TOO_DEEP, {7}),
-        (answer(b"1" * 5000), LONG_NUMBER, {7}),
+        (b'{"jsonrpc":"2.0","id":7,"result":{"a":%s}}' % (b"1" * 5000), LONG_NUMBER, {7}),
         (answer(b'"secret')[:-3], CUT_OFF, {7}),
         (b"{'jsonrpc': '2.0', 'id': 7, 'result': {}}", NOT_JSON, {7}),
         (b'{"jsonrpc":"2.0","result":{"x":secret_word,"more":1234567},"id":7}', NOT_JSON, {7}),

@@ -1,0 +1,35 @@
+"""Memory of the process: what is large goes back to the system when it is free.
+
+The functions are glibc's; with another C library they do nothing.
+"""
+
+import ctypes
+from typing import Any
+
+LARGE_BLOCK_BYTES = 1024 * 1024
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Names of glibc's malloc.h."""
+
+
+def return_large_blocks() -> None:
+    """Let each large block be a mapping of its own.
+
+    glibc raises that threshold up to 32 MiB with each large block that is freed; later ones then lie on the heap, from
+    where they don't go back while anything above them is in use.
+    """
+    if mallopt := _find("mallopt"):
+        mallopt(_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+        mallopt(_TRIM_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def trim() -> None:
+    """Give the free pages of the heap back; it takes some milliseconds, in which other threads go on."""
+    if malloc_trim := _find("malloc_trim"):
+        malloc_trim(0)
+
+
+def _find(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError):
+        return None
