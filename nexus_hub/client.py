@@ -41,6 +41,10 @@ class Event:
     id: str | None = None
 
 
+INSPECTION_SECONDS = 480.0
+"""The longest wait for a request in which the hub opens a server, whose command may be fetched first, and reads it."""
+
+
 class HubClient:
     """A connection to one hub.
 
@@ -102,7 +106,9 @@ class HubClient:
         """Send one request; return its answer's JSON object, empty where there is none."""
         params = {key: _write(value) for key, value in query.items() if value is not None}
         with _problems(self.url):
-            answer = await self._http.request(method, path, content=_encode(body), params=params)
+            answer = await self._http.request(
+                method, path, content=_encode(body), params=params, timeout=_patience(method, path)
+            )
         if answer.is_success:
             return _object(answer, self.url)
         raise _problem(answer)
@@ -171,6 +177,11 @@ class HubClient:
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
+
+
+def _patience(method: str, path: str) -> Any:
+    """Give the time-out of a request: those that reach a server take as long as that does."""
+    return INSPECTION_SECONDS if method == "POST" and path.startswith("/v1/servers") else httpx.USE_CLIENT_DEFAULT
 
 
 def _write(value: object) -> str:

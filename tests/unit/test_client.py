@@ -10,7 +10,7 @@ import pytest
 
 from nexus_hub import address
 from nexus_hub import client as module
-from nexus_hub.client import Event, HubClient
+from nexus_hub.client import INSPECTION_SECONDS, Event, HubClient
 from nexus_hub.errors import ApiProblem, HubUnavailable, InvalidSetting, RequestRefused
 from nexus_hub.settings import load
 
@@ -80,6 +80,18 @@ async def test_arguments_with_odd_characters_arrive_as_they_are() -> None:
     assert json.loads(asked[0].content) == body
     assert asked[0].headers["content-type"] == "application/json"
     assert asked[0].headers["authorization"] == "Bearer token"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "patient"),
+    [("POST", "/v1/servers", True), ("POST", "/v1/servers/system/1/sync", True), ("GET", "/v1/servers", False)],
+)
+async def test_a_request_that_reaches_a_server_waits_as_long_as_that_may_take(
+    method: str, path: str, patient: bool
+) -> None:
+    asked: list[httpx.Request] = []
+    await client(httpx.Response(200, json={}), asked).request(method, path, {})
+    assert (asked[0].extensions["timeout"]["read"] == INSPECTION_SECONDS) is patient
 
 
 @pytest.mark.parametrize("token", ["canary\n", "canaryé", "canary\x00", "canary\ud800"])
