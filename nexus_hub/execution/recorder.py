@@ -200,28 +200,31 @@ class Recorder:
             failure = TooLarge("A result", size, self.max_result_bytes, setting="NEXUS_MAX_RESULT_BYTES")
         attempt.failure = failure
         if failure is not None:
-            attempt.result, text, size = None, b"", 0
+            attempt.result = None
+            text = self._keep_answer(failure)
+            size = len(text)
         if size <= LARGE_RESULT_BYTES:
             return await self._write_end(attempt, text, failure)
         async with self._large.use(size):
             ended = await self._write_end(attempt, text, failure)
         attempt.drop_result()
+        if isinstance(failure, MalformedResult):
+            failure.answer = None
         asyncio.get_running_loop().run_in_executor(None, memory.trim)
         return ended
 
     async def _write_end(self, attempt: Attempt, text: bytes, failure: HubError | None) -> bool:
-        kept = text if failure is None else self._keep_answer(failure)
         end = End(
             id=attempt.id,
             claim_id=attempt.claim_id,
             status="failed" if failure else "completed",
-            result=kept or None,
-            storable=escape_text(kept),
+            result=text or None,
+            storable=escape_text(text),
             error=escape(failure.message) if failure else None,
             error_code=failure.code if failure else None,
             progress=escape(attempt.progress),
         )
-        if len(kept) <= LARGE_RESULT_BYTES:
+        if len(text) <= LARGE_RESULT_BYTES:
             return await self._ends(end)
         return end.claim_id in await self._write_ends([end])
 

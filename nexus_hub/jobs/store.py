@@ -1,12 +1,14 @@
 """Jobs as rows of `job_results`, which are the truth about them."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 from nexus_hub.db.pool import Database, Transaction, json_parameter, json_text
 from nexus_hub.db.queries import load
@@ -19,6 +21,7 @@ from nexus_hub.paging import check_limit, decode, encode, page
 
 JOBS = load("jobs")
 OPEN_JOBS_RETRY_SECONDS = 10.0
+_ADDING: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, UUID], asyncio.Lock] = WeakValueDictionary()
 LARGE_RESULT_BYTES = 256 * 1024
 """A larger result goes to the database, and comes from there, by itself."""
 ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
@@ -88,7 +91,7 @@ async def add(
         TooMany: a user has that many open jobs already.
     """
     columns = _columns(request, ref, name)
-    async with database.transaction(principal) as transaction:
+    async with _turn_to_add(principal), database.transaction(principal) as transaction:
         most_open = await _hold_open_jobs(transaction, principal, most_open)
         row = await transaction.one(
             JOBS["insert_job"],
@@ -129,7 +132,7 @@ async def add_batch(
             for number, row in enumerate(rows, start=1)
         ]
     )
-    async with database.transaction(principal) as transaction:
+    async with _turn_to_add(principal), database.transaction(principal) as transaction:
         most_open = await _hold_open_jobs(transaction, principal, most_open)
         new = set(
             await transaction.all(
@@ -158,6 +161,13 @@ async def add_batch(
                 )
                 ids.append(same)
     return ids, len(new)
+
+
+def _turn_to_add(principal: Principal) -> AbstractAsyncContextManager[None]:
+    """Wait for this user's other jobs to be added without holding a connection meanwhile."""
+    if principal.user_id is None:
+        return nullcontext()
+    return _ADDING.setdefault((asyncio.get_running_loop(), principal.user_id), asyncio.Lock())
 
 
 async def _hold_open_jobs(transaction: Transaction, principal: Principal, most_open: int | None) -> int | None:

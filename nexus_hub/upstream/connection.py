@@ -120,7 +120,7 @@ class Connection:
             try:
                 return await work(client.session)
             except MCPError as error:
-                fault: HubError | NotExecuted = faults.to_call_error(self._server, error)
+                fault: HubError | NotExecuted = faults.to_call_error(self._server, error, self._connector.hidden)
             except wire.MalformedAnswer as error:
                 fault = MalformedResult(self._server, error.place, error.answer)
             except ValidationError:

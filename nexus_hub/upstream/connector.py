@@ -23,7 +23,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 
 from nexus_hub import __version__
 from nexus_hub.errors import HubError
-from nexus_hub.upstream import faults
+from nexus_hub.upstream import faults, words
 from nexus_hub.upstream.addresses import Resolve
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.http import ContainedClient, build_client, http_streams
@@ -55,6 +55,7 @@ class Connector:
         protocol_version: str | None = None,
     ) -> None:
         self.server = server
+        self.hidden = words.find_secrets(config)
         self._config = config
         self._guarded = guarded
         self._resolve = resolve
@@ -123,7 +124,7 @@ class Connector:
     def fault(self, error: Exception) -> Callable[[], HubError]:
         """Give a maker of the hub's error for a client that did not open."""
         failure = self._answered_failure(error) or (self._http.failure if self._http else None)
-        return faults.to_connect_error(self.server, error, failure, seconds=self.connect_timeout)
+        return faults.to_connect_error(self.server, error, failure, seconds=self.connect_timeout, hidden=self.hidden)
 
     def _answered_failure(self, error: Exception) -> faults.TransportFailure | None:
         """Read the failure of the very request that kept the session from opening."""

@@ -5,20 +5,16 @@ though PostgreSQL can store it. What it still checks is the form of the message 
 """
 
 import re
-import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from nexus_hub.json_object import JsonObject
 
 MEMBER = "nexus-hub/result"
-"""The member of a result by which the text that was cut out is found again."""
+"""The member of a result that holds what was cut out of its message."""
 LARGE_VALUE_BYTES = 64 * 1024
 DEEPEST = 1000
 """A deeper text is left to the SDK, which refuses it."""
-KEPT_SECONDS = 600.0
-"""The time after which the next text takes the place of one that nobody waits for, since its call was cancelled."""
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT = rb'[^"\[\]{}]++|' + _STRING
@@ -40,6 +36,8 @@ _HARD_TO_READ = (
     re.compile(rb"(?<![0-9])[0-9]{4000}"),
 )
 """Lone surrogates and long numbers, which the SDK's parser may refuse."""
+MOST_MEMBERS = 64
+"""An object of more members is left to the SDK."""
 HARD_DEPTH = 100
 """Nesting that the SDK's parser may refuse."""
 
@@ -153,7 +151,9 @@ class _Members:
         self._large: tuple[int, int] | None = None
         self._deep: set[bytes] = set()
         cursor = _Cursor(text)
-        for name, value in cursor.members():
+        for number, (name, value) in enumerate(cursor.members()):
+            if number >= MOST_MEMBERS:
+                raise NoCutError
             try:
                 self._take(name, cursor, value)
             except LargeValueError:
@@ -213,34 +213,24 @@ class _Members:
         return b"{" + b",".join(kept) + b"}"
 
 
-class CutResults:
-    """Texts of results on their way past the SDK, each under a name that no server can guess."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, tuple[float, bytes]] = {}
-
-    def cut(self, message: bytes) -> bytes:
-        """Cut the result of a call out of a message and keep it; the message as the SDK is to have it."""
-        if b'"result"' not in message:
-            return message
-        try:
-            rest, text = _cut(message, name := secrets.token_hex(16))
-        except NoCutError:
-            return message
-        now = time.monotonic()
-        while self._texts and next(iter(self._texts.values()))[0] < now - KEPT_SECONDS:
-            del self._texts[next(iter(self._texts))]
-        self._texts[name] = now, text
-        return rest
-
-    def take(self, result: dict[str, Any]) -> JsonObject | None:
-        """Take what was cut out of the message that this is the rest of."""
-        name = result.pop(MEMBER, None)
-        found = self._texts.pop(name, None) if isinstance(name, str) else None
-        return JsonObject(found[1]) if found is not None else None
+def cut(message: bytes) -> tuple[bytes, JsonObject | None]:
+    """Cut the result of a call out of a message: the message as the SDK is to have it, and the result."""
+    if b'"result"' not in message:
+        return message, None
+    try:
+        rest, text = _cut(message)
+    except NoCutError:
+        return message, None
+    return rest, JsonObject(text)
 
 
-def _cut(message: bytes, name: str) -> tuple[bytes, bytes]:
+def take(result: dict[str, Any]) -> JsonObject | None:
+    """Take what was cut out of the message that this is the rest of; a server can't put one there."""
+    found = result.pop(MEMBER, None)
+    return found if isinstance(found, JsonObject) else None
+
+
+def _cut(message: bytes) -> tuple[bytes, bytes]:
     envelope = _Members(message.strip(b" \t\r\n"))
     names = envelope.names()
     if b'"result"' not in names or not {b'"jsonrpc"', b'"id"', b'"result"'}.issuperset(names):
@@ -254,7 +244,6 @@ def _cut(message: bytes, name: str) -> tuple[bytes, bytes]:
     if (b"NaN" in text or b"Infinity" in text) and _TO_WORD.match(text):
         raise NoCutError
     stubs = [member + b":" + result.stub(member) for member in result.names()]
-    stubs.append(f'"{MEMBER}":"{name}"'.encode())
     parts = [member + b":" + envelope.value(member) for member in names if member != b'"result"']
     return b"{" + b",".join([*parts, b'"result":{' + b",".join(stubs) + b"}"]) + b"}", text
 
@@ -280,7 +269,3 @@ def _without_transport(result: _Members) -> bytes:
     if inner.names() == [server]:
         return result.without({b'"resultType"', meta}, {})
     return result.without({b'"resultType"'}, {meta: inner.without({server}, {})})
-
-
-CUT_RESULTS = CutResults()
-"""Those of this process: a message passes the SDK in the same process, within moments."""

@@ -9,7 +9,7 @@ from nexus_hub.telemetry.text import LONGEST_LINE, printable
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
 
 MASK = "***"
-_TOKEN_LIKE = re.compile(r"(?=.*[0-9])[^/]{16,}|[^/]{32,}")
+TOKEN_LIKE = re.compile(r"(?=.*[0-9])[^/]{16,}|[^/]{32,}")
 """A segment of a path that looks like a key: some services put theirs into the URL's path."""
 
 
@@ -35,7 +35,7 @@ def _describe_url(url: str) -> str:
         return MASK
     host = parts.hostname or MASK
     host = f"[{host}]" if ":" in host else host
-    path = "/".join(MASK if _TOKEN_LIKE.fullmatch(segment) else segment for segment in parts.path.split("/"))
+    path = "/".join(MASK if TOKEN_LIKE.fullmatch(segment) else segment for segment in parts.path.split("/"))
     return printable(f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}", longest=LONGEST_LINE)
 
 

@@ -11,7 +11,7 @@ import errno
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -149,7 +149,7 @@ def parse_retry_after(retry_after: str | None) -> float | None:
 
 
 def to_connect_error(
-    server: str, error: BaseException, failure: TransportFailure | None, *, seconds: float
+    server: str, error: BaseException, failure: TransportFailure | None, *, seconds: float, hidden: Iterable[str] = ()
 ) -> Callable[[], HubError]:
     """Give a maker of the hub's error for a connection that did not come about."""
     if isinstance(error, TimeoutError):
@@ -160,7 +160,7 @@ def to_connect_error(
         refusal = next((cause for cause in causes if isinstance(cause, MCPError)), None)
         failure = TransportFailure.from_rpc(refusal) if refusal else None
     if failure is None:
-        return partial(UpstreamUnavailable, server, _explain_causes(server, causes))
+        return partial(UpstreamUnavailable, server, _explain_causes(server, causes, hidden))
     if failure.kind == "forbidden":
         return partial(ForbiddenAddress, failure.detail)
     if failure.kind == "too-large":
@@ -184,14 +184,14 @@ def _to_refusal(server: str, failure: TransportFailure) -> Callable[[], Upstream
     return partial(UpstreamRejected, server, INTERNAL_ERROR, said, by=f"HTTP {failure.detail}")
 
 
-def _explain_causes(server: str, causes: list[BaseException]) -> str:
+def _explain_causes(server: str, causes: list[BaseException], hidden: Iterable[str]) -> str:
     for cause in causes:
         if isinstance(cause, FileNotFoundError):
             return f"The command of the server {server!r} was not found; check its spelling and the hub's PATH."
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.ENOEXEC):
             return f"The command of the server {server!r} can't be executed by the hub's user."
         if isinstance(cause, MCPError) and cause.code != CONNECTION_CLOSED:
-            said = words.make_safe(cause.error.message)
+            said = words.make_safe(cause.error.message, hidden)
             return f"The server {server!r} refused to open a session (JSON-RPC {cause.code}): {said}"
         if isinstance(cause, RuntimeError) and "protocol version" in str(cause):
             return f"The server {server!r} speaks no version of the protocol that the hub knows."
@@ -200,8 +200,8 @@ def _explain_causes(server: str, causes: list[BaseException]) -> str:
     return f"The server {server!r} ended the connection while it was being opened; see its error output, if it has one."
 
 
-def to_call_error(server: str, error: MCPError) -> HubError | NotExecuted:
-    """Make the hub's error for a request that failed after the connection was open."""
+def to_call_error(server: str, error: MCPError, hidden: Iterable[str] = ()) -> HubError | NotExecuted:
+    """Make the hub's error for a request that failed after the connection was open, less our secrets in `hidden`."""
     failure = TransportFailure.from_rpc(error)
     if failure is not None:
         return _to_failed_call(server, failure)
@@ -209,7 +209,7 @@ def to_call_error(server: str, error: MCPError) -> HubError | NotExecuted:
         return OutcomeUnknown(server)
     if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
         return UpstreamTimedOut(server, DISCOVER_TIMEOUT_SECONDS)
-    verdict = UpstreamRejected(server, error.code, words.make_safe(error.message))
+    verdict = UpstreamRejected(server, error.code, words.make_safe(error.message, hidden))
     if error.code == UNSUPPORTED_PROTOCOL_VERSION or words.is_forgotten(error.message, code=error.code):
         return NotExecuted(verdict)
     return verdict

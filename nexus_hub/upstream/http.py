@@ -5,7 +5,7 @@ import codecs
 import json
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.request import getproxies
@@ -98,14 +98,14 @@ class ContainedClient(httpx2.AsyncClient):
     """
 
     def __init__(
-        self, *, max_bytes: int, own_headers: Mapping[str, str], max_listing_bytes: int | None = None, **options: Any
+        self, *, max_bytes: int, hidden: Iterable[str] = (), max_listing_bytes: int | None = None, **options: Any
     ) -> None:
-        super().__init__(headers=own_headers, **options)
+        super().__init__(**options)
         self._max_listing_bytes = max_listing_bytes or max_bytes
         self.failure: TransportFailure | None = None
         self.assumed = False
         self._max_bytes = max_bytes
-        self._hidden = words.find_secrets(own_headers)
+        self._hidden = tuple(hidden)
 
     def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
         """Build a request; one with lone surrogates, which are no UTF-8, spells out all that is not ASCII."""
@@ -356,7 +356,8 @@ def build_client(
         transport = GuardedTransport(transport, resolve, time.monotonic)
     return ContainedClient(
         max_bytes=max_bytes,
-        own_headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        hidden=words.find_secrets(config),
+        headers={name: value.get_secret_value() for name, value in config.headers.items()},
         max_listing_bytes=max_listing_bytes,
         timeout=httpx2.Timeout(connect_timeout, read=None),
         limits=limits,

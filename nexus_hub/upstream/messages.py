@@ -24,8 +24,12 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from nexus_hub.upstream.cut_results import CUT_RESULTS
+from nexus_hub.upstream import cut_results
 
+MOST_BRACKETS = 200_000
+"""Objects and arrays of one message, but for the result of a call: a bound on what reading it costs."""
+MOST_VALUES = 1000
+"""Messages that one body or line may hold."""
 MAX_STARTS = 8
 """The places in a text at which JSON is looked for: a bound on the work that noise can make."""
 LONGEST_TOKEN = 6
@@ -35,6 +39,7 @@ EDGE_BYTES = 2048
 NOT_JSON = "it is not JSON"
 CUT_OFF = "its JSON is not complete"
 TOO_DEEP = "it is nested too deep"
+TOO_MANY = "it holds too many values"
 LONG_NUMBER = "it holds a number of too many digits"
 NOT_AN_OBJECT = "result: must be an object"
 NO_OUTCOME = "it holds neither a result nor an error"
@@ -68,13 +73,17 @@ Item = JSONRPCMessage | Unreadable
 
 def read_messages(raw: bytes) -> list[Item]:
     """Read all messages of some bytes; of bytes without any, an `Unreadable`, or nothing if they are empty."""
-    raw = CUT_RESULTS.cut(raw)
+    rest, result = cut_results.cut(raw)
+    if rest.count(b"[") + rest.count(b"{") > MOST_BRACKETS:
+        return [_describe(raw, TOO_MANY)]
     try:
-        message = jsonrpc_message_adapter.validate_json(raw, by_name=False)
+        message = jsonrpc_message_adapter.validate_json(rest, by_name=False)
     except ValidationError:
         return _read_leniently(raw)
     if isinstance(message, JSONRPCRequest | JSONRPCNotification) and b'"result"' in raw:
         return _read_leniently(raw)  # may be an answer that repeats the method
+    if result is not None and isinstance(message, JSONRPCResponse):
+        message.result[cut_results.MEMBER] = result
     return [message]
 
 
@@ -107,8 +116,8 @@ class _CutOffError(Exception):
 
 def _find_values(text: str) -> Iterator[Any]:
     """Find the objects and arrays in a text, one behind the other, and read each element of an array by itself."""
-    position = starts = 0
-    while starts < MAX_STARTS and (match := _START.search(text, position)):
+    position = starts = found = 0
+    while starts < MAX_STARTS and found < MOST_VALUES and (match := _START.search(text, position)):
         try:
             value, position = _DECODER.raw_decode(text, match.start())
         except json.JSONDecodeError as error:
@@ -117,7 +126,9 @@ def _find_values(text: str) -> Iterator[Any]:
             starts += 1
             position = match.start() + 1
         else:
-            yield from value if isinstance(value, list) else [value]
+            values = value[:MOST_VALUES] if isinstance(value, list) else [value]
+            found += len(values)
+            yield from values
 
 
 def _to_item(value: Any) -> Item | None:  # noqa: PLR0911

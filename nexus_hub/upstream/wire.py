@@ -12,7 +12,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import RootModel
 
 from nexus_hub.json_object import JsonObject
-from nexus_hub.upstream.cut_results import CUT_RESULTS
+from nexus_hub.upstream import cut_results
 from nexus_hub.upstream.requests import OnProgress, PromptGet, ResourceRead, ToolCall, UpstreamRequest
 from nexus_hub.upstream.results import find_fault
 
@@ -46,7 +46,7 @@ async def send(session: ClientSession, request: UpstreamRequest, on_progress: On
             raise
         await _learn_headers(session, request.name)
         result = await _send_once(session, request, on_progress)
-    text = CUT_RESULTS.take(result)
+    text = cut_results.take(result)
     modern = session.protocol_version in MODERN_PROTOCOL_VERSIONS
     if place := find_fault(request, result, modern=modern):
         raise MalformedAnswer(place, result if text is None else text)

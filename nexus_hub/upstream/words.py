@@ -2,28 +2,37 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from nexus_hub.telemetry.text import printable
+from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.display import TOKEN_LIKE
 
 LONGEST = 500
 SHORTEST_SECRET = 4
+SHORTEST_OF_ENVIRONMENT = 8
+"""A shorter value of the environment is a number or a word of every day."""
 _MEMBERS = ("error_description", "message", "detail", "error", "title", "reason")
 """Members of a JSON answer in which servers say why, best first: OAuth, JSON-RPC, FastAPI, RFC 9457."""
 _SCHEMES = {"Bearer", "Basic", "Token"}
 _CHALLENGE = re.compile(r'\b(?:error_description|error)="([^"]{1,500})"')
 
-_OPENING = r"^\W*(?:(?:bad request|unauthorized|not found|invalid request|error|mcp|http)\W+(?:error\W+)?)*(?:\d+\W+)?"
+_OPENING = (
+    r"^\W*(?:(?:bad request|unauthorized|not found|invalid request|error|mcp(?!\W+session)|http)\W+(?:error\W+)?)*+"
+    r"(?:\d+\W+)?"
+)
 _STATES = (
-    r"(?:not found|(?:is |was |has )?(?:been )?(?:unknown|expired|invalid|missing|terminated|closed|lost|removed"
-    r"|deleted|required|timed out|invalidated)|no longer|does not exist|doesn.t exist|is not|not (?:valid|known|active"
+    r"(?:not found|(?:is |was |has )?(?:been )?(?:unknown|expired|invalid|missing|terminated|removed"
+    r"|deleted|required|invalidated)|no longer|does not exist|doesn.t exist|is not|not (?:valid|known|active"
     r"|exist|initiali[sz]ed|recogni[sz]ed|established|available))"
 )
 _SESSION = r"(?:mcp[- ])?session(?:[- ]?id)?\b"
 _FORGOTTEN = re.compile(
     _OPENING
     + rf"(?:(?:the |your |this )?{_SESSION}[^.\n]{{0,80}}?{_STATES}"
+    + r"|(?:the |your |this )?mcp[- ]session[^.\n]{0,40}?(?:closed|lost|timed out)"
     + r"|(?:no|unknown|invalid|expired|missing|bad|stale|could not find|cannot find|can.t find|unrecogni[sz]ed)\b"
     + rf"[^.:\n]{{0,40}}?{_SESSION}"
     + r"|(?:the )?(?:server|client|session|connection)?\s*(?:is |was |has )?"
@@ -33,7 +42,7 @@ _FORGOTTEN = re.compile(
     + r"|(?:please )?initiali[sz]e (?:the session |a session )?first)",
     re.IGNORECASE,
 )
-_ANY_WORD = re.compile(r"\bsession|initiali[sz]", re.IGNORECASE)
+_ANY_WORD = re.compile(r"\bsession|\b(?:not (?:yet )?(?:been )?|un)initiali[sz]|\binitiali[sz]e first", re.IGNORECASE)
 TRANSPORT_CODES = frozenset({-32600, -32000, -32001, -32002, -32003, -32004, 0, 400, 404, 410, 440})
 """JSON-RPC codes with which servers refuse a session that they don't know; others come from methods and tools."""
 
@@ -45,10 +54,32 @@ def make_safe(text: str, hidden: Iterable[str] = ()) -> str:
     return printable(" ".join(text[: 4 * LONGEST].split()), longest=LONGEST)
 
 
-def find_secrets(headers: Mapping[str, str]) -> list[str]:
-    """List what a server must not repeat of our headers: their values, and the words of these, longest first."""
-    parts = {part for value in headers.values() for part in (value, *value.split())} - _SCHEMES
-    return sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True)
+def find_secrets(config: HttpConfig | StdioConfig) -> tuple[str, ...]:
+    """List what a server must not repeat of its configuration, longest first.
+
+    Of headers and of the environment that are the values and the words of these; of the URL and of arguments what may
+    be a key.
+    """
+    if isinstance(config, HttpConfig):
+        given, shortest = config.headers, SHORTEST_SECRET
+        parts = set(_parts_of_url(config.url))
+    else:
+        given, shortest = config.env, SHORTEST_OF_ENVIRONMENT
+        parts = {word for argument in config.args for word in argument.split("=") if TOKEN_LIKE.fullmatch(word)}
+    values = [value.get_secret_value() for value in given.values()]
+    words = {word for value in values for word in (value, *value.split()) if len(word) >= shortest}
+    return tuple(sorted((parts | words) - _SCHEMES, key=len, reverse=True))
+
+
+def _parts_of_url(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+        members = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return
+    found = [parts.query, parts.username or "", parts.password or "", *(value for _, value in members)]
+    yield from (part for part in found if len(part) >= SHORTEST_SECRET)
+    yield from (segment for segment in parts.path.split("/") if TOKEN_LIKE.fullmatch(segment))
 
 
 def find_reason(content: bytes, content_type: str, challenge: str = "") -> str:

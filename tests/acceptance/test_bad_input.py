@@ -62,7 +62,7 @@ def test_a_wrong_token_is_a_401(hub: Hub, authorization: str | None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("time", "--command", *TIME_SERVER), 1, "The name 'time' is taken"),
+        (("time", "--command", *TIME_SERVER), 1, "The server 'time' is registered already"),
         (("no spaces", "--command", *TIME_SERVER), 2, "can't be the name of a server"),
         (("two__bars", "--command", *TIME_SERVER), 2, "can't be the name of a server"),
         (("nobody", "--command", "no-such-command-anywhere"), 1, "was not found; check its spelling"),

@@ -17,6 +17,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from nexus_hub.db.migrate import migrate
+from tests.fixtures import run
 from tests.fixtures.postgres import created_database, ensure_role
 
 ALICE, BOB = uuid4(), uuid4()
@@ -76,7 +77,7 @@ class Gateway:
 @pytest.fixture(scope="module", params=["BYPASSRLS", "NOBYPASSRLS"])
 def gateway(request: pytest.FixtureRequest, postgres_admin_url: str, migrated_template: str) -> Iterator[Gateway]:
     """A database that was migrated where Supabase's roles, privileges and publication existed."""
-    with psycopg.connect(postgres_admin_url, autocommit=True) as admin:
+    with run.alone("roles"), psycopg.connect(postgres_admin_url, autocommit=True) as admin:
         for role in ROLES:
             ensure_role(admin, role, "NOLOGIN NOBYPASSRLS")
         ensure_role(admin, "service_role", request.param)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from nexus_hub.upstream.cut_results import LARGE_VALUE_BYTES, MEMBER, CutResults
+from nexus_hub.json_object import JsonObject
+from nexus_hub.upstream.cut_results import LARGE_VALUE_BYTES, MEMBER, MOST_MEMBERS, cut, take
 
 LARGE = "x" * (LARGE_VALUE_BYTES + 1)
 ODD_RESULTS = [
@@ -31,31 +32,26 @@ ENVELOPES = [
 ]
 
 
-@pytest.fixture
-def results() -> CutResults:
-    return CutResults()
-
-
-def parsed(message: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(message)
-    return found
+def split(message: str) -> tuple[dict[str, Any], JsonObject | None]:
+    """What the SDK gets, and what was cut out."""
+    rest, text = cut(message.encode())
+    found: dict[str, Any] = json.loads(rest)
+    return found, text
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
 @pytest.mark.parametrize("result", ODD_RESULTS, ids=lambda text: text[:40])
-async def test_the_text_of_a_result_is_kept_byte_by_byte(results: CutResults, envelope: str, result: str) -> None:
-    message = parsed(results.cut(envelope.format(result).encode()))
+def test_the_text_of_a_result_is_kept_byte_by_byte(envelope: str, result: str) -> None:
+    message, text = split(envelope.format(result))
     assert (message["jsonrpc"], message["id"]) == ("2.0", 7)
-    text = results.take(message["result"])
     assert text is not None
     assert text.text == result.encode()
     assert MEMBER not in message["result"]
 
 
-async def test_small_values_stay_for_the_check_and_large_ones_leave_their_kind(results: CutResults) -> None:
+def test_small_values_stay_for_the_check_and_large_ones_leave_their_kind() -> None:
     result = f'{{"content":[{{"data":"{LARGE}"}}],"structuredContent":{{"n":1}},"isError":false,"own":"x"}}'
-    rest = parsed(results.cut(ENVELOPES[0].format(result).encode()))["result"]
-    rest.pop(MEMBER)
+    rest = split(ENVELOPES[0].format(result))[0]["result"]
     assert rest == {"content": [], "structuredContent": {"n": 1}, "isError": False, "own": "x"}
 
 
@@ -75,13 +71,10 @@ LIST = "[" + ",".join(['{"id":1,"resultType":"x"}'] * 5000) + "]"
     ],
     ids=list("abcdef"),
 )
-async def test_what_follows_a_large_value_is_found_from_the_end(
-    results: CutResults, envelope: str, given: str, kept: str
-) -> None:
+def test_what_follows_a_large_value_is_found_from_the_end(envelope: str, given: str, kept: str) -> None:
     given = given.replace("LIST", LIST if "LIST," not in given or "text" not in given else LIST.replace('"', "'"))
-    message = parsed(results.cut(envelope.format(given).encode()))
+    message, text = split(envelope.format(given))
     assert (message["jsonrpc"], message["id"]) == ("2.0", 7)
-    text = results.take(message["result"])
     assert text is not None
     expected = json.loads(given)
     if not kept:
@@ -91,20 +84,19 @@ async def test_what_follows_a_large_value_is_found_from_the_end(
 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', "9" * 5000, "[" * 300 + "]" * 300], ids=["half", "digits", "deep"])
-async def test_a_small_value_that_the_sdk_may_refuse_is_kept_from_it(results: CutResults, value: str) -> None:
-    rest = parsed(results.cut(ENVELOPES[0].format(f'{{"content":[],"structuredContent":{value}}}').encode()))
+def test_a_small_value_that_the_sdk_may_refuse_is_kept_from_it(value: str) -> None:
+    rest, _ = split(ENVELOPES[0].format(f'{{"content":[],"structuredContent":{value}}}'))
     assert rest["result"]["structuredContent"] in ("", 0, [])
 
 
-async def test_what_only_the_transport_needs_is_left_out(results: CutResults) -> None:
+def test_what_only_the_transport_needs_is_left_out() -> None:
     server = '"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}'
     for given, kept in (
         ('{"resultType":"complete","content":[],"z":1.0}', '{"content":[],"z":1.0}'),
         (f'{{"z":1.0,"_meta":{{{server}}},"content":[]}}', '{"z":1.0,"content":[]}'),
         (f'{{"_meta":{{"b":1,{server},"a":2}},"content":[]}}', '{"_meta":{"b":1,"a":2},"content":[]}'),
     ):
-        rest = parsed(results.cut(ENVELOPES[0].format(given).encode()))
-        text = results.take(rest["result"])
+        _, text = split(ENVELOPES[0].format(given))
         assert text is not None
         assert text.text.decode() == kept
 
@@ -132,13 +124,18 @@ async def test_what_only_the_transport_needs_is_left_out(results: CutResults) ->
     ],
     ids=lambda text: text[:60],
 )
-async def test_any_other_message_is_left_to_the_sdk(results: CutResults, message: str) -> None:
-    assert results.cut(message.encode()) == message.encode()
+def test_any_other_message_is_left_to_the_sdk(message: str) -> None:
+    assert cut(message.encode()) == (message.encode(), None)
 
 
-async def test_a_text_is_taken_once_and_only_under_its_own_name(results: CutResults) -> None:
-    rest = parsed(results.cut(ENVELOPES[0].format('{"content":[]}').encode()))["result"]
-    assert results.take({"content": [], MEMBER: "guessed"}) is None
-    assert results.take({"content": [], MEMBER: ["no", "text"]}) is None
-    assert dict(results.take(dict(rest)) or {}) == {"content": []}
-    assert results.take(dict(rest)) is None
+def test_only_what_was_cut_out_here_is_taken() -> None:
+    _, text = cut(ENVELOPES[0].format('{"content":[]}').encode())
+    assert take({"content": [], MEMBER: "guessed"}) is None
+    assert take({"content": [], MEMBER: {"content": ["no text"]}}) is None
+    assert take({"content": [], MEMBER: text}) is text
+
+
+def test_a_result_of_very_many_members_is_left_to_the_sdk() -> None:
+    members = ",".join(f'"m{number}":1' for number in range(MOST_MEMBERS))
+    message = ENVELOPES[0].format(f'{{"content":[],{members}}}').encode()
+    assert cut(message) == (message, None)

@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from nexus_hub.upstream.cut_results import CUT_RESULTS
-from nexus_hub.upstream.messages import CUT_OFF, LONG_NUMBER, NOT_JSON, TOO_DEEP, Unreadable, read_messages
+from nexus_hub.upstream import cut_results
+from nexus_hub.upstream.messages import (
+    CUT_OFF,
+    LONG_NUMBER,
+    MOST_VALUES,
+    NOT_JSON,
+    TOO_DEEP,
+    TOO_MANY,
+    Unreadable,
+    read_messages,
+)
 
 
 def answer(value: bytes) -> bytes:
@@ -18,7 +27,7 @@ def read_value(raw: bytes) -> Any:
     [message] = read_messages(raw)
     assert isinstance(message, JSONRPCResponse), message
     assert str(message.id) == "7"
-    cut = CUT_RESULTS.take(message.result)
+    cut = cut_results.take(message.result)
     return (message.result if cut is None else cut)["structuredContent"]["a"]
 
 
@@ -148,3 +157,22 @@ def test_parameters_that_are_no_object_are_left_out() -> None:
 def test_much_noise_that_looks_like_json_is_looked_at_a_bounded_number_of_times() -> None:
     [item] = read_messages(b'{"a' * 100_000 + b'": x}' + b" " * 100)
     assert isinstance(item, Unreadable)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" + b"{}," * 200_001 + b"{}]",
+        b'{"jsonrpc":"2.0","id":7,"result":{"a":[%s[]]}}' % (b"[]," * 200_001),
+    ],
+    ids=["messages", "values"],
+)
+def test_what_holds_too_many_values_is_not_read(raw: bytes) -> None:
+    [item] = read_messages(raw)
+    assert isinstance(item, Unreadable)
+    assert item.reason == TOO_MANY
+
+
+def test_of_very_many_messages_in_one_body_the_first_are_read() -> None:
+    notice = b'{"jsonrpc":"2.0","method":"notifications/x"},'
+    assert len(read_messages(b"[" + notice * 5000 + b"{}]")) == MOST_VALUES

@@ -1,7 +1,9 @@
 """Words of servers: those that say that a session is forgotten, and those that are shown."""
 
 import pytest
+from pydantic import SecretStr
 
+from nexus_hub.upstream.config import HttpConfig, StdioConfig
 from nexus_hub.upstream.words import LONGEST, find_reason, find_secrets, is_forgotten, make_safe
 
 FORGOTTEN = [
@@ -91,7 +93,27 @@ def test_words_are_bounded_and_without_control_characters() -> None:
     assert len(make_safe("x" * 10_000)) == LONGEST
 
 
-def test_what_a_server_repeats_of_our_headers_is_masked() -> None:
-    hidden = find_secrets({"Authorization": "Bearer key-4f9d2c", "X-Key": "other-secret", "X": "1"})
-    said = make_safe("the token key-4f9d2c of Bearer key-4f9d2c, and other-secret: 1", hidden)
-    assert said == "the token *** of ***, and ***: 1"
+def test_what_a_server_repeats_of_its_configuration_is_masked() -> None:
+    headers = {"Authorization": "Bearer key-4f9d2c", "X-Key": "other-secret", "X": "1"}
+    http = HttpConfig(
+        url="https://ann:pass-word@host/v1/0123456789abcdef0123/mcp?api_key=in-the-query",
+        headers={name: SecretStr(value) for name, value in headers.items()},
+    )
+    said = make_safe(
+        "key-4f9d2c of Bearer key-4f9d2c, other-secret: 1, no POST:/v1/0123456789abcdef0123/mcp", find_secrets(http)
+    )
+    assert said == "*** of ***, ***: 1, no POST:/v1/***/mcp"
+    assert (
+        make_safe("?api_key=in-the-query or in-the-query of ann:pass-word", find_secrets(http))
+        == "?*** or *** of ann:***"
+    )
+    stdio = StdioConfig(
+        command="run",
+        args=("--token=0123456789abcdef0123", "serve"),
+        env={"KEY": SecretStr("env-secret"), "LEVEL": SecretStr("debug")},
+    )
+    assert make_safe("env-secret, debug, 0123456789abcdef0123, serve", find_secrets(stdio)) == "***, debug, ***, serve"
+
+
+def test_a_long_row_of_opening_words_is_read_in_no_time() -> None:
+    assert not is_forgotten("error " * 83 + "x", code=-32000)
