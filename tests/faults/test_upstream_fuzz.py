@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from nexus_hub.errors import HubError
@@ -200,7 +200,15 @@ def place() -> Iterator[Place]:
 
 
 def patient(function: Any) -> Any:
-    return settings(max_examples=COUNT, deadline=None, database=None, suppress_health_check=list(HealthCheck))(function)
+    """The same behaviours in each run of the tests, others with NEXUS_FUZZ; one that fails is shown as it was made."""
+    return settings(
+        max_examples=COUNT,
+        deadline=None,
+        database=None,
+        derandomize="NEXUS_FUZZ" not in os.environ,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )(function)
 
 
 @patient
