@@ -1,5 +1,6 @@
 """The API: checks, stores and answers; work that takes long is a job."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.runtime = runtime
             app.state.authenticator = Authenticator(tokens, key)
             app.state.lanes = Lanes.of(settings)
+            gc.freeze()  # else each collection, of which a large body brings many, goes through all modules again
             yield
 
     app = Api(

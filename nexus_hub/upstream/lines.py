@@ -25,6 +25,7 @@ class Lines:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._tail = bytearray()
+        self._is_line_begun = False
         self._begun = bytearray()
         self._indent = 0
         self._retry_at = 0
@@ -32,7 +33,7 @@ class Lines:
     @property
     def waiting(self) -> bool:
         """True if something came that is no whole message yet."""
-        return bool(self._begun or self._tail.strip(_BLANK))
+        return bool(self._begun) or self._is_line_begun
 
     def feed(self, data: bytes) -> Iterator[Item]:
         """Take what came next, and give the messages that are complete.
@@ -43,10 +44,11 @@ class Lines:
         *ends, rest = data.split(b"\n")
         for end in ends:
             self._tail += end
-            line, self._tail = bytes(self._tail), bytearray()
+            line, self._tail, self._is_line_begun = bytes(self._tail), bytearray(), False
             self._check(len(line))
             yield from self._take(line)
         self._tail += rest
+        self._is_line_begun = self._is_line_begun or bool(rest.strip(_BLANK))
         self._check(len(self._tail))
 
     def settle(self, *, give_up: bool = False) -> list[Item]:
@@ -58,7 +60,7 @@ class Lines:
         items = read_messages(whole) if whole.strip(_BLANK) else []
         if unfinished and is_cut_off(items) and not give_up:
             return []
-        self._begun, self._tail = bytearray(), bytearray()
+        self._begun, self._tail, self._is_line_begun = bytearray(), bytearray(), False
         return items
 
     def _check(self, size: int) -> None:

@@ -90,7 +90,7 @@ def find_reason(content: bytes, content_type: str, challenge: str = "") -> str:
             return _find_in(json.loads(text, strict=False)) or _read_challenge(challenge)
         except (ValueError, RecursionError):
             return _read_challenge(challenge)
-    is_page = "html" in content_type.lower() or text.startswith("<")
+    is_page = "html" in content_type.lower() or text.startswith("<") or '"jsonrpc"' in text
     return "" if is_page else text or _read_challenge(challenge)
 
 

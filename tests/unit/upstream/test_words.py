@@ -79,6 +79,7 @@ def test_where_the_request_was_refused_the_topic_is_enough() -> None:
         (b"<html><body>Forbidden</body></html>", "text/html", "", ""),
         (b"", "", 'Bearer error="insufficient_scope", error_description="ask"', "insufficient_scope: ask"),
         (b"", "", 'Bearer resource_metadata="http://x"', ""),
+        (b'\x00data: {"jsonrpc":"2.0","id":1,"result":{"content":[]}}', "text/event-stream", "", ""),
         (b"[" * 100_000, "application/json", "", "[" * 100_000),
         (b'{"a":' * 100_000, "application/json", "", ""),
     ],
