@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import anyio
 from mcp import Client
@@ -193,12 +193,31 @@ class _Streams:
         return await self._inner.__aexit__(kind, error, trace)
 
 
-class _Watched:
-    """A read stream that reports its end before whoever reads it knows, and that a silent probe is answered on."""
+class _Wrapped:
+    """A stream of a transport, opened and closed as the SDK does it."""
 
     def __init__(self, inner: Any, streams: _Streams) -> None:
         self._inner = inner
         self._streams = streams
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)  # type: ignore[no-any-return]
+
+
+class _Watched(_Wrapped):
+    """A read stream that reports its end before whoever reads it knows, and that a silent probe is answered on."""
+
+    def __init__(self, inner: Any, streams: _Streams) -> None:
+        super().__init__(inner, streams)
         self._until: float | None = None
 
     @property
@@ -227,39 +246,11 @@ class _Watched:
         error = ErrorData(code=REQUEST_TIMEOUT, message="no answer to server/discover")
         return SessionMessage(JSONRPCError(jsonrpc="2.0", id=self._streams.probe, error=error))
 
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
-    async def __aenter__(self) -> "_Watched":
-        await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._inner.__aexit__(kind, error, trace)  # type: ignore[no-any-return]
-
-
-class _Probing:
+class _Probing(_Wrapped):
     """A write stream that notes the id of the probe."""
-
-    def __init__(self, inner: Any, streams: _Streams) -> None:
-        self._inner = inner
-        self._streams = streams
 
     async def send(self, item: SessionMessage) -> None:
         if isinstance(item.message, JSONRPCRequest) and item.message.method == "server/discover":
             self._streams.probe = item.message.id
         await self._inner.send(item)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> "_Probing":
-        await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._inner.__aexit__(kind, error, trace)  # type: ignore[no-any-return]
