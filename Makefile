@@ -6,17 +6,26 @@ IS_NEW = import sys; sys.exit(sys.version_info < (3, 11))
 HAS_VENV = import ensurepip, venv
 PYTHON ?= $(shell for python in $(PYTHONS); do \
 	$$python -c '$(IS_NEW)' 2>/dev/null && $$python -c '$(HAS_VENV)' 2>/dev/null && echo $$python && break; done)
-NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31
+NODE_PACKAGES = @modelcontextprotocol/server-everything@2026.8.31 axe-core@4.14.1 oidc-provider@9.13.3
+NODE_22 = node@22.23.3
+CONFORMANCE_PACKAGES = @modelcontextprotocol/conformance@0.2.0-alpha.12 $(NODE_22)
+CLIENT_PACKAGES = @modelcontextprotocol/sdk@1.32.2 @modelcontextprotocol/client@2.4.0 \
+	@modelcontextprotocol/inspector@2.12.0 $(NODE_22)
+FASTMCP = fastmcp==4.2.3
+NPM_INSTALL = npm install --no-audit --no-fund --no-save --silent
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo up test test-fast slow chaos fuzz check lint types bench lock node schema clean
+.PHONY: demo up fleet test test-fast slow chaos fuzz conformance clients check lint types bench lock node schema clean
 
 demo: $(READY)  ## run the main job on a hub of its own and show its result
 	$(BIN)/nexus-hub demo
 
 up: $(READY)  ## start everything and stay in the foreground
 	$(BIN)/nexus-hub up
+
+fleet: $(READY)  ## start a fleet on this machine: 2 APIs, 3 workers, 2 Prefect servers, Redis, HAProxy; see docs/fleet.md
+	$(BIN)/python -m deployments.fleet
 
 SPREAD = -n 4 --no-loadscope-reorder
 
@@ -43,6 +52,12 @@ TRIES ?= 1000
 fuzz: $(READY)  ## call servers that answer in odd ways: five at once, over stdio and over HTTP, so many TRIES each
 	NEXUS_FUZZ=$(TRIES) $(BIN)/pytest -q --timeout 0 tests/faults/test_upstream_fuzz.py
 
+conformance: $(READY) .node/conformance/ready  ## run the official suite through a hub, beside the reference server alone
+	$(BIN)/python -m tests.conformance.run
+
+clients: $(READY) .node/clients/ready  ## run real clients against a hub and print a table of what works
+	$(BIN)/python -m tests.clients.run
+
 check: lint types  ## lint, types and import rules
 
 lint: $(READY)
@@ -53,26 +68,55 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-node: .node/ready  ## the MCP reference servers for tests; without npm their tests are skipped
+node: .node/ready  ## the MCP reference servers, oidc-provider and axe-core for tests; without npm their tests are skipped
 
 .node/ready: Makefile
 	@mkdir -p .node
-	@if npm install --prefix .node --no-audit --no-fund --no-save --silent $(NODE_PACKAGES); then touch $@; \
+	@if $(NPM_INSTALL) --prefix .node $(NODE_PACKAGES); then touch $@; \
 	else echo "npm is missing or can't install: the tests with Node.js servers will be skipped"; fi
+
+.node/conformance/ready: Makefile
+	@mkdir -p .node/conformance
+	$(NPM_INSTALL) --prefix .node/conformance $(CONFORMANCE_PACKAGES)
+	@touch $@
+
+.node/clients/ready: Makefile $(READY)
+	@mkdir -p .node/clients
+	$(NPM_INSTALL) --prefix .node/clients $(CLIENT_PACKAGES)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .node/fastmcp
+	$(BIN)/uv pip install --quiet --python .node/fastmcp/bin/python $(FASTMCP)
+	@touch $@
 
 bench: $(READY)  ## measure anew, into benchmarks/results
 	$(BIN)/python -m benchmarks.job_latency
+	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.authentication
+	$(BIN)/python -m benchmarks.permissions
 	$(BIN)/python -m benchmarks.batch
+	$(BIN)/python -m benchmarks.clients
 	$(BIN)/python -m benchmarks.cleanup
+	$(BIN)/python -m benchmarks.rotation
+	$(BIN)/python -m benchmarks.big_tables
 	$(BIN)/python -m benchmarks.monitoring
+	$(BIN)/python -m benchmarks.rate_limit
+	$(BIN)/python -m benchmarks.neighbours
+	$(BIN)/python -m benchmarks.sessions
+	$(BIN)/python -m benchmarks.watchers
+	$(BIN)/python -m benchmarks.console
+	$(BIN)/python -m benchmarks.telemetry
 	$(BIN)/python -m benchmarks.tool_search
+	$(BIN)/python -m benchmarks.tool_search_speed
+	$(BIN)/python -m benchmarks.tool_tasks
+	$(BIN)/python -m benchmarks.traces
 
 schema: $(READY)  ## write sql/schema.sql anew from the migrations
 	NEXUS_WRITE_SCHEMA=1 $(BIN)/pytest -q tests/migration/test_schema_file.py
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
 lock: $(READY)  ## resolve the ranges of pyproject.toml anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --no-strip-extras --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --no-strip-extras --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --no-annotate --extra image --constraint requirements.lock --output-file requirements.image.lock pyproject.toml
 
 clean:
 	rm -rf .venv .node dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,10 @@
-"""How long does the clean-up of 100,000 old jobs take, and how long does it keep others waiting?
+"""How long does the clean-up of 500,000 old jobs take, and how long does it keep others waiting?
 
-Of 200,000 jobs half have ended over 7 days ago. Two ways to delete them, each on its own copy of the same database, in
-turns:
+Of 1,000,000 jobs half have ended over 7 days ago. Two ways to delete them, each on its own copy of the same database,
+in turns:
 
-- clean-up: the hub's own, in batches of 1,000 rows, each a transaction;
+- clean-up: the hub's own, in batches of 1,000 rows, each a transaction; once more while another transaction is held
+  open, so that PostgreSQL can't let go of what was deleted;
 - floor: the documented function `cleanup_job_results_manual()`, one transaction.
 
 Meanwhile a writer updates one job after the other, by turns a running one and one that is about to be deleted (of the
@@ -30,9 +31,10 @@ from nexus_hub.orchestration.cleanup import BATCH, Cleanup
 from nexus_hub.orchestration.prefect_client import PrefectClient
 from tests.fixtures.postgres import HubDatabase
 
-ROWS, ROUNDS = 200_000, 3
+ROWS, ROUNDS = 1_000_000, 1
 PAUSE = 0.001
 NOBODY, FLOOR, HUB = "no clean-up", "floor: the documented function", "clean-up"
+HELD = "clean-up, a transaction held open"
 
 
 @dataclass
@@ -107,10 +109,18 @@ async def by_cleanup(cleanup: Cleanup, writer: Writer) -> int:
     return (await cleanup.run(7, 1, told)).total_deleted
 
 
+async def by_cleanup_held_up(cleanup: Cleanup, writer: Writer) -> int:
+    """The hub's own, while a transaction sees the table as it was before."""
+    async with await psycopg.AsyncConnection.connect(writer.database.admin_url) as holder:
+        await holder.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await holder.execute("SELECT FROM job_results LIMIT 1")
+        return await by_cleanup(cleanup, writer)
+
+
 async def measured(way: Way, database: HubDatabase, times: Times) -> None:
     """One round of one way, with a writer beside it. Nothing here needs Prefect's word."""
     live, doomed = await _ids(database)
-    writer = Writer(database, live, doomed, range(2 * BATCH) if way is by_cleanup else range(len(doomed)))
+    writer = Writer(database, live, doomed, range(len(doomed)) if way is by_function else range(2 * BATCH))
     async with (
         Database(database.app_url, name="benchmark") as pool,
         PrefectClient("http://127.0.0.1:9/api", None) as nowhere,
@@ -156,7 +166,7 @@ def _report(found: dict[str, Times], on: str) -> str:
 
 def main() -> None:
     """Fill a database, measure all ways on copies of it."""
-    ways: dict[str, Way] = {NOBODY: by_nobody, FLOOR: by_function, HUB: by_cleanup}
+    ways: dict[str, Way] = {NOBODY: by_nobody, FLOOR: by_function, HUB: by_cleanup, HELD: by_cleanup_held_up}
     found = {name: Times() for name in ways}
     with server() as url, filled(url, ROWS) as original:
         on = machine(url)
@@ -164,7 +174,7 @@ def main() -> None:
             for name, way in ways.items():
                 with copied(url, original) as database:
                     asyncio.run(measured(way, database, found[name]))
-    assert found[FLOOR].deleted == found[HUB].deleted == ROUNDS * ROWS // 2
+    assert found[FLOOR].deleted == found[HUB].deleted == found[HELD].deleted == ROUNDS * ROWS // 2
     publish("cleanup", _report(found, on))
 
 

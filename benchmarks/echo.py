@@ -1,5 +1,6 @@
-"""An MCP server over HTTP with one tool, which answers at once with what it was sent."""
+"""An MCP server over HTTP: one tool answers at once with what it was sent, another one after so many seconds."""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -7,15 +8,21 @@ import mcp_types as types
 import uvicorn
 from mcp.server.lowlevel import Server
 
-TOOL = types.Tool(name="echo", input_schema={"type": "object", "properties": {"n": {"type": "integer"}}})
+PARAMETERS = {"echo": {"n": {"type": "integer"}}, "wait": {"seconds": {"type": "number"}}}
+TOOLS = [
+    types.Tool(name=name, input_schema={"type": "object", "properties": properties})
+    for name, properties in PARAMETERS.items()
+]
 
 
 async def call_tool(_ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    if params.name == "wait":
+        await asyncio.sleep((params.arguments or {})["seconds"])
     return types.CallToolResult(content=[types.TextContent(type="text", text=str(params.arguments))])
 
 
 async def list_tools(_ctx: Any, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-    return types.ListToolsResult(tools=[TOOL])
+    return types.ListToolsResult(tools=TOOLS)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ happens, and whether the worker's memory grows.
 import argparse
 import asyncio
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -26,27 +25,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from benchmarks.processes import Processes, reachable, spent
+from benchmarks.processes import reachable
 from benchmarks.report import machine, milliseconds, percentile, publish, table
-from deployments.worker.serve import PREFECT_DEFAULTS
-from nexus_hub.client import HubClient
-from nexus_hub.home.layout import Home
+from benchmarks.ways import SETTLE_SECONDS, Bench, by_floor, by_hub, ended, idle, in_turns, join, opened, pause
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.store import JOBS
 from nexus_hub.jobs.submit import submit
 from nexus_hub.models import OPERATOR
-from nexus_hub.runtime import Runtime, open_runtime
-from nexus_hub.settings import load
-from nexus_hub.stack.parts import environment
 from tests.fixtures.hub import TIME_SERVER, Hub, running
 
-WARM_UPS, MEASURED, MEASURED_PROCESS = 5, 30, 5
+MEASURED, MEASURED_PROCESS = 30, 5
 ROUNDS, CONCURRENCY = 2, 8
-SETTLE_SECONDS = 5
-"""After a round the server goes on for a moment with what the round has left it."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.4, 1.4
 POOL = "benchmark-process"
 REQUEST = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"})
 STEPS = (
@@ -75,40 +66,6 @@ class Rate:
     cpu: list[dict[str, float]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What the ways to run a job need."""
-
-    hub: Hub
-    client: HubClient
-    runtime: Runtime
-    asked: argparse.Namespace
-
-
-async def by_hub(bench: Bench) -> tuple[float, UUID]:
-    """Through the API; seconds, and the job."""
-    began = time.perf_counter()
-    job = await bench.client.submit({"name": REQUEST.name, "arguments": REQUEST.arguments})
-    await _ended(bench, job["id"])
-    return time.perf_counter() - began, UUID(job["id"])
-
-
-async def by_floor(bench: Bench) -> float:
-    """The flow alone, in this process; seconds."""
-    from deployments.registry import DEPLOYED
-    from deployments.worker.engine import prepare
-
-    flow: Any = prepare(next(one for one in DEPLOYED if one.entrypoint == "flows.invoke.invoke_tool"))
-    # With a run noted the job counts as dispatched, and the hub leaves it alone.
-    job, _ = await submit(bench.runtime.database, OPERATOR, REQUEST, flow_run_id=uuid4())
-    job_id = job["id"]
-    began = time.perf_counter()
-    await flow(job_id=job_id, attempt=1, return_state=True)
-    took = time.perf_counter() - began
-    await _ended(bench, str(job_id))
-    return took
-
-
 async def by_process_worker(bench: Bench, deployment: UUID) -> float:
     """The flow by Prefect's own worker; seconds."""
     from prefect.client.orchestration import get_client
@@ -121,29 +78,13 @@ async def by_process_worker(bench: Bench, deployment: UUID) -> float:
         run = await prefect.create_flow_run_from_deployment(deployment, parameters=parameters)
         async with bench.runtime.database.transaction() as transaction:
             assert await transaction.run(JOBS["mark_dispatched"], id=job_id, attempt=1, lost_runs=0, flow_run_id=run.id)
-        await _ended(bench, str(job_id))
+        await ended(bench, str(job_id))
     return time.perf_counter() - began
 
 
-async def _ended(bench: Bench, job_id: str) -> None:
-    *_, last = [job async for job in bench.client.watch(job_id, timeout=120)]
-    assert (last["status"], last["attempt"]) == ("completed", 1), last
-
-
-async def _pause() -> None:
-    await asyncio.sleep(random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
-
-
 async def _in_turns(bench: Bench, times: Times) -> None:
-    for number in range(WARM_UPS + MEASURED):
-        await _pause()
-        hub, job_id = await by_hub(bench)
-        await _pause()
-        floor = await by_floor(bench)
-        if number >= WARM_UPS:
-            times.hub.append(hub)
-            times.floor.append(floor)
-            times.hub_jobs.append(job_id)
+    hub, times.floor = await in_turns(bench, MEASURED)
+    times.hub, times.hub_jobs = [took for took, _ in hub], [job_id for _, job_id in hub]
 
 
 async def _round(way: Callable[[Bench], Awaitable[Any]], bench: Bench, jobs: int) -> float:
@@ -162,14 +103,13 @@ async def _round(way: Callable[[Bench], Awaitable[Any]], bench: Bench, jobs: int
 async def _rates(bench: Bench, jobs: int) -> dict[str, Rate]:
     """Rounds of so many jobs, in turns."""
     rates = {"floor: the flow alone": Rate(), "hub": Rate()}
-    processes = Processes.of(bench.hub)
     for _ in range(ROUNDS):
         for (name, rate), way in zip(rates.items(), (by_floor, by_hub), strict=True):
-            before = processes.seconds()
+            before = bench.processes.seconds()
             took = await _round(way, bench, jobs)
             await asyncio.sleep(SETTLE_SECONDS)
             rate.per_second.append(jobs / took)
-            rate.cpu.append(spent(before, processes.seconds()))
+            rate.cpu.append(bench.processes.since(before))
             sys.stderr.write(f"{name}: {rate.per_second[-1]:.2f} a second\n")
     return rates
 
@@ -190,24 +130,18 @@ def _rates_table(rates: dict[str, Rate], jobs: int) -> str:
     return table(["way", "jobs", "jobs/s", "of the floor's", *(f"CPU per job: {name}" for name in names)], rows)
 
 
-async def _idle(bench: Bench) -> str:
+async def _idle(bench: Bench, seconds: float) -> str:
     """What worker and API cost while nothing happens."""
-    processes = Processes.of(bench.hub)
-    await asyncio.sleep(SETTLE_SECONDS)
-    before = processes.seconds()
-    await asyncio.sleep(bench.asked.idle_seconds)
-    used = spent(before, processes.seconds())
-    shares = [[name, f"{used[name] / bench.asked.idle_seconds * 100:.2f} %"] for name in used]
-    both = (used["worker"] + used["api"]) / bench.asked.idle_seconds * 100
-    return table(["process", "of a core"], [*shares, ["worker and API together", f"{both:.2f} %"]])
+    used = await idle(bench.processes, seconds)
+    both = {"worker and API together": used["worker"] + used["api"]}
+    return table(["process", "of a core"], [[name, f"{share:.2%}"] for name, share in (used | both).items()])
 
 
-async def _memory(bench: Bench) -> str:
+async def _memory(bench: Bench, jobs: int) -> str:
     """The worker's memory over many jobs; what the first ones load is not a leak."""
-    processes, rows = Processes.of(bench.hub), []
-    part = max(bench.asked.memory_jobs // 4, 1)
+    rows, part = [], max(jobs // 4, 1)
     for number in range(5):
-        rows.append([f"{number * part:,}", f"{processes.megabytes('worker'):.1f} MB"])
+        rows.append([f"{number * part:,}", f"{bench.processes.megabytes('worker'):.1f} MB"])
         if number < 4:
             await _round(by_hub, bench, part)
     return table(["jobs", "the worker's memory"], rows)
@@ -217,7 +151,7 @@ async def _process_worker(bench: Bench, times: Times) -> None:
     async with _process_pool(bench.hub) as deployment:
         await by_process_worker(bench, deployment)
         for _ in range(MEASURED_PROCESS):
-            await _pause()
+            await pause()
             times.process.append(await by_process_worker(bench, deployment))
 
 
@@ -286,21 +220,18 @@ def _latencies(times: Times) -> str:
 
 async def measured(hub: Hub, asked: argparse.Namespace) -> str:
     """Measure all that is asked for; the report."""
-    from deployments.worker.prefect_internals import share_clients
-    from tasks.context import use
-
     on, times = machine(hub.app_url), Times()
-    async with HubClient(hub.url, hub.key) as client, open_runtime(load(), "benchmark") as runtime, share_clients():
-        use(runtime)
-        bench = Bench(hub, client, runtime, asked)
+    parts = [f"# {(__doc__ or '').strip()}", "One at a time:"]
+    async with opened(hub, REQUEST) as bench:
         await _in_turns(bench, times)
         steps = await _steps(bench, times)
-        parts = [f"# {(__doc__ or '').strip()}", "One at a time:"]
         rates = await _rates(bench, asked.jobs)
-        idle = (
-            [f"While nothing happens, for {asked.idle_seconds:g} s:", await _idle(bench)] if asked.idle_seconds else []
+        nothing = (
+            [f"While nothing happens, for {asked.idle_seconds:g} s:", await _idle(bench, asked.idle_seconds)]
+            if asked.idle_seconds
+            else []
         )
-        memory = ["Memory:", await _memory(bench)] if asked.memory_jobs else []
+        memory = ["Memory:", await _memory(bench, asked.memory_jobs)] if asked.memory_jobs else []
         await _process_worker(bench, times)
     parts += [
         _latencies(times),
@@ -308,7 +239,7 @@ async def measured(hub: Hub, asked: argparse.Namespace) -> str:
         table(["step", "p50", "p95"], steps),
         f"{CONCURRENCY} at a time:",
         _rates_table(rates, asked.jobs),
-        *idle,
+        *nothing,
         *memory,
         on,
     ]
@@ -325,9 +256,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nexus-hub-bench-") as directory, running(reachable(directory)) as hub:
         added = hub.run("server", "add", "time", "--command", *TIME_SERVER)
         assert added.code == 0, added.err
-        # Before Prefect is imported: this process becomes one of the hub's, as its worker is.
-        os.environ.update(hub.environment)
-        os.environ.update(PREFECT_DEFAULTS | environment(load(), Home(hub.home), "worker"))
+        join(hub)
         publish("job_latency", asyncio.run(measured(hub, asked)))
 
 

@@ -19,24 +19,24 @@ class Processes:
     parts: dict[str, psutil.Process]
 
     @classmethod
-    def of(cls, hub: Hub) -> "Processes":
-        """Those that run now."""
+    def of(cls, hub: Hub, **others: int) -> "Processes":
+        """Those that run now, and others by their pids."""
         shown = json.loads(hub.run("status", "--json").out)["parts"]
         found = {part["name"]: psutil.Process(part["pid"]) for part in shown if part["name"] in PARTS and part["pid"]}
-        return cls(found | {OWN: psutil.Process()})
+        named = {name: psutil.Process(pid) for name, pid in others.items()}
+        return cls(found | named | {OWN: psutil.Process()})
 
     def seconds(self) -> dict[str, float]:
         """The CPU time of each so far. PostgreSQL's is that of its processes, those that ended included."""
         return {name: _seconds(process, whole=name == "postgres") for name, process in self.parts.items()}
 
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """What each has spent since a reading."""
+        return {name: seconds - before[name] for name, seconds in self.seconds().items()}
+
     def megabytes(self, name: str) -> float:
         """The resident memory of a part."""
         return float(self.parts[name].memory_info().rss) / 2**20
-
-
-def spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """What was spent between two readings."""
-    return {name: after[name] - before[name] for name in before}
 
 
 def _seconds(process: psutil.Process, *, whole: bool) -> float:

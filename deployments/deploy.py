@@ -6,13 +6,18 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from deployments.forms import build_form, describe
 from deployments.registry import DEPLOYED, ENTRYPOINTS, POOL, WORKER_TYPE, Deployed
-from deployments.version import code_version
+from deployments.version import code_version, find_later_release, is_of_another_release
 from deployments.worker.worker import NexusWorker
 from nexus_hub.settings import load
 from nexus_hub.telemetry.logs import configure_logging
@@ -26,7 +31,9 @@ async def deploy() -> None:
     """Create or update the work pool `nexus` and all deployments."""
     async with get_client() as client:
         await _ensure_pool(client)
+        await _tell_of_later_release(client)
         await _remove_former(client)  # first: once all versions match, nothing looks for them again
+        await _remove_unknown(client)
         for deployed in DEPLOYED:
             await _deploy(client, deployed)
 
@@ -42,6 +49,14 @@ async def _ensure_pool(client: PrefectClient) -> None:
         await client.create_work_pool(pool)
     except ObjectAlreadyExists:
         return
+
+
+async def _tell_of_later_release(client: PrefectClient) -> None:
+    """Say that a later release's deployments are replaced, as who goes back to this one wants it."""
+    names = DeploymentFilter(name=DeploymentFilterName(any_=[one.name for one in DEPLOYED]))
+    found = await client.read_deployments(deployment_filter=names)
+    if later := find_later_release(one.version for one in found):
+        logger.warning("the deployments of nexus-hub %s, a later release, are replaced by this one's", later)
 
 
 async def _deploy(client: PrefectClient, deployed: Deployed) -> None:
@@ -85,6 +100,18 @@ async def _remove_former(client: PrefectClient) -> None:
         if former.entrypoint in ENTRYPOINTS:
             await client.delete_deployment(former.id)
             logger.info("removed the deployment %s of %s", former.name, former.entrypoint)
+
+
+async def _remove_unknown(client: PrefectClient) -> None:
+    """Remove what another release has deployed and no worker of this one can run: it would make runs in vain.
+
+    That is so after the way back from an upgrade, and where a flow is no more. What people deploy has no such version.
+    """
+    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
+    for found in await client.read_deployments(work_pool_filter=in_pool):
+        if found.entrypoint not in ENTRYPOINTS and is_of_another_release(found.version):
+            await client.delete_deployment(found.id)
+            logger.info("removed %s, which this release does not have", found.name)
 
 
 def _schedules(deployed: Deployed) -> list[DeploymentScheduleCreate]:

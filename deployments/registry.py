@@ -49,5 +49,6 @@ DEPLOYED = (
     ),
     Deployed("flows.cleanup_jobs.cleanup_jobs", ("nexus", "maintenance"), cron="0 2 * * *"),
     Deployed("flows.check_jobs.check_jobs", ("nexus", "check"), every=timedelta(hours=1)),
+    Deployed("flows.refresh_logins.refresh_logins", ("nexus", "maintenance"), every=timedelta(minutes=5)),
 )
 ENTRYPOINTS = frozenset(deployed.entrypoint for deployed in DEPLOYED)

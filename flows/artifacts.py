@@ -9,7 +9,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from flows.run_log import write_line
 from nexus_hub.execution.attempt import Attempt
-from nexus_hub.execution.batch import BatchReport
+from nexus_hub.execution.run_report import RunReport
 from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.text import LONGEST_LINE, markdown, printable
 
@@ -45,14 +45,14 @@ def attempt_page(attempt: Attempt, outcome: str, code: str | None) -> str:
     return f"# {markdown(asked)}: {outcome}\n\n{facts_table(facts)}\n\n{where}\n"
 
 
-def batch_page(report: BatchReport) -> str:
+def shared_run_page(report: RunReport) -> str:
     """Describe the jobs of a run: how many, how they ended at which server, and how long it took."""
     span = max((ended.span or 0.0 for ended in report.ended), default=0.0)
     facts = {
         "jobs that ended in this run": report.jobs,
-        "jobs that go on later, by themselves or in another batch": report.deferred or None,
+        "jobs that go on later, in other runs": report.deferred or None,
         "seconds in this process": f"{report.seconds:.3f}",
-        "jobs per second": f"{report.jobs / span:.1f}" if span else None,
+        "jobs per second, from the first start to the last end": f"{report.jobs / span:.1f}" if span else None,
     }
     rows = [asdict(ended) | {"mean": f"{(ended.seconds or 0) / ended.jobs:.3f}"} for ended in report.ended]
     columns = {"server": "server", "status": "ended as", "error_code": "error", "jobs": "jobs", "mean": "mean seconds"}

@@ -1,5 +1,6 @@
 """An attempt of one job as a flow run: claim, the steps of the call, record."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,12 +13,15 @@ from flows.artifacts import attach, attempt_page
 from flows.run_log import write_duration, write_line
 from flows.this_run import rename, wait
 from nexus_hub.calls.pipeline import CallSteps
+from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.execution.attempt import Attempt, ClaimStale, NotClaimed, Released
 from nexus_hub.jobs.requests import JobRequest
 from tasks import jobs, mcp_calls, rate_limit, vault
 from tasks.context import available
 from tasks.failures import TaskFailed
 
+STORE_AGAIN_SECONDS = 15
+"""A run that somebody asked for in Prefect tries so often to store its job while the hub's database takes none."""
 NO_ARGUMENTS: Any = Field(default={})
 """An optional JSON object: a default of None would hide its editor in Prefect's form behind a choice of types."""
 
@@ -40,7 +44,13 @@ async def run_attempt(job_id: UUID | None, attempt: int, request: JobRequest | N
                 if request is None:
                     write_line("ended: invalid-request")
                     return Failed(message="invalid-request: name what to run")
-                job_id = await jobs.store_job(request, user, run_id)
+                try:
+                    job_id = await jobs.store_job(request, user, run_id)
+                except TaskFailed as failure:
+                    if failure.code != DatabaseUnavailable.code:
+                        raise
+                    later = runtime.prefect_client.clock.now() + timedelta(seconds=STORE_AGAIN_SECONDS)
+                    return await wait(later, failure.code)
                 await rename(request.name, job_id)
             claimed = await jobs.claim_job(job_id, attempt, run_id)
             if isinstance(claimed, NotClaimed):
@@ -58,8 +68,8 @@ async def _work(attempt: Attempt) -> "State[None]":
         if seconds := await STEPS.run(attempt):
             return await _snooze(attempt, seconds)
     except TaskFailed as failure:
-        if failure.code == Released.code:
-            return await _snooze(attempt, 0)
+        if (later := attempt.snooze_seconds) is not None:
+            return await _snooze(attempt, later)
         outcome = await jobs.record_job(attempt)
         await attach(attempt_page(attempt, outcome, failure.code), f"{outcome}: {failure.code}")
         return Cancelled() if outcome == "cancelled" else Failed(message=str(failure))
@@ -79,11 +89,12 @@ def _to_state(outcome: str) -> "State[None]":
 
 
 async def _snooze(attempt: Attempt, seconds: float) -> "State[None]":
+    reason = attempt.failure.code if attempt.failure else "waits for the server's rate limit"
     available_at = await jobs.snooze_job(attempt, seconds)
     if available_at is None:
         attempt.failure = ClaimStale()
         return _to_state(await jobs.record_job(attempt))
-    return await wait(available_at, Released.code if attempt.shutting_down else "waits for the server's rate limit")
+    return await wait(available_at, Released.code if attempt.shutting_down else reason)
 
 
 async def _not_claimed(claimed: NotClaimed) -> "State[None]":

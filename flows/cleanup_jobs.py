@@ -32,7 +32,8 @@ async def cleanup_jobs(
 ) -> "State[None]":
     """Delete jobs that ended long ago; what has given no sign of life is failed with a reason first.
 
-    Live jobs are never touched. Old backups of rotations and old rate-limit rows go too.
+    Live jobs are never touched. Old backups of rotations, old rate-limit rows, old entries of the audit, and tokens and
+    grants of OAuth clients that are over go too.
 
     Args:
         days_completed: How many days ended jobs are kept, 0 to 3650; 0 means 0.
@@ -46,6 +47,8 @@ async def cleanup_jobs(
         report = await cleanup.clean_up(days_completed, days_orphaned, run.on_progress)
         backups = await vault.purge_backups()
         await cleanup.purge_rate_limits()
+        await cleanup.purge_audit()
+        await cleanup.purge_grants()
         return CleanupPage(report, backups)
 
     return await run_maintenance("job_cleanup", job_id, steps)

@@ -20,6 +20,8 @@ COLUMNS = {
     "tools": "tools",
     "resources": "resources",
     "prompts": "prompts",
+    "changes": "changes",
+    "omitted": "left out",
     "seconds": "seconds",
     "error_code": "error",
 }

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +15,8 @@ import httpx
 from httpx_sse import EventSource, SSEError
 
 from nexus_hub import address
-from nexus_hub.errors import ApiProblem, HubUnavailable, RequestRefused
+from nexus_hub.errors import ApiProblem, ConfigurationFault, HubUnavailable, RequestRefused
+from nexus_hub.json_text import write
 from nexus_hub.models import TERMINAL
 from nexus_hub.paging import LARGEST
 
@@ -56,7 +56,7 @@ class HubClient:
         self.url = url
         headers = {"Content-Type": "application/json"}
         if token:
-            headers["Authorization"] = f"Bearer {_header(token)}"
+            headers["Authorization"] = f"Bearer {address.check_token(token)}"
         trust = _trust(url)
         # A transport of its own goes past the proxies of the environment.
         transport = httpx.AsyncHTTPTransport(verify=trust) if address.goes_direct(url) else None
@@ -67,10 +67,7 @@ class HubClient:
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
         """Make the client for the hub that the settings name, with the token or the home's service key."""
-        for secret in (settings.token, settings.service_key):
-            if secret is not None:
-                return cls(settings.api_url, secret.get_secret_value())
-        return cls(settings.api_url, address.read_service_key(settings.home))
+        return cls(settings.api_url, settings.find_token())
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -79,18 +76,12 @@ class HubClient:
         Raises:
             InvalidSetting: NEXUS_PORT is no port.
         """
-        given = {name.upper(): value for name, value in os.environ.items() if value}
-        port = given.get("NEXUS_PORT", str(address.PORT))
-        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        found = address.find_hub(os.environ)
+        if found is None:
             from nexus_hub.settings import load
 
             return cls.from_settings(load())  # takes other ways to write a number, and says what is wrong
-        url = given.get("NEXUS_URL") or address.listen_url(given.get("NEXUS_HOST", address.HOST), int(port))
-        token = given.get("NEXUS_TOKEN") or given.get("NEXUS_SERVICE_KEY")
-        if token is None:
-            home = given.get("NEXUS_HOME")
-            token = address.read_service_key(Path(home) if home else address.default_home())
-        return cls(url.rstrip("/"), token)
+        return cls(*found)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,6 +116,10 @@ class HubClient:
     async def job(self, job_id: str) -> dict[str, Any]:
         """Read a job's row."""
         return await self.request("GET", f"/v1/jobs/{job_id}")
+
+    async def run_again(self, job_id: str) -> dict[str, Any]:
+        """Make a job's call anew, as a job of one's own; return its row."""
+        return await self.request("POST", f"/v1/jobs/{job_id}:run-again")
 
     async def events(self, job_id: str | None = None) -> AsyncGenerator[Event, None]:
         """Yield the events of a job until it has ended, or of all jobs; see docs/live_status.md.
@@ -241,15 +236,9 @@ def _trust(url: str) -> ssl.SSLContext | bool:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
 
 
-def _header(token: str) -> str:
-    if token.isascii() and token.isprintable():
-        return token
-    raise ApiProblem(0, "not-authenticated", "The token holds characters that no token has; see NEXUS_TOKEN.")
-
-
 def _encode(body: dict[str, Any] | None) -> bytes | None:
     """Write JSON in ASCII: an argument may hold a lone surrogate."""
-    return None if body is None else json.dumps(body, allow_nan=False).encode()
+    return None if body is None else write(body)
 
 
 def _object(answer: httpx.Response, url: str) -> dict[str, Any]:
@@ -266,11 +255,15 @@ def _not_ours(status: int, url: str) -> ApiProblem:
     return ApiProblem(status, "http-error", f"What answers at {url} is not the hub's API; see NEXUS_URL.")
 
 
+def _read_faults(body: dict[str, Any]) -> list[ConfigurationFault]:
+    return [ConfigurationFault(tuple(one["path"]), one["problem"]) for one in body.get("faults", ())]
+
+
 def _problem(answer: httpx.Response) -> ApiProblem:
     status = answer.status_code
     kind = RequestRefused if status in _REFUSED else HubUnavailable if status in _UNAVAILABLE else ApiProblem
     try:
         body = answer.json()
-        return kind(status, body["code"], body["detail"])
+        return kind(status, body["code"], body["detail"], _read_faults(body))
     except (ValueError, KeyError, TypeError):
         return kind(status, "http-error", f"The hub answered {status}.")

@@ -5,9 +5,13 @@ HubError
 │   ├── InvalidArguments      422  arguments that break a tool's input schema
 │   ├── InvalidName           400  a name that breaks the rules for names
 │   ├── InvalidConfig         400  a server's configuration that cannot be used
+│   ├── InvalidConfiguration  422  a configuration of the hub, its one file, that cannot be used
 │   └── ForbiddenAddress      400  a URL that user servers may not point at
 ├── NotAuthenticated          401  no credential, or a wrong one
 ├── NotAllowed                403  a credential that may not do this
+│   ├── ApprovalNeeded        403  a call that nobody has said yes to
+│   ├── ApprovalDenied        403  a call that somebody has said no to
+│   └── ApprovalExpired       403  a call to which the yes came too late, or not at all
 ├── NotFound                  404  nothing of that kind is visible to the caller
 │   └── UnknownServer         404
 ├── Conflict                  409  the present state forbids it
@@ -15,6 +19,7 @@ HubError
 │   │   └── AlreadyRegistered 409  the very same server has the name
 │   ├── PortTaken             409  another program listens on a port that `up` needs
 │   ├── AlreadyRunning        409  another supervisor holds the home
+│   ├── NotOffered            409  a tool or a server that is switched off, or a tool that waits for approval
 │   ├── RefreshRunning        409  the server's catalog is being read already
 │   ├── AtWork                409  another run of the same flow is at work
 │   ├── RotationRunning       409  another rotation of the vault's keys is under way
@@ -35,10 +40,14 @@ HubError
 ├── CannotMigrate             500  the database's schema can't be brought up to date
 ├── UpstreamError             502  the upstream MCP server
 │   ├── UpstreamUnavailable   502  the call never reached it: safe to repeat
+│   ├── LoginNeeded           409  only a person can go on: a login is not there, was refused, or lacks a scope
+│   ├── LoginFailed           409  a login at the server's authorization server came to nothing
+│   │   └── RefreshRefused    409  the authorization server gives no more tokens for a login
 │   ├── UpstreamRejected      502  it refused the request: by a protocol error or a status that will not change
 │   ├── MalformedResult       502  its answer breaks the protocol; the tool may have run
 │   ├── OutcomeUnknown        502  the connection was lost after the call was sent
 │   └── UpstreamTimedOut      504  no answer in time; the call may have had its effect
+├── ExchangeFailed            502  a host that somebody named gave no answer that can be used
 ├── CheckFailed               500  the doctor found something wrong
 ├── RunCancelled              500  its flow run stops; no request meets it
 ├── MaintenanceFailed         500  a maintenance flow failed; `reason` is its code
@@ -48,6 +57,7 @@ HubError
 │   ├── NoDeployment          503  it does not know the flow's deployment
 │   └── PrefectRefused        503  it refuses this one request
 ├── DatabaseUnavailable       503  PostgreSQL does not answer
+├── IssuerUnavailable         503  the keys of NEXUS_ISSUER can't be read
 ├── TookTooLong               503  a statement over NEXUS_STATEMENT_SECONDS
 └── ApiProblem                     the hub's API answered a client with a problem, whose code and status it carries
     ├── RequestRefused             the request itself can't be used
@@ -57,7 +67,11 @@ A message says what, which one and what to do, and never holds a secret. `code` 
 flows, tasks and the column `job_results.error_code` carry.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+MOST_FAULTS_TOLD = 20
 
 
 class HubError(Exception):
@@ -110,6 +124,38 @@ class InvalidConfig(InvalidRequest):
     code = "invalid-config"
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigurationFault:
+    """A fault of the hub's configuration: the way to it, and what is wrong, without any value.
+
+    `of_key`: the key itself is wrong. `place`: line and column, where they are known without the way.
+    """
+
+    path: tuple[str | int, ...]
+    problem: str
+    of_key: bool = False
+    place: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in self.path)
+        way = "".join(steps).removeprefix(".")
+        return f"{way}: {self.problem}" if way else self.problem
+
+
+class InvalidConfiguration(InvalidRequest):
+    """A configuration of the hub that cannot be used; `faults` has all that is wrong with it."""
+
+    code = "invalid-configuration"
+    status = 422
+
+    def __init__(self, faults: Sequence[ConfigurationFault]) -> None:
+        self.faults = faults
+        told = [str(fault) for fault in faults[:MOST_FAULTS_TOLD]]
+        more = len(faults) - len(told)
+        rest = f"; and {more} more" if more > 0 else ""
+        super().__init__(f"The configuration can't be used: {'; '.join(told)}{rest}.")
+
+
 class ForbiddenAddress(InvalidRequest):
     """A host that user servers may not point at, since it is private, loopback or link-local."""
 
@@ -124,13 +170,15 @@ class ForbiddenAddress(InvalidRequest):
 
 
 class NotAuthenticated(HubError):
-    """No credential, or one that is not known."""
+    """No credential, or one that is not good; `reason` says why not, in words that hold nothing of it."""
 
     code = "not-authenticated"
     status = 401
 
-    def __init__(self) -> None:
-        super().__init__("Send a known token as 'Authorization: Bearer <token>'.")
+    def __init__(self, reason: str | None = None) -> None:
+        self.reason = reason
+        advice = "Send a known token as 'Authorization: Bearer <token>'."
+        super().__init__(f"{reason} {advice}" if reason else advice)
 
 
 class NotAllowed(HubError):
@@ -138,6 +186,49 @@ class NotAllowed(HubError):
 
     code = "not-allowed"
     status = 403
+
+
+class InsufficientScope(NotAllowed):
+    """The token is good, and not for this; `scopes` names all that are needed."""
+
+    code = "insufficient-scope"
+
+    def __init__(self, scopes: Iterable[str]) -> None:
+        self.scopes = sorted(scopes)
+        super().__init__(f"This token is not good for that; it needs the scopes {', '.join(self.scopes)}.")
+
+
+class ApprovalNeeded(NotAllowed):
+    """A call that a person has to say yes to before it is made, and nobody has said it to this very call."""
+
+    code = "approval-needed"
+    public = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A person has to say yes to this very call before it is made, and nobody has. "
+            "Call it again through the hub: it is asked for, and waits."
+        )
+
+
+class ApprovalDenied(NotAllowed):
+    """A call that somebody has said no to."""
+
+    code = "approval-denied"
+    public = True
+
+    def __init__(self) -> None:
+        super().__init__("The person who was asked for a yes to this call has said no.")
+
+
+class ApprovalExpired(NotAllowed):
+    """A call to which nobody has said yes in time, or that was not made in time after it."""
+
+    code = "approval-expired"
+    public = True
+
+    def __init__(self) -> None:
+        super().__init__("The time in which this call could be approved and made is over; call it again to ask anew.")
 
 
 class NotFound(HubError):
@@ -174,7 +265,7 @@ class NameTaken(Conflict):
     def __init__(self, kind: str, name: str) -> None:
         self.kind = kind
         self.name = name
-        super().__init__(f"The name {name!r} is taken by another {kind}; choose another one.")
+        super().__init__(f"The name {name!r} is taken by a {kind}; choose another one.")
 
 
 class AlreadyRegistered(NameTaken):
@@ -217,6 +308,35 @@ class AlreadyRunning(Conflict):
         self.pid = pid
         by = f" as process {pid}" if pid else ""
         super().__init__(f"The hub of {home} is already running{by}; stop it with: nexus-hub down")
+
+
+class NotOffered(Conflict):
+    """A server or a tool that is there, and that nobody may use just now; said to who may change that."""
+
+    code = "not-offered"
+
+    def __init__(self, message: str, owner: object = None) -> None:
+        self.owner = owner
+        super().__init__(message)
+
+    @classmethod
+    def server(cls, name: str, owner: object = None) -> Self:
+        """Say that a server is switched off; `owner` is the user whose own it is."""
+        return cls(
+            f"The server {name!r} is switched off: it is not contacted, and offers nothing. "
+            f"Who looks after it can switch it on: nexus-hub server enable {name}",
+            owner,
+        )
+
+    @classmethod
+    def tool(cls, name: str, *, held: bool) -> Self:
+        """Say that a tool waits for approval, or is switched off."""
+        if held:
+            return cls(
+                f"The tool {name!r} is new or has changed, and waits for approval: "
+                "see nexus-hub pin list, then nexus-hub pin diff and nexus-hub pin approve."
+            )
+        return cls(f"The tool {name!r} is switched off; switch it on: nexus-hub tool enable {name}")
 
 
 class RefreshRunning(Conflict):
@@ -288,6 +408,13 @@ class TooLarge(HubError):
         error.args = (f"{server}: more than {limit} {unit} are offered ({setting}).",)
         return error
 
+    @classmethod
+    def crowded(cls, what: str, limit: int, setting: str) -> "TooLarge":
+        """Make the error for a JSON text with more values than are read."""
+        error = cls(what, limit, limit)
+        error.args = (f"{what} may hold at most {limit} values, lists and objects ({setting} on the hub's side).",)
+        return error
+
 
 class RateLimited(HubError):
     """Over the server's limit; `retry_after` is in seconds."""
@@ -307,8 +434,9 @@ class RequestTimedOut(HubError):
     code = "request-timed-out"
     status = 408
 
-    def __init__(self, part: str, seconds: float, setting: str) -> None:
-        super().__init__(f"The {part} of the request did not arrive within {seconds:g} s ({setting}); send it again.")
+    def __init__(self, part: str, seconds: float, setting: str | None = None) -> None:
+        time = f"{seconds:g} s" if setting is None else f"{seconds:g} s ({setting})"
+        super().__init__(f"The {part} of the request did not arrive within {time}; send it again.")
 
 
 class TooMany(HubError):
@@ -417,14 +545,68 @@ class UpstreamUnavailable(UpstreamError):
         super().__init__(server, message)
 
 
+class LoginNeeded(UpstreamError):
+    """Only a person can go on: the server wants a login that is not there, was refused, or lacks a scope.
+
+    Nothing was sent to the server. `link` leads to the page of the hub at which the login begins; it `is_yours`, unless
+    all who use the server share a login, which the operator alone can make.
+    """
+
+    code = "login-needed"
+    status = 409
+
+    def __init__(self, server: str, reason: str, link: str | None = None, *, is_yours: bool = True) -> None:
+        self.reason = reason
+        self.link = link
+        self.is_yours = is_yours
+        way = f"open {link}" if link else f"use Connect in the console, or nexus-hub server login {server}"
+        whose, way = ("your", way) if is_yours else ("a", "ask who runs the hub to log in")
+        super().__init__(server, f"The server {server!r} needs {whose} login: {reason}; {way}")
+
+
+class LoginFailed(UpstreamError):
+    """A login at the server's authorization server that came to nothing; `reason` is a sentence without secrets.
+
+    It won't go better unless something changes: a fault of the network is UpstreamUnavailable.
+    """
+
+    code = "login-failed"
+    status = 409
+
+    def __init__(self, server: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(server, f"The login at the server {server!r} failed: {reason}")
+
+
+class RefreshRefused(LoginFailed):
+    """The authorization server gives no more tokens for a login: a person has to log in anew."""
+
+    code = "refresh-refused"
+
+
 class UpstreamRejected(UpstreamError):
-    """The server answered with a JSON-RPC error, `rpc_code` is its number; or `by` a status that will not change."""
+    """The server answered with a JSON-RPC error, `rpc_code` is its number; or `by` a status that will not change.
+
+    `rpc_data` is what a client needs of the error's data, where it can act on it. `challenge` is what a 401 or 403
+    wants, as the server wrote it (empty: it does not say); None for everything else.
+    """
 
     code = "upstream-rejected"
 
-    def __init__(self, server: str, rpc_code: int, rpc_message: str, *, by: str | None = None) -> None:
+    def __init__(
+        self,
+        server: str,
+        rpc_code: int,
+        rpc_message: str,
+        *,
+        by: str | None = None,
+        data: Any = None,
+        challenge: str | None = None,
+    ) -> None:
+        self.challenge = challenge
         self.rpc_code = rpc_code
         self.rpc_message = rpc_message
+        self.rpc_data = data
         by = by or f"JSON-RPC {rpc_code}"
         super().__init__(server, f"The server {server!r} refused the request ({by}): {rpc_message}")
 
@@ -456,6 +638,19 @@ class OutcomeUnknown(UpstreamError):
         super().__init__(server, f"{lost}; whether the call had its effect is unknown.")
 
 
+class StoppedDuringCall(OutcomeUnknown):
+    """The process of the hub that made the call was stopped before there was an answer."""
+
+    def __init__(self, server: str) -> None:
+        self.retry_after = None
+        UpstreamError.__init__(
+            self,
+            server,
+            f"The hub's process was stopped during the call of {server!r}; whether the call had its effect is unknown. "
+            "Call again where that does no harm: other processes go on.",
+        )
+
+
 class UpstreamTimedOut(UpstreamError):
     """No answer in time; `seconds` is how long was waited. The call may have had its effect."""
 
@@ -465,6 +660,19 @@ class UpstreamTimedOut(UpstreamError):
     def __init__(self, server: str, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(server, f"The server {server!r} gave no answer within {seconds:g} s.")
+
+
+class ExchangeFailed(HubError):
+    """A host that somebody named gave no answer that can be used; `may_pass`: it may do so later."""
+
+    code = "exchange-failed"
+    status = 502
+
+    def __init__(self, host: str, reason: str, *, may_pass: bool = False) -> None:
+        self.host = host
+        self.reason = reason
+        self.may_pass = may_pass
+        super().__init__(f"The exchange with the host {host} failed: {reason}.")
 
 
 class CheckFailed(HubError):
@@ -541,8 +749,51 @@ class DatabaseUnavailable(HubError):
     code = "database-unavailable"
     status = 503
 
+    def __init__(self, why: str = "does not answer") -> None:
+        super().__init__(f"The hub's database {why}; try again in a moment.")
+
+
+class SchemaTooOld(HubError):
+    """The database lacks migrations that this release needs; it is used as soon as they are applied."""
+
+    code = "schema-too-old"
+    status = 503
+
+    def __init__(self, found: int, needed: int) -> None:
+        super().__init__(
+            f"The database's schema is at migration {found}, and this release needs {needed}: run nexus-hub migrate. "
+            "This process goes on by itself then."
+        )
+
+
+class Draining(HubError):
+    """The process that was asked is about to stop, and others go on."""
+
+    code = "draining"
+    status = 503
+
+    def __init__(self, message: str = "This process of the hub is being stopped; others go on.") -> None:
+        super().__init__(message)
+
+
+class RequestCutOff(Draining):
+    """A request that took longer than a process that was about to stop could wait."""
+
     def __init__(self) -> None:
-        super().__init__("The hub's database does not answer; try again in a moment.")
+        super().__init__(
+            "This process of the hub was stopped before the request had been answered; it may have had its effect. "
+            "Another process answers if you ask again."
+        )
+
+
+class IssuerUnavailable(HubError):
+    """The keys of the issuer NEXUS_ISSUER can't be read, so that nobody knows if a token is good."""
+
+    code = "issuer-unavailable"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The issuer's keys can't be read just now, so that no token of it is known; try again.")
 
 
 class TookTooLong(HubError):
@@ -558,9 +809,10 @@ class TookTooLong(HubError):
 class ApiProblem(HubError):
     """The hub's API answered a client with a problem; `code` and `status` are the answer's."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, faults: Sequence[ConfigurationFault] = ()) -> None:
         self.status = status
         self.code = code
+        self.faults = faults
         super().__init__(message)
 
 

@@ -11,11 +11,16 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self
 
-_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_REFUSED = rb"0000|001[aA]|[dD][89a-fA-F][0-9a-fA-F]{2}"
-_STORABLE = re.compile(rb"(?:[^\\]++|" + _PAIR + rb"|\\u(?!" + _REFUSED + rb")|\\[^u])*+", re.DOTALL)
-"""A text up to the first escape that jsonb refuses, or that `escape` uses itself."""
-_ESCAPES = re.compile(_PAIR + rb"|\\u(" + _REFUSED + rb")|\\[^u]", re.DOTALL)
+from nexus_hub.json_text import write
+
+_HIGH, _LOW = rb"[dD][89abAB][0-9a-fA-F]{2}", rb"[dD][c-fC-F][0-9a-fA-F]{2}"
+_PAIR = re.compile(rb"\\u" + _HIGH + rb"\\u" + _LOW)
+_LONE = re.compile(rb"\\u(?:(?=" + _HIGH + rb"(?!\\u" + _LOW + rb"))|(?<!\\u" + _HIGH + rb"\\u)(?=" + _LOW + rb"))")
+"""The beginning of a surrogate's escape that is no part of a pair, in a text without escaped backslashes."""
+_BACKSLASH, _PLACE = rb"\\", b"\xff"
+"""An escaped backslash, and a byte that is in no UTF-8."""
+_SLICE_BYTES = 512 * 1024
+"""The bytes that are gone through in one go: another thread gets its turn after them."""
 
 
 class JsonObject(Mapping[str, Any]):
@@ -31,9 +36,9 @@ class JsonObject(Mapping[str, Any]):
             return value
         plain = value if isinstance(value, dict) else dict(value)
         try:
-            return cls(_write(plain))
+            return cls(write(plain))
         except ValueError:
-            return cls(_write(finite(plain)))
+            return cls(write(finite(plain)))
 
     @cached_property
     def _value(self) -> dict[str, Any]:
@@ -54,10 +59,6 @@ class JsonObject(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"JsonObject({len(self.text)} bytes)"
-
-
-def _write(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _parse_int(digits: str) -> int | float:
@@ -81,9 +82,39 @@ def finite(value: Any) -> Any:
             return value
 
 
+def split_texts(text: bytes) -> list[bytes]:
+    """Split a JSON text at its quotes: in turn what stands outside of texts and what stands within them."""
+    return text.replace(_BACKSLASH, b"").replace(b'\\"', b"").split(b'"')
+
+
+def count_values(parts: list[bytes]) -> int:
+    """Count the values in parts that stand outside of texts: commas, and brackets and braces that open."""
+    outside = b"".join(parts)
+    return sum(map(outside.count, (b",", b"[", b"{")))
+
+
 def escape_text(text: bytes) -> bytes | None:
     """Write a JSON text so that jsonb takes it and `unescape` gives back what it was; None if it can stay as it is."""
-    found = _STORABLE.match(text) if b"\\u" in text else None
-    if found is None or found.end() == len(text):
+    if b"\\u" not in text or _PLACE in text:
         return None
-    return _ESCAPES.sub(lambda escape: rb"\u001a" + escape[1].lower() if escape[1] else escape[0], text)
+    escaped = b"".join(map(_escape_slice, _cut(text.replace(_BACKSLASH, _PLACE)))).replace(_PLACE, _BACKSLASH)
+    return None if len(escaped) == len(text) else escaped
+
+
+def _escape_slice(text: bytes) -> bytes:
+    for refused in (b"001a", b"001A", b"0000"):
+        text = text.replace(rb"\u" + refused, rb"\u001a" + refused)
+    return _LONE.sub(rb"\\u001a", text) if rb"\ud" in text or rb"\uD" in text else text
+
+
+def _cut(text: bytes) -> Iterator[bytes]:
+    """Cut a text into slices before an escape, but not within a pair of surrogates."""
+    begin = 0
+    while begin < len(text):
+        end = text.find(b"\\", begin + _SLICE_BYTES)
+        if end < 0:
+            end = len(text)
+        elif _PAIR.match(text, max(end - 6, 0)):
+            end += 6
+        yield text[begin:end]
+        begin = end

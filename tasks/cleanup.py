@@ -1,7 +1,11 @@
 """Tasks that clean up, and look at how large things are."""
 
+from nexus_hub.audit import store as audit
+from nexus_hub.authorization import grants
 from nexus_hub.jobs import monitoring
+from nexus_hub.orchestration.alert_webhook import AlertWebhook
 from nexus_hub.orchestration.cleanup import CleanupReport, parse_days
+from nexus_hub.orchestration.webhooks import AlertUndelivered
 from nexus_hub.steps import OnProgress
 from tasks.context import current
 from tasks.failures import codes_only
@@ -28,6 +32,18 @@ async def purge_rate_limits() -> int:
     return await current().limiter.purge()
 
 
+@hub_task("purge-audit", retry=DATABASE)
+async def purge_audit() -> int:
+    """Delete entries of the audit that are older than the settings say."""
+    return await audit.purge(current().database, current().settings.audit_days)
+
+
+@hub_task("purge-grants", retry=DATABASE)
+async def purge_grants() -> int:
+    """Delete tokens, grants and requests of OAuth clients that are over, and clients that nobody uses."""
+    return await grants.purge(current().database)
+
+
 @hub_task("read-alert", retry=DATABASE)
 async def read_alert() -> monitoring.TableAlert:
     """Check if `job_results` has grown too large."""
@@ -38,3 +54,13 @@ async def read_alert() -> monitoring.TableAlert:
 async def read_stats() -> monitoring.JobStats:
     """Count the jobs of each state."""
     return await monitoring.stats(current().database)
+
+
+@hub_task("tell-webhook", retry=DATABASE)
+async def tell_webhook(alert: monitoring.TableAlert) -> str:
+    """Tell the webhook of the alert's state, if that has changed; what has come of it."""
+    runtime = current()
+    try:
+        return await AlertWebhook(runtime.database, runtime.settings).tell(alert)
+    except AlertUndelivered as error:  # the alert is there all the same, and the next look tries again
+        return error.code

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from nexus_hub.access import users
 from nexus_hub.execution.attempt import Attempt, NotClaimed, Outcome
-from nexus_hub.execution.batch import BatchReport, BatchRunner
+from nexus_hub.execution.run_report import RunReport
 from nexus_hub.jobs import submit
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal
@@ -25,7 +25,8 @@ async def store_job(request: JobRequest, user: str, flow_run_id: UUID) -> UUID:
         timeout_seconds=min(request.timeout_seconds, bounds.timeout_seconds),
     )
     principal = Principal(await users.find(runtime.database, user) if user else None)
-    job, _ = await submit.submit(runtime.database, principal, once, bounds, flow_run_id=flow_run_id)
+    asker = runtime.submission.asker
+    job, _ = await submit.submit(runtime.database, principal, once, bounds, flow_run_id=flow_run_id, asker=asker)
     job_id: UUID = job["id"]
     return job_id
 
@@ -36,10 +37,10 @@ async def claim_job(job_id: UUID, attempt: int, flow_run_id: UUID) -> Attempt | 
     return await current().execution.claim(job_id, attempt, flow_run_id)
 
 
-@hub_task("run-batch")
-async def run_batch(batch_id: UUID, flow_run_id: UUID) -> BatchReport:
-    """Run the jobs of a batch until none is left, or the worker stops."""
-    return await BatchRunner(current().execution, batch_id, flow_run_id).run()
+@hub_task("run-jobs")
+async def run_jobs(run_id: UUID, flow_run_id: UUID) -> RunReport:
+    """Run the jobs that wait in the queue, until there are none, another run takes over, or the worker stops."""
+    return await current().shared_runs.run(run_id, flow_run_id)
 
 
 @hub_task("snooze-job", retry=DATABASE_LONG)

@@ -43,6 +43,9 @@ def hub_task(
 ) -> "Callable[[Callable[P, Awaitable[R]]], Task[P, Coroutine[Any, Any, R]]]":
     """Make a function a Prefect task that raises codes alone, and whose result Prefect neither stores nor caches."""
 
+    def applies(task: "Task[..., Any]", run: TaskRun, state: "State[Any]") -> bool:  # Prefect asks no bound method
+        return retry.applies(task, run, state)
+
     def decorate(work: Callable[P, Awaitable[R]]) -> "Task[P, Coroutine[Any, Any, R]]":
         options = task(
             name=name,
@@ -51,7 +54,7 @@ def hub_task(
             persist_result=False,
             retries=len(retry.pauses),
             retry_delay_seconds=list(retry.pauses),
-            retry_condition_fn=retry.applies,
+            retry_condition_fn=applies,
         )
         return options(codes_only(work))
 

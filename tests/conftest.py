@@ -6,18 +6,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from anyio._backends._asyncio import WorkerThread
 
 from tests.fixtures import groups, run
 
 pytest_plugins = [
+    "tests.fixtures.traces",
     "tests.fixtures.postgres",
     "tests.fixtures.cutting",
     "tests.fixtures.upstreams",
     "tests.fixtures.careless",
     "tests.fixtures.library",
+    "tests.fixtures.direct",
     "tests.fixtures.served",
+    "tests.fixtures.mcp_place",
+    "tests.fixtures.tasked",
     "tests.fixtures.hub",
+    "tests.fixtures.round_robin",
     "tests.fixtures.jobs",
+    "tests.fixtures.console",
+    "tests.fixtures.oidc",
 ]
 SECONDS_TO_CLEAN_UP = 120
 """How long a test that has run out of time has until its process is ended."""
@@ -32,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
     run.end()
+    for thread in threading.enumerate():
+        if isinstance(thread, WorkerThread):  # its loop was interrupted, and the process would wait for it for ever
+            thread.queue.put_nowait(None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

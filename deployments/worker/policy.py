@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
 from deployments.registry import DEPLOYED, Deployed
+from deployments.version import code_version, is_of_another_release
 
 KNOWN_SECONDS = 5.0
 """Seconds that a permit holds without a look at its deployment; only the hub's own flows run under it in any case."""
@@ -20,6 +21,10 @@ class Refused(Exception):
     """A run that asks for something else than the hub's own flows."""
 
 
+class OfAnotherRelease(Exception):
+    """A run that this release can't carry out, of a deployment that another release of the hub has made."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunPermit:
     """A deployment that may run."""
@@ -27,6 +32,8 @@ class RunPermit:
     deployed: Deployed
     limited: bool
     """Its deployment has a limit of runs at once, whose slots Prefect gives out with the state Pending."""
+    of_another_release: bool
+    parameters: frozenset[str]
     since: float
 
 
@@ -35,12 +42,14 @@ class RunPolicy:
 
     def __init__(self) -> None:
         self._known: dict[UUID, RunPermit] = {}
+        code_version()  # read now, and kept: later the files may be those of another release
 
     async def permit(self, flow_run: FlowRun, client: PrefectClient, template: dict[str, Any]) -> RunPermit:
         """Permit a run of the pool with that job template.
 
         Raises:
             Refused: it names another entrypoint, steps or a command.
+            OfAnotherRelease: its flow, or a parameter of it, is not known here, as it may be to others.
         """
         if flow_run.deployment_id is None:
             raise Refused("a worker of type nexus runs deployments only")
@@ -49,6 +58,8 @@ class RunPolicy:
         known = self._known.get(flow_run.deployment_id)
         if known is None or time.monotonic() - known.since > KNOWN_SECONDS:
             known = self._known[flow_run.deployment_id] = await _read(flow_run.deployment_id, client)
+        if known.of_another_release and (unknown := flow_run.parameters.keys() - known.parameters):
+            raise OfAnotherRelease(f"the parameters {sorted(unknown)} are not known to this release")
         return known
 
 
@@ -60,9 +71,14 @@ async def _read(deployment_id: UUID, client: PrefectClient) -> RunPermit:
     if (deployment.job_variables or {}).get("command"):
         raise Refused("a worker of type nexus runs no commands")
     deployed = _BY_ENTRYPOINT.get(deployment.entrypoint or "")
-    if deployed is None or deployment.pull_steps:
+    of_another_release = is_of_another_release(deployment.version)
+    if deployment.pull_steps or (deployed is None and not of_another_release):
         raise Refused("this entrypoint is not on the worker's list")
-    return RunPermit(deployed, deployment.global_concurrency_limit is not None, time.monotonic())
+    if deployed is None:
+        raise OfAnotherRelease("this entrypoint is not known to this release")
+    parameters = frozenset(deployed.flow().parameters.properties)
+    limited = deployment.global_concurrency_limit is not None
+    return RunPermit(deployed, limited, of_another_release, parameters, time.monotonic())
 
 
 def _has_command(template: dict[str, Any]) -> bool:

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +18,10 @@ from prefect.exceptions import Abort, ObjectNotFound, Pause
 from prefect.states import Cancelled, Crashed, Pending
 
 from deployments.worker.engine import execute
-from deployments.worker.policy import Refused, RunPermit, RunPolicy
+from deployments.worker.policy import OfAnotherRelease, Refused, RunPermit, RunPolicy
 from deployments.worker.prefect_internals import propose_state, read_scheduled_runs
 from deployments.worker.wakeup import Wakeup
+from nexus_hub.clock import RemoteClock
 from nexus_hub.orchestration.ownership import Ownership
 from nexus_hub.telemetry.defects import describe_error
 from nexus_hub.telemetry.loops import outlasting
@@ -31,6 +33,8 @@ BUSY_SECONDS = 0.1
 """Pause in which calls gather while other runs are at work, so that one poll finds several."""
 NOTICE_GRACE_SECONDS = 0.2
 """Time in which a run that Prefect tells of may be taken in another way, before it is polled for."""
+LEFT_SECONDS = 300.0
+"""Time that workers of another release have to take a run that this one can't carry out, once it was seen here."""
 POLL_LIMIT = 200
 """As many runs as Prefect gives in one answer."""
 
@@ -50,7 +54,13 @@ class Poller:
     """Takes a run, if it can be had without Prefect."""
     cancel: Callable[[UUID], Awaitable[None]]
     """Ends the jobs of a run as cancelled."""
-    wakeup: Wakeup = field(default_factory=Wakeup)
+    ending: Callable[[], int] = lambda: 0
+    """So many of the runs take no more jobs, and only wait for the ends of those they have: they need no room."""
+    wants: Callable[[FlowRun], bool] = lambda _: True
+    """Tells if this process would carry out a run now; others are left to other processes."""
+    clock: RemoteClock = field(default_factory=RemoteClock)
+    """Prefect's, which says when a run is due."""
+    wakeup: Wakeup = field(init=False)
     running: dict[UUID, "asyncio.Task[Any]"] = field(default_factory=dict)
     closed: bool = False
     """Nothing more is taken."""
@@ -62,6 +72,11 @@ class Poller:
     """More may be due than there was room for."""
     _own: deque[UUID] = field(default_factory=lambda: deque(maxlen=1000))
     """Runs that Prefect will tell of, and that need no poll."""
+    _left: dict[UUID, float] = field(default_factory=dict)
+    """Since when runs have been left to workers of another release."""
+
+    def __post_init__(self) -> None:
+        self.wakeup = Wakeup(self.clock)
 
     async def poll_when_woken(self) -> None:
         """Poll each time the worker is woken, until cancelled."""
@@ -93,12 +108,13 @@ class Poller:
         async with self._polling:
             self.wakeup.clear()
             pool = self.pool()
-            room = POLL_LIMIT if self.limit is None else min(self.limit - len(self.running), POLL_LIMIT)
+            taken = len(self.running) - self.ending()
+            room = POLL_LIMIT if self.limit is None else min(self.limit - taken, POLL_LIMIT)
             self._more = room <= 0
             if self.closed or pool is None or self._more:
                 return []
-            now = datetime.now(UTC)
-            found = await self._find(pool, now + timedelta(seconds=ahead), room)
+            found = await self._find(pool, ahead, room)
+            now = self.clock.now()
             self._more = len(found) == room
             due = [one for one in found if _due(one) <= now and one.id not in self.running]
             for one in found:
@@ -107,9 +123,9 @@ class Poller:
             await self._begin(due, pool.base_job_template)
             return due
 
-    async def _find(self, pool: WorkPool, before: datetime, room: int) -> list[FlowRun]:
+    async def _find(self, pool: WorkPool, ahead: float, room: int) -> list[FlowRun]:
         try:
-            return await read_scheduled_runs(self.client, pool, self.queues, before, room)
+            return await read_scheduled_runs(self.client, pool, self.queues, ahead, room, self.clock)
         except ObjectNotFound:
             return []
 
@@ -127,6 +143,7 @@ class Poller:
         if task := asyncio.current_task():
             self.running[flow_run.id] = task
         self._own.append(flow_run.id)
+        left = False
         try:
             permit = await self._permit(flow_run, template)
             if permit is not None and await self._acquire(flow_run, permit):
@@ -136,6 +153,8 @@ class Poller:
                 self._wake_when_due(state, flow_run.id)
         except Refused as refusal:
             await self._crash(flow_run, str(refusal))
+        except OfAnotherRelease as stranger:
+            left = await self._leave(flow_run, str(stranger))
         except (Abort, Pause):  # signals, which must not reach the other runs
             logger.info("Prefect refused to go on with the run %s", flow_run.id)
         except Exception as error:  # its message may hold anything
@@ -144,8 +163,22 @@ class Poller:
         finally:
             decided.set()
             self.running.pop(flow_run.id, None)
-            if self._more or self.limited:
+            if (self._more or self.limited) and not left:
                 self.wakeup.wake()
+
+    async def _leave(self, flow_run: FlowRun, why: str) -> bool:
+        """Leave a run to the workers of another release; crash one that was left for long. True if it was left.
+
+        A run that was due long ago, since nobody was there to take it, has the same time as any other.
+        """
+        now = time.monotonic()
+        self._left = {run: since for run, since in self._left.items() if now - since < 2 * LEFT_SECONDS}
+        if now - self._left.setdefault(flow_run.id, now) < LEFT_SECONDS:
+            logger.info("the run %s is left to workers of another release: %s", flow_run.id, why)
+            return True
+        del self._left[flow_run.id]
+        await self._crash(flow_run, f"{why}, and no worker of another one has taken it")
+        return False
 
     async def _permit(self, flow_run: FlowRun, template: dict[str, Any]) -> RunPermit | None:
         """Ask the policy; None if Prefect can't say now: the run stays scheduled, and a poll finds it again."""
@@ -157,6 +190,8 @@ class Poller:
 
     async def _acquire(self, flow_run: FlowRun, permit: RunPermit) -> bool:
         """Acquire a run by the row of a new job, which spares Prefect a state, or by the state Pending; True if had."""
+        if not self.wants(flow_run):
+            return False
         ownership = Ownership.UNKNOWN if permit.limited else await self.take(flow_run)
         if ownership is Ownership.UNKNOWN:
             return await self._propose_pending(flow_run)

@@ -5,7 +5,7 @@ A test compares the signatures; whoever raises Prefect's version begins with it.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.utilities.callables import get_call_parameters, parameter_schema, parameters_to_args_kwargs
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseWorker
+
+from nexus_hub.clock import RemoteClock
 
 __all__ = [
     "get_limit",
@@ -120,18 +122,20 @@ async def run_flow(flow: Flow[..., Any], flow_run: FlowRun, on_begin: Callable[[
 
 
 async def read_scheduled_runs(
-    client: PrefectClient, pool: WorkPool, queues: list[str], before: datetime, limit: int
+    client: PrefectClient, pool: WorkPool, queues: list[str], ahead: float, limit: int, clock: RemoteClock
 ) -> list[FlowRun]:
-    """Read the runs of a pool that are due before that time, at most so many.
+    """Read the runs of a pool that are due within so many seconds by Prefect's clock, at most so many.
 
     Raises:
         ObjectNotFound: the pool is gone.
         httpx.HTTPError: Prefect does not answer.
     """
+    before = clock.now() + timedelta(seconds=ahead)
     asked = {"work_queue_names": queues, "scheduled_before": before.isoformat(), "limit": limit}
     answer = await client.request(
         "POST", "/work_pools/{name}/get_scheduled_flow_runs", path_params={"name": pool.name}, json=asked
     )
+    clock.note_date(answer.headers.get("Date"))
     return [one.flow_run for one in WorkerFlowRunResponse.model_validate_list(answer.json())]
 
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,7 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from deployments.registry import POOL
-from nexus_hub.errors import HubError
+from nexus_hub.errors import HubError, RunCancelled
+from nexus_hub.execution.attempt import ClaimStale, Released
 from nexus_hub.settings import Settings, load
 from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.defects import describe_error
@@ -27,6 +29,11 @@ from nexus_hub.telemetry.text import LONGEST_LINE, printable
 
 logger = logging.getLogger("nexus_hub.worker")
 HEARTBEAT_FILE_SECONDS = 5
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+_NO_FAULT = re.compile(
+    r"Finished in state (Cancelled\(|Failed\(.*"
+    rf"\bTaskFailed: ({'|'.join((ClaimStale.code, Released.code, RunCancelled.code))}):)"
+)
 
 PREFECT_DEFAULTS = {
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
@@ -77,12 +84,24 @@ def _write_heartbeat(path: Path, said: dict[str, object]) -> None:
         raise
 
 
+def is_no_fault(record: logging.LogRecord) -> bool:
+    """Lower the end of a run that was cancelled, or whose job is another's now: to Prefect all but success is an error.
+
+    True always, as a filter that lets everything through.
+    """
+    if record.levelno == logging.ERROR and _NO_FAULT.match(record.getMessage()):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def main() -> int:
     """Run the worker beside the main thread, which waits for signals."""
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     settings = load()
     configure_logging(settings.log_format, settings.log_level)
+    for name in RUN_LOGGERS:
+        logging.getLogger(name).addFilter(is_no_fault)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     failed: list[str] = []

@@ -2,7 +2,9 @@
 
 import asyncio
 import math
-from datetime import UTC, datetime
+from datetime import datetime
+
+from nexus_hub.clock import RemoteClock
 
 GRAIN_SECONDS = 0.25
 """Runs that are due closer together than this wake the worker once."""
@@ -11,7 +13,8 @@ GRAIN_SECONDS = 0.25
 class Wakeup:
     """Called by those who know of work; the worker waits for it, and clears it when it polls."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: RemoteClock | None = None) -> None:
+        self._clock = clock or RemoteClock()
         self._woken = asyncio.Event()
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
@@ -23,7 +26,7 @@ class Wakeup:
         """Call at that time, or up to `GRAIN_SECONDS` later."""
         grain = math.ceil(due.timestamp() / GRAIN_SECONDS)
         if grain not in self._timers:
-            delay = grain * GRAIN_SECONDS - datetime.now(UTC).timestamp()
+            delay = grain * GRAIN_SECONDS - self._clock.time()
             self._timers[grain] = asyncio.get_running_loop().call_later(max(delay, 0), self._wake_due, grain)
 
     def clear(self) -> None:

@@ -23,6 +23,7 @@ from deployments.worker import prefect_internals
 
 if TYPE_CHECKING:
     from deployments.worker.poller import Poller
+    from deployments.worker.probes import Phase
     from nexus_hub.live.listener import JobChange
     from nexus_hub.orchestration.ownership import Ownership
     from nexus_hub.runtime import Runtime
@@ -68,6 +69,12 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         self._poller: Poller | None = None
         self._loops: list[asyncio.Task[None]] = []
 
+    @property
+    def _phase(self) -> "Phase":
+        if self._poller is None:
+            return "starting"
+        return "draining" if self._poller.closed else "ready"
+
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
         """The template of a pool for this worker, which has no variables.
@@ -78,17 +85,23 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
 
     async def setup(self) -> None:
         """Open the runtime and Prefect's clients, which all runs of this worker share, then connect to Prefect."""
+        from deployments.worker.metrics import exposing
+        from deployments.worker.probes import make_probes
+        from nexus_hub import memory
         from nexus_hub.runtime import open_runtime
         from nexus_hub.settings import load
         from tasks.context import use
 
         self._runtime = await self._resources.enter_async_context(open_runtime(load(), "worker"))
         use(self._runtime)
+        probes = make_probes(self._runtime, lambda: self._phase)
+        await self._resources.enter_async_context(exposing(self._runtime, probes))
         await self._connect()
         await super().setup()
         if (group := prefect_internals.get_task_group(self)) is not None:
             self._start_loops(self._runtime, group)
         await self._read_limits()
+        memory.keep_started()
 
     async def _connect(self) -> None:
         async with get_client() as client:
@@ -121,9 +134,13 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
             prefect_internals.get_limit(self),
             self._take,
             self._cancel,
+            lambda: runtime.shared_runs.ending,
+            self._wants,
+            clock=runtime.prefect_client.clock,
         )
         self._poller = poller
         runtime.listeners.append(self._notice)
+        runtime.shared_runs.on_wake = poller.wakeup.wake
         handlers = dict.fromkeys(CANCELLED, self._cancel) | dict.fromkeys(STARTABLE, poller.notice)
         loops: dict[str, Callable[[], Awaitable[None]]] = {
             "prefect-events": partial(listen, handlers),
@@ -183,8 +200,19 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         return []
 
     def _notice(self, change: "JobChange | None") -> None:
-        """Wake for a job that waits and has changed since it was stored: it has a run. None: one may be missed."""
-        if self._poller is not None and (change is None or (change.status == "pending" and change.version > 1)):
+        """Tell the shared runs of a job in the queue, and wake for one that has got a run. None: one may be missed."""
+        from nexus_hub.execution.fair_queue import PendingJob
+
+        if self._poller is None or self._runtime is None:
+            return
+        if change is None:
+            self._runtime.shared_runs.notice(None)
+        elif change.queued and change.server_id is not None:
+            self._runtime.shared_runs.notice(PendingJob(change.job_id, change.server_id, change.user_id))
+            return
+        else:
+            self._runtime.shared_runs.forget(change.job_id)
+        if change is None or (change.status == "pending" and change.version > 1):
             self._poller.wakeup.wake()
 
     async def drain(self, grace_seconds: float) -> None:
@@ -193,6 +221,7 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
             return
         self._poller.closed = True
         self._runtime.execution.drain()
+        self._runtime.shared_runs.drain()
         if await self._outlives(self._poller, grace_seconds):
             self._runtime.execution.shutdown()
             await self._outlives(self._poller, RELEASE_SECONDS)
@@ -204,17 +233,25 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         _, running = await asyncio.wait(list(poller.running.values()), timeout=seconds)
         return bool(running)
 
+    def _wants(self, flow_run: FlowRun) -> bool:
+        """Leave a shared run to other workers while this one has just begun to take jobs for another."""
+        return self._runtime is None or "batch_id" not in flow_run.parameters or self._runtime.shared_runs.wants_run()
+
     async def _take(self, flow_run: FlowRun) -> "Ownership":
         """Take a run by the rows of what it carries, if it can be had there."""
         from nexus_hub.errors import DatabaseUnavailable
-        from nexus_hub.orchestration.ownership import Ownership, take_run
+        from nexus_hub.orchestration.ownership import Ownership, take_run, take_shared_run
 
-        if self._runtime is None or not flow_run.parameters.keys() & {"job_id", "batch_id"}:
+        if self._runtime is None:
             return Ownership.UNKNOWN
         try:
-            return await take_run(self._runtime.database, flow_run.id)
+            if (run_id := flow_run.parameters.get("batch_id")) is not None:
+                return await take_shared_run(self._runtime.shared_runs, run_id, flow_run.id)
+            if flow_run.parameters.get("job_id") is not None:
+                return await take_run(self._runtime.database, flow_run.id)
         except DatabaseUnavailable:
-            return Ownership.UNKNOWN
+            pass
+        return Ownership.UNKNOWN
 
     async def _cancel(self, flow_run_id: UUID) -> None:
         """End the jobs of a run as cancelled, wherever they are, which ends their calls and the run."""
@@ -222,5 +259,6 @@ class NexusWorker(BaseWorker[NexusJobConfiguration, BaseVariables, NexusWorkerRe
         from nexus_hub.jobs.store import cancel_flow_run
 
         if self._runtime is not None:
+            self._runtime.shared_runs.cancel(flow_run_id)
             with suppress(DatabaseUnavailable):  # it is asked for again
                 await cancel_flow_run(self._runtime.database, flow_run_id)

@@ -1,7 +1,7 @@
 """Turns: how much of one kind of work runs in a process at the same time, for each user and in all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from uuid import UUID
@@ -25,45 +25,74 @@ class _Lane:
 class Turns:
     """Gives turns, in the order in which they are asked for; the operator's are bounded only by those of all.
 
-    `what` names the work in the error. With a `patience` of 0 nothing waits.
+    `what` names the work in the error. With a `patience` of 0 nothing waits. Where nobody is known yet, an address
+    stands for the user.
     """
 
     def __init__(
-        self, what: str, *, per_user: int, in_all: int | None = None, patience: float = PATIENCE_SECONDS
+        self,
+        what: str,
+        *,
+        per_user: int,
+        in_all: int | None = None,
+        patience: float = PATIENCE_SECONDS,
+        user: str = "user",
     ) -> None:
         total = "" if in_all is None else f" and {in_all} in all"
         self._what = what
-        self._bound = f"{per_user} at a time for each user{total}"
+        self._bound = f"{per_user} at a time for each {user}{total}"
         self._per_user = per_user
         self._patience = patience
-        self._all: AbstractAsyncContextManager[None] = nullcontext() if in_all is None else asyncio.Semaphore(in_all)
-        self._lanes: dict[UUID | None, _Lane] = {}
+        self._all: tuple[asyncio.Semaphore, ...] = () if in_all is None else (asyncio.Semaphore(in_all),)
+        self._lanes: dict[UUID | str | None, _Lane] = {}
 
-    @asynccontextmanager
-    async def turn(self, principal: Principal) -> AsyncIterator[None]:
+    def turn(self, principal: Principal) -> AbstractAsyncContextManager[None]:
         """Wait for a turn, which lasts as long as the block.
 
         Raises:
             TooMany: none was free for so long, or too many wait already.
         """
-        lane = self._lanes.setdefault(principal.user_id, _Lane(asyncio.Semaphore(self._per_user)))
-        if not principal.is_operator and lane.requests >= self._per_user + MOST_WAITING:
+        return self.turn_of(principal.user_id)
+
+    @asynccontextmanager
+    async def turn_of(self, user: UUID | str | None) -> AsyncIterator[None]:
+        """Wait for a turn of a user, of whoever asks from an address, or of the operator (None), as `turn` does."""
+        lane = self._lanes.setdefault(user, _Lane(asyncio.Semaphore(self._per_user)))
+        if user is not None and lane.requests >= self._per_user + MOST_WAITING:
             raise self._refusal()
         lane.requests += 1
+        places, taken = self._all if user is None else (lane.places, *self._all), 0
         try:
-            async with AsyncExitStack() as held:
-                try:
-                    async with asyncio.timeout(self._patience):
-                        if not principal.is_operator:
-                            await held.enter_async_context(lane.places)
-                        await held.enter_async_context(self._all)
-                except TimeoutError:
-                    raise self._refusal() from None
-                yield
+            try:
+                async with (
+                    asyncio.timeout(self._patience) if any(place.locked() for place in places) else nullcontext()
+                ):
+                    for place in places:
+                        await place.acquire()
+                        taken += 1
+            except TimeoutError:
+                raise self._refusal() from None
+            yield
         finally:
+            for place in places[:taken]:
+                place.release()
             lane.requests -= 1
             if not lane.requests:
-                del self._lanes[principal.user_id]
+                del self._lanes[user]
+
+    @asynccontextmanager
+    async def later(self, principal: Principal) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Give the means to take a turn once it is known to be needed; it lasts as long as the block."""
+        async with AsyncExitStack() as held:
+            taken = False
+
+            async def take() -> None:
+                nonlocal taken
+                if not taken:
+                    await held.enter_async_context(self.turn(principal))
+                    taken = True
+
+            yield take
 
     def _refusal(self) -> TooMany:
         return TooMany(

@@ -1,4 +1,4 @@
-"""The hub's own users and their tokens."""
+"""The hub's own users."""
 
 import re
 from dataclasses import dataclass
@@ -7,10 +7,13 @@ from uuid import UUID
 
 from psycopg.errors import UniqueViolation
 
-from nexus_hub.access.tokens import USERS, hash_token, new_token
+from nexus_hub.access.tokens import USERS
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidName, NameTaken, NotFound
 
+MOST_JOBS = 10_000
+ME = "me"
+"""The name by which a user calls himself, so that nobody bears it."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -25,9 +28,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenHolder(User):
-    """A user with the number of tokens that still work."""
+    """A user with the numbers of tokens that still work and of open jobs, and the time of the newest job."""
 
     tokens: int
+    open_jobs: int
+    last_job_at: datetime | None
 
 
 async def add(database: Database, name: str) -> User:
@@ -37,8 +42,9 @@ async def add(database: Database, name: str) -> User:
         InvalidName: 1 to 64 characters of letters, digits and `._@-` are allowed.
         NameTaken: there is a user of that name.
     """
-    if not _NAME.fullmatch(name) or _is_uuid(name):
-        raise InvalidName("user", name, "use 1 to 64 letters, digits and ._@- with a letter or digit first, no uuid")
+    if not is_name(name):
+        rule = "use 1 to 64 letters, digits and ._@- with a letter or digit first, no uuid, and not me"
+        raise InvalidName("user", name, rule)
     try:
         async with database.transaction() as transaction:
             return await transaction.only(USERS["add_user"], User, name=name)
@@ -48,8 +54,8 @@ async def add(database: Database, name: str) -> User:
 
 async def list_users(database: Database) -> list[TokenHolder]:
     """List all users by name."""
-    async with database.transaction() as transaction:
-        return await transaction.all(USERS["list_users"], TokenHolder)
+    async with database.transaction(bounded=True) as transaction:
+        return await transaction.all(USERS["list_users"], TokenHolder, most_jobs=MOST_JOBS)
 
 
 async def find(database: Database, user: str) -> UUID:
@@ -58,7 +64,7 @@ async def find(database: Database, user: str) -> UUID:
     Raises:
         NotFound: no user has that name.
     """
-    if _is_uuid(user):
+    if is_uuid(user):
         return UUID(user)
     async with database.transaction() as transaction:
         user_id = await transaction.one(USERS["find_user"], UUID, name=user)
@@ -67,32 +73,13 @@ async def find(database: Database, user: str) -> UUID:
     return user_id
 
 
-async def issue_token(database: Database, user: str) -> str:
-    """Make a token for a user; this is the only time it is seen.
-
-    Raises:
-        NotFound: there is no such user.
-    """
-    token = new_token()
-    async with database.transaction() as transaction:
-        added = await transaction.run(USERS["add_token"], user=user, token_hash=hash_token(token))
-    if not added:
-        raise NotFound("user", user)
-    return token
+def is_name(text: str) -> bool:
+    """Tell if a user can have a name."""
+    return _NAME.fullmatch(text) is not None and not is_uuid(text) and text != ME
 
 
-async def revoke_tokens(database: Database, user: str) -> int:
-    """Revoke all tokens of a user; the number of those that worked.
-
-    Raises:
-        NotFound: there is no such user.
-    """
-    user_id = await find(database, user)
-    async with database.transaction() as transaction:
-        return await transaction.run(USERS["revoke_tokens"], user_id=user_id)
-
-
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Tell if a text is an id."""
     try:
         UUID(text)
     except ValueError:

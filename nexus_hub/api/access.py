@@ -8,8 +8,10 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from nexus_hub.access.scopes import find_route_need, require
 from nexus_hub.access.turns import Turns
 from nexus_hub.errors import NotAllowed, NotAuthenticated
+from nexus_hub.jobs.store import TakeTurn
 from nexus_hub.models import Principal
 from nexus_hub.runtime import Runtime
 from nexus_hub.settings import Settings
@@ -40,6 +42,17 @@ async def get_principal(
     return principal
 
 
+async def check_scopes(request: Request) -> None:
+    """Let only those through whose token is good for the route.
+
+    Raises:
+        InsufficientScope: it is not.
+    """
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is not None:
+        require(principal, find_route_need(request.method, request.scope["route"].path))
+
+
 async def require_operator(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
     """Let only the operator through.
 
@@ -58,7 +71,9 @@ class Lanes:
     streams: Turns
     reads: Turns = field(default_factory=lambda: Turns("reads of streams", per_user=4))
     heavy: Turns = field(default_factory=lambda: Turns("searches, lists and batches", per_user=1, in_all=4))
+    large: Turns = field(default_factory=lambda: Turns("large results", per_user=2, in_all=12))
     upstream: Turns = field(default_factory=lambda: _inspections(2))
+    log_ins: Turns = field(default_factory=lambda: Turns("log-ins", per_user=4, user="address"))
 
     @classmethod
     def of(cls, settings: Settings) -> "Lanes":
@@ -92,6 +107,14 @@ async def _take_upstream(principal: Asking, lanes: LanesOf) -> AsyncIterator[Non
     async with lanes.upstream.turn(principal):
         yield
 
+
+async def _take_large(principal: Asking, lanes: LanesOf) -> AsyncIterator[TakeTurn]:
+    async with lanes.large.later(principal) as take:
+        yield take
+
+
+LargeTurn = Annotated[TakeTurn, Depends(_take_large)]
+"""The turn of a large result: it is in memory until the reader has taken it, so the turn lasts until then."""
 
 # They end before the answer is sent: who reads slowly keeps no turn.
 HEAVY = [Depends(_take_heavy, scope="function")]

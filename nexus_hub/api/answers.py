@@ -19,6 +19,7 @@ PROBLEM: dict[str, Any] = {
         "error": {"type": "string"},
         "code": {"type": "string"},
         "problems": {"type": "array", "items": {"type": "string"}, "description": "A line for each place."},
+        "faults": {"type": "array", "items": {"type": "object"}, "description": "Faults of a configuration, by place."},
         "bound": {"type": "string", "description": "The setting whose bound was reached."},
     },
 }

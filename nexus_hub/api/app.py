@@ -1,27 +1,63 @@
 """The API: checks, stores and answers; work that takes long is a job."""
 
-import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request, Response
 
-from nexus_hub import __version__
+from nexus_hub import __version__, memory
+from nexus_hub.access.console import ConsoleSessions
 from nexus_hub.access.tokens import Authenticator, service_key
-from nexus_hub.api import catalog, events, internal, jobs, middleware, problems, servers, serving, users, vault
-from nexus_hub.api.access import Lanes, RuntimeOf
+from nexus_hub.api import (
+    approvals,
+    bundles,
+    catalog,
+    changes,
+    configuration,
+    credentials,
+    events,
+    grants,
+    groups,
+    health,
+    identities,
+    internal,
+    jobs,
+    logins,
+    metadata,
+    metrics,
+    middleware,
+    problems,
+    queue,
+    server_imports,
+    servers,
+    serving,
+    users,
+    vault,
+)
+from nexus_hub.api.access import Lanes, RuntimeOf, check_scopes
+from nexus_hub.api.admission import is_still_allowed
 from nexus_hub.api.answers import EVERYWHERE, PROBLEM, answers
+from nexus_hub.api.audit import router as audit_router
 from nexus_hub.api.connections import ServingLimits
+from nexus_hub.api.metrics import MetricsPages
+from nexus_hub.api.oauth import make_client_routes
 from nexus_hub.api.queries import refuse_unknown
+from nexus_hub.api.readiness import Readiness
+from nexus_hub.api.session import router as session_router
+from nexus_hub.api.verifiers import make_authorization_server, make_verifiers
+from nexus_hub.api.web import make_console_routes
+from nexus_hub.audit.entries import digest_key
+from nexus_hub.audit.writer import AuditWriter
 from nexus_hub.db.pool import Database
+from nexus_hub.gateway.endpoint import Endpoint, Sources
 from nexus_hub.runtime import open_runtime
 from nexus_hub.settings import Settings
 from nexus_hub.telemetry.logs import configure_logging
 from nexus_hub.vault.keyring import keyring_source
 
-TOKEN_CONNECTIONS = 2
-"""Connections that only look up tokens: whoever uses up the others still finds out who asks."""
+TOKEN_CONNECTIONS = 3
+"""Connections that only look up tokens and note their use: whoever uses up the others still finds out who asks."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,18 +69,35 @@ def create_app(settings: Settings) -> FastAPI:
     """
     key = service_key(settings)
     keyring_source(settings).current()
+    endpoint = Endpoint()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_runtime(settings, "api") as runtime,
             Database(runtime.database.url, name="nexus-hub tokens", max_size=TOKEN_CONNECTIONS) as tokens,
+            AsyncExitStack() as stack,
         ):
             app.state.runtime = runtime
-            app.state.authenticator = Authenticator(tokens, key)
-            app.state.lanes = Lanes.of(settings)
-            gc.freeze()  # else each collection, of which a large body brings many, goes through all modules again
-            yield
+            app.state.readiness = Readiness(tokens, runtime.scheduler_watch)
+            app.state.authenticator = authenticator = Authenticator(
+                tokens, key, verifiers=make_verifiers(runtime, tokens)
+            )
+            stack.push_async_callback(authenticator.close)
+            app.state.sessions = ConsoleSessions(tokens, key, authenticator, settings.session_hours * 3600)
+            runtime.token_listeners.append(authenticator.notice)
+            app.state.authorization = make_authorization_server(runtime, authenticator)
+            app.state.lanes = lanes = Lanes.of(settings)
+            app.state.metrics = MetricsPages.from_settings(runtime, key)
+            async with (
+                AuditWriter(runtime.database, digest_key(key)) as audit,
+                endpoint.run(runtime, lanes.streams, lanes.heavy, is_still_allowed, audit) as gateway,
+            ):
+                app.state.audit = audit
+                app.state.gateway = gateway
+                memory.keep_started()
+                async with metrics.serve_apart(runtime):
+                    yield
 
     app = Api(
         title="nexus-hub",
@@ -55,19 +108,65 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.sources = Sources.from_settings(settings)
+    app.state.public_url, app.state.draining = settings.public_url, False
     problems.install(app)
     middleware.install(
         app,
         max_body_bytes=settings.max_body_bytes,
+        max_body_values=settings.max_body_values,
         body_seconds=settings.body_seconds,
         user_requests=settings.user_requests,
+        user_calls=settings.user_calls,
+        origins=settings.origins,
     )
-    routers = (module.router for module in (events, jobs, catalog, servers, users, vault, internal))
-    for router in (*routers, jobs.batches, internal.edge):
-        app.include_router(router, dependencies=[Depends(refuse_unknown)], responses=answers(*EVERYWHERE))
+    _add_routes(app, endpoint, settings)
+    return app
+
+
+def _add_routes(app: FastAPI, endpoint: Endpoint, settings: Settings) -> None:
+    routers = (
+        module.router
+        for module in (
+            events,
+            jobs,
+            queue,
+            approvals,
+            catalog,
+            changes,
+            bundles,
+            configuration,
+            servers,
+            users,
+            grants,
+            identities,
+            vault,
+            health,
+            internal,
+        )
+    )
+    added = (
+        jobs.batches,
+        server_imports.router,
+        logins.router,
+        session_router,
+        audit_router,
+        internal.edge,
+        groups.router,
+    )
+    for router in (*routers, *added, credentials.router):
+        app.include_router(
+            router, dependencies=[Depends(check_scopes), Depends(refuse_unknown)], responses=answers(*EVERYWHERE)
+        )
+    app.router.routes[:0] = endpoint.routes  # the first of all: the others are tried one by one
+    app.router.routes += make_console_routes(settings)
+    if settings.has_built_in_login:
+        app.router.routes += make_client_routes()
+    app.include_router(metrics.router)
+    app.include_router(metadata.router)
+    app.include_router(logins.public)
     app.add_api_route("/healthz", _answer_health, tags=["health"])
     app.add_api_route("/readyz", _answer_readiness, tags=["health"], responses=answers(500, 503))
-    return app
 
 
 class Api(FastAPI):
@@ -85,10 +184,10 @@ async def _answer_health(runtime: RuntimeOf) -> dict[str, Any]:
     return {"status": "ok", "version": __version__, "failing": runtime.failing.names()}
 
 
-async def _answer_readiness(runtime: RuntimeOf) -> dict[str, Any]:
-    """Say that the database answers, so that jobs are taken; Prefect may be away."""
-    await runtime.database.ping()
-    return {"status": "ok"}
+async def _answer_readiness(request: Request) -> Response:
+    """Say that this process takes work: its database answers, has the schema, and nobody has told it to stop."""
+    readiness: Readiness = request.app.state.readiness
+    return await readiness.answer(is_draining=request.app.state.draining)
 
 
 def serve(settings: Settings) -> None:

@@ -6,8 +6,12 @@ from fastapi import APIRouter, Depends
 
 from nexus_hub.api.access import HEAVY, Asking, RuntimeOf
 from nexus_hub.api.answers import answers
+from nexus_hub.api.problems import Json
 from nexus_hub.api.queries import Cursor, Limit, Truth
 from nexus_hub.catalog import read
+from nexus_hub.catalog.bundle_read import show_in_bundle
+from nexus_hub.catalog.read import ToolFilters
+from nexus_hub.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -25,24 +29,40 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 
 
 @router.get("/tools", dependencies=HEAVY)
-async def list_tools(principal: Asking, runtime: RuntimeOf, filters: Filters, compact: Truth = False) -> Any:
-    """List tools by name, or with a query those that matter for it, the best first."""
-    return await read.list_entries(runtime.database, principal, "tools", compact=compact, **filters)
+async def list_tools(
+    principal: Asking,
+    runtime: RuntimeOf,
+    filters: Filters,
+    tag: str | None = None,
+    read_only: Truth = False,
+    compact: Truth = False,
+    bundle: str | None = None,
+) -> Any:
+    """List tools by name, or with a query those that matter for it, the best first; with `bundle` those of a bundle."""
+    wanted = ToolFilters(filters.pop("server"), tag, read_only, bundle)
+    return Json(await runtime.finder.find_tools(principal, wanted, compact=compact, **filters))
 
 
 @router.get("/tools/{name}", responses=answers(404))
 async def show_tool(name: str, principal: Asking, runtime: RuntimeOf) -> Any:
     """Show a tool by its namespaced name, with its full definition."""
-    return await read.show(runtime.database, principal, name)
+    try:
+        return Json(await read.show(runtime.database, principal, name))
+    except NotFound as error:
+        missing = error
+    try:
+        return Json(await show_in_bundle(runtime.database, principal, name))
+    except NotFound:
+        raise missing from None
 
 
 @router.get("/resources", dependencies=HEAVY)
 async def list_resources(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
     """List resources and resource templates by URI."""
-    return await read.list_entries(runtime.database, principal, "resources", **filters)
+    return Json(await read.list_entries(runtime.database, principal, "resources", **filters))
 
 
 @router.get("/prompts", dependencies=HEAVY)
 async def list_prompts(principal: Asking, runtime: RuntimeOf, filters: Filters) -> Any:
     """List prompts by name."""
-    return await read.list_entries(runtime.database, principal, "prompts", **filters)
+    return Json(await read.list_entries(runtime.database, principal, "prompts", **filters))

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import h11
 import uvicorn
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -15,28 +16,42 @@ from nexus_hub.settings import Settings
 
 LINGER_SECONDS = 2.0
 """Time for a client to read an answer that was given before its body had arrived."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies and clients keep a connection without a request: it's theirs to end one, or a request is lost."""
 SEND_BYTES = 256 * 1024
+KNOWN = "nexus_hub.known"
+"""The member of a request's state that is called once its sender is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServingLimits:
-    """Limits of connections; see the settings of these names."""
+    """Limits of connections and of the server's end, and proxies that are believed; see the settings of these names."""
 
     max_connections: int = 800
     header_seconds: float = 10
     send_seconds: float = 30
+    drain_seconds: float = 0
+    api_grace_seconds: int = 10
+    trusted_proxies: str = "127.0.0.1"
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Take the limits from the settings."""
-        return cls(settings.max_connections, settings.header_seconds, settings.send_seconds)
+        return cls(
+            settings.max_connections,
+            settings.header_seconds,
+            settings.send_seconds,
+            settings.drain_seconds,
+            settings.api_grace_seconds,
+            settings.trusted_proxies,
+        )
 
 
 class OpenConnections:
     """Open connections of a process: where there are too many, the one that has been without a request longest goes.
 
-    A request is under way from the end of its head until it is answered, and without a known token it is answered at
-    once: whoever has no token keeps nobody out.
+    A request counts from the moment in which its sender is known until it is answered: whoever has no token that is
+    known keeps nobody out, whatever the hub waits for meanwhile.
     """
 
     def __init__(self, limits: ServingLimits) -> None:
@@ -45,7 +60,7 @@ class OpenConnections:
         self._without_request: dict[HttpConnection, None] = {}
 
     def admit(self, connection: "HttpConnection") -> bool:
-        """Count a new connection, in another one's place if need be; False if all have a request under way."""
+        """Count a new connection, in another one's place if need be; False if all have a request that counts."""
         if len(self._open) >= self.limits.max_connections:
             oldest = next(iter(self._without_request), None)
             if oldest is None:
@@ -57,7 +72,7 @@ class OpenConnections:
         return True
 
     def begin_request(self, connection: "HttpConnection") -> None:
-        """Note that a connection has a request under way."""
+        """Note that a connection has a request of somebody who is known."""
         self._without_request.pop(connection, None)
 
     def end_request(self, connection: "HttpConnection") -> None:
@@ -77,6 +92,8 @@ class ServerConfig(uvicorn.Config):
 
     def __init__(self, app: Any, limits: ServingLimits, **options: Any) -> None:
         self.connections = OpenConnections(limits)
+        own: dict[str, Any] = {"timeout_keep_alive": KEEP_ALIVE_SECONDS, "forwarded_allow_ips": limits.trusted_proxies}
+        options = own | options
         super().__init__(app, http=HttpConnection, ws="none", **options)
 
 
@@ -94,6 +111,7 @@ class HttpConnection(H11Protocol):
         assert isinstance(config, ServerConfig)  # noqa: S101 - which made it
         self._all = config.connections
         self._limits = config.connections.limits
+        self.app_state = app_state | {KNOWN: self._note_known}
         self._deadline: asyncio.TimerHandle | None = None
         self._reader_check: asyncio.TimerHandle | None = None
 
@@ -121,7 +139,6 @@ class HttpConnection(H11Protocol):
         if self.transport.is_closing():
             return
         if self._is_busy():
-            self._all.begin_request(self)
             self._expect(None)
         elif self._deadline is None:
             self._expect(self._limits.header_seconds)
@@ -153,6 +170,15 @@ class HttpConnection(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._refuse(Problem(400, "invalid-request", "This is no HTTP request that the hub can read."))
+
+    def announce_close(self) -> None:
+        """Let the answer to the request that is under way say that the connection ends with it, if it has not begun."""
+        if self.cycle is not None:
+            self.cycle.default_headers = [*self.cycle.default_headers, CLOSE_HEADER]
+
+    def _note_known(self) -> None:
+        if self._is_busy():
+            self._all.begin_request(self)
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -4,10 +4,11 @@ import re
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from nexus_hub.api.access import Operating, RuntimeOf
 from nexus_hub.api.answers import answers
+from nexus_hub.api.bodies import Body
 from nexus_hub.api.problems import is_plain
 from nexus_hub.api.queries import described
 from nexus_hub.errors import AtWork, InvalidRequest, MaintenanceFailed, RotationRunning
@@ -35,14 +36,14 @@ _KEYS_STAY = (
 )
 
 
-class ExecutionBody(BaseModel):
+class ExecutionBody(Body):
     """The job to run; all else that the seed's clients send along is passed over."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
     job_id: str = described(..., format="uuid")
 
 
-class RotationBody(BaseModel):
+class RotationBody(Body):
     """The ids of the key to leave and of the key to go to."""
 
     model_config = ConfigDict(extra="allow", strict=True)
@@ -65,26 +66,23 @@ class RotationBody(BaseModel):
             raise InvalidRequest(f"The body has {names}; known members are old_key_id, new_key_id and dry_run.")
 
 
-class CleanupBody(BaseModel):
+class CleanupBody(Body):
     """The days that ended jobs, and jobs that failed as orphans, are kept."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     days_completed: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": MOST_DAYS})
     days_orphaned: Any = Field(default=None, json_schema_extra={"type": "integer", "minimum": 0, "maximum": MOST_DAYS})
     dry_run: bool = False
 
 
-class RefreshBody(BaseModel):
+class RefreshBody(Body):
     """The server to read anew, by name or id; without one all that are due."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     server: str | None = None
 
 
-class RestoreBody(BaseModel):
+class RestoreBody(Body):
     """The key whose rotation is to be undone."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     key_id: str
 
 

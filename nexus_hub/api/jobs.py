@@ -1,37 +1,38 @@
 """`/v1/jobs`."""
 
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from nexus_hub.api.access import HEAVY, Asking, RuntimeOf
+from nexus_hub.api.access import HEAVY, Asking, LargeTurn, RuntimeOf
 from nexus_hub.api.answers import answers
+from nexus_hub.api.bodies import Body
+from nexus_hub.api.job_filters import JobsWanted
 from nexus_hub.api.queries import Cursor, JobId, Limit, described
-from nexus_hub.api.rows import JobAnswer
-from nexus_hub.errors import InvalidRequest, PrefectUnavailable
-from nexus_hub.jobs import store, submit
+from nexus_hub.api.rows import AsSentRoute, JobAnswer
+from nexus_hub.errors import InvalidRequest
+from nexus_hub.jobs import lists, store, submit
+from nexus_hub.jobs.again import prepare_again
 from nexus_hub.jobs.requests import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, MOST_ATTEMPTS, JobBounds, JobRequest
-from nexus_hub.models import LONGEST_TIMEOUT_SECONDS, JobStatus, JobType
-from nexus_hub.orchestration.dispatcher import BATCH_MAX_JOBS, JobDispatch
+from nexus_hub.jobs.timeline import read_timeline
+from nexus_hub.models import LONGEST_TIMEOUT_SECONDS, JobType
+from nexus_hub.orchestration.dispatcher import BATCH_MAX_JOBS
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-batches = APIRouter(tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AsSentRoute)
+batches = APIRouter(tags=["jobs"], route_class=AsSentRoute)
 
 
-class ResourceName(BaseModel):
+class ResourceName(Body):
     """The name of a resource: its server and its URI."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     server: str
     uri: str
 
 
-class NewJob(BaseModel):
+class NewJob(Body):
     """A job to run: a tool or prompt by its namespaced name, or a resource by server and URI."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     job_type: JobType = "tool_invoke"
     name: str | ResourceName
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -58,14 +59,16 @@ class NewJob(BaseModel):
             timeout_seconds=(
                 self.timeout_seconds if "timeout_seconds" in self.model_fields_set else bounds.default_timeout_seconds
             ),
-            **self.model_dump(exclude={"job_type", "name", "timeout_seconds"}),
+            arguments=self.arguments,
+            idempotency_key=self.idempotency_key,
+            max_attempts=self.max_attempts,
+            retry=self.retry,
         )
 
 
-class NewJobs(BaseModel):
+class NewJobs(Body):
     """Jobs that are stored together and share a flow run; a bare list of them will do."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     jobs: Annotated[list[NewJob], Field(min_length=1, max_length=BATCH_MAX_JOBS)]
 
     @model_validator(mode="before")
@@ -75,53 +78,68 @@ class NewJobs(BaseModel):
 
 
 @router.post("", status_code=202, responses=answers(404, 409))
-async def create_job(body: NewJob, principal: Asking, runtime: RuntimeOf) -> Any:
+async def create_job(body: NewJob, principal: Asking, runtime: RuntimeOf, take_turn: LargeTurn) -> Any:
     """Store a job and start it; the answer is its row, and where to find it later."""
-    bounds = runtime.job_bounds
-    job, is_new = await submit.submit(runtime.database, principal, body.to_request(bounds), bounds)
-    if is_new:
-        label = body.name.server if isinstance(body.name, ResourceName) else body.name
-        runtime.dispatcher.start(JobDispatch(job["id"], 1, job["job_type"], label))
+    request = body.to_request(runtime.job_bounds)
+    job = await runtime.submission.submit(principal, request, label=request.name, take_turn=take_turn)
     return JobAnswer(job, status_code=202, headers={"Location": f"/v1/jobs/{job['id']}"})
 
 
 @batches.post("/v1/jobs:batch", status_code=202, responses=answers(404, 409), dependencies=HEAVY)
 async def create_batch(body: NewJobs, principal: Asking, runtime: RuntimeOf) -> Any:
-    """Store up to 1,000 jobs, all or none, and start them in one flow run; the answer is their ids, in order."""
+    """Store up to 1,000 jobs, all or none, to be run together; the answer is their ids, in order."""
     requests, bounds = [], runtime.job_bounds
     for number, job in enumerate(body.jobs):
         with store.numbered(number):
             requests.append(job.to_request(bounds))
-    ids, batch_id, new = await submit.submit_batch(runtime.database, principal, requests, bounds)
+    open_run, asker = runtime.dispatcher.open_run, runtime.submission.asker
+    # Before they are stored, so that Prefect is asked meanwhile; and after it, should that run have found nothing.
+    ids, batch_id, new = await submit.submit_batch(
+        runtime.database, principal, requests, bounds, on_checked=open_run, asker=asker
+    )
     if new:
-        runtime.dispatcher.start_batch(batch_id, new)
+        open_run(batch_id)
     return {"ids": ids}
 
 
-@router.get("", dependencies=HEAVY)
+@router.get("", dependencies=HEAVY, responses=answers(403, 404, 409))
 async def list_jobs(
-    principal: Asking,
-    runtime: RuntimeOf,
-    status: JobStatus | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    principal: Asking, runtime: RuntimeOf, wanted: JobsWanted, limit: Limit = 50, cursor: Cursor = None
 ) -> Any:
-    """List jobs, newest first."""
-    return await store.list_jobs(runtime.database, principal, status=status, limit=limit, cursor=cursor)
+    """List jobs, newest first: all that you see, or those that fit every filter."""
+    return await lists.list_jobs(runtime.database, principal, wanted, limit=limit, cursor=cursor)
 
 
 @router.get("/{job_id}", responses=answers(404))
-async def get_job(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> Any:
-    """Get a job's row."""
-    return JobAnswer(await store.get(runtime.database, principal, store.parse_id(job_id)))
+async def get_job(job_id: JobId, principal: Asking, runtime: RuntimeOf, take_turn: LargeTurn) -> Any:
+    """Get a job's row, and what it waits for."""
+    job = await store.get(runtime.database, principal, store.parse_id(job_id), take_turn, with_waits=True)
+    return JobAnswer(job)
+
+
+@router.get("/{job_id}/timeline", responses=answers(404))
+async def show_timeline(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Show the moments of a job that its row has kept, in their order; to an operator also where its flow run is."""
+    timeline = await read_timeline(runtime.database, principal, store.parse_id(job_id))
+    url = runtime.settings.prefect_url.removesuffix("/api")
+    shown = principal.is_operator and timeline.flow_run_id is not None
+    return {
+        "items": timeline.items,
+        "flow_run_url": f"{url}/runs/flow-run/{timeline.flow_run_id}" if shown else None,
+    }
+
+
+@router.post("/{job_id}:run-again", status_code=202, responses=answers(404))
+async def run_again(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> Any:
+    """Make the same call anew, as a job of whoever asks; the answer is its row, and where to find it later."""
+    request, resolved = await prepare_again(runtime.database, principal, store.parse_id(job_id), runtime.job_bounds)
+    job = await runtime.submission.submit(principal, request, label=request.name, resolved=resolved)
+    return JobAnswer(job, status_code=202, headers={"Location": f"/v1/jobs/{job['id']}"})
 
 
 @router.delete("/{job_id}", responses=answers(404, 409))
 async def cancel_job(job_id: JobId, principal: Asking, runtime: RuntimeOf) -> Any:
     """Cancel a job; the upstream is told, and the flow run follows."""
     found = store.parse_id(job_id)
-    flow_run_id = await store.cancel(runtime.database, principal, found)
-    if flow_run_id is not None:
-        with suppress(PrefectUnavailable):  # the run finds its job cancelled when it starts
-            await runtime.prefect_client.cancel(flow_run_id)
-    return JobAnswer(await store.get(runtime.database, principal, found))
+    await runtime.submission.cancel(principal, found)
+    return JobAnswer(await store.get(runtime.database, principal, found, with_waits=True))

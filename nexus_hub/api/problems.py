@@ -1,27 +1,40 @@
 """Errors as `application/problem+json` (RFC 9457), with a member `error` as the seed's clients read it."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from nexus_hub.errors import HubError, InvalidArguments, NotAuthenticated, RateLimited, RequestTimedOut, TooMany
+from nexus_hub.api.challenges import make_challenge
+from nexus_hub.errors import (
+    HubError,
+    InsufficientScope,
+    InvalidArguments,
+    InvalidConfiguration,
+    NotAuthenticated,
+    RateLimited,
+    RequestTimedOut,
+    TooMany,
+)
 from nexus_hub.json_object import finite
+from nexus_hub.json_text import write
 
 CODE = "nexus_hub.problem"
 """The member of a request's scope that holds the code of the problem it was answered with."""
 _OPEN = {"headers", "env", "arguments"}
 """Members whose own members are named by the caller."""
 _WORDS = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+)*")
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _LONGEST_NAME = 40
 _MOST_FAULTS = 20
 
@@ -31,10 +44,15 @@ class Json(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """Write the body; a number that JSON does not know becomes null."""
+        plain = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
         try:
-            return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+            return write(plain, _to_json)
         except ValueError:
-            return json.dumps(finite(content), separators=(",", ":")).encode()
+            return write(finite(plain), _to_json)
+
+
+def _to_json(value: Any) -> Any:
+    return _ANY.dump_python(value, mode="json")
 
 
 class Problem(Json):
@@ -56,12 +74,13 @@ class Problem(Json):
         await super().__call__(scope, receive, send)
 
 
-def from_error(error: HubError) -> Problem:
-    """Make the problem of one of the hub's own errors."""
+def from_error(error: HubError, challenge: str | None = None, **members: object) -> Problem:
+    """Make the problem of one of the hub's own errors, with the challenge to send another token, if there is one."""
     headers: dict[str, str] = {}
-    members: dict[str, object] = {}
-    if isinstance(error, NotAuthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
+    if challenge or isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = challenge or "Bearer"
+    if isinstance(error, InsufficientScope):
+        members["scopes"] = error.scopes
     if isinstance(error, RateLimited | TooMany):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, TooMany):
@@ -70,6 +89,8 @@ def from_error(error: HubError) -> Problem:
         headers["Connection"] = "close"
     if isinstance(error, InvalidArguments):
         members["problems"] = error.problems
+    if isinstance(error, InvalidConfiguration):
+        members["faults"] = [{"path": fault.path, "problem": fault.problem} for fault in error.faults]
     return Problem(error.status, error.code, error.message, headers=headers, **members)
 
 
@@ -79,9 +100,9 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-async def _answer_hub_error(_request: Request, error: Exception) -> Response:
+async def _answer_hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)  # noqa: S101 - registered for it
-    return from_error(error)
+    return from_error(error, make_challenge(error, request))
 
 
 async def _refuse_invalid(_request: Request, error: Exception) -> Response:
@@ -109,7 +130,9 @@ def is_plain(name: str) -> bool:
 
 def _fault(problem: dict[str, Any]) -> str:
     """Repeat Pydantic's words, but for those that repeat the input."""
-    repeats_input = {"json_invalid", "value_error", "uuid_parsing", "url_parsing"}
+    if problem["type"] == "uuid_parsing":
+        return "this is no id; copy it whole from the list"
+    repeats_input = {"json_invalid", "value_error", "url_parsing"}
     return problem["type"].replace("_", " ") if problem["type"] in repeats_input else str(problem["msg"])
 
 

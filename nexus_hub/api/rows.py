@@ -1,15 +1,43 @@
-"""Rows of jobs as answers: the result goes into them as the text that is stored, and nobody reads it on the way."""
+"""Rows of jobs as answers, and requests for jobs: what passes through is what was sent.
 
-import secrets
+Params and result go into an answer as the texts that are stored, and nobody reads them on the way.
+"""
+
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Response
-from pydantic import TypeAdapter
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
 
 from nexus_hub.api.problems import Json
-from nexus_hub.json_object import JsonObject
+from nexus_hub.jobs.requests import DEEPEST_ARGUMENTS
+from nexus_hub.json_text import read
 
-_AS_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+
+class _RequestAsSent(Request):
+    """A request of which the numbers keep their form."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            try:
+                self._json = read(await self.body())
+            except RecursionError:
+                deepest = f"The body is nested too deep; arguments may have {DEEPEST_ARGUMENTS} levels."
+                raise HTTPException(422, deepest) from None
+        return self._json
+
+
+class AsSentRoute(APIRoute):
+    """A route whose body is read without loss."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Give the handler of such requests."""
+        handle = super().get_route_handler()
+
+        async def handle_as_sent(request: Request) -> Response:
+            return await handle(_RequestAsSent(request.scope, request.receive))
+
+        return handle_as_sent
 
 
 class JobAnswer(Response):
@@ -23,13 +51,4 @@ class JobAnswer(Response):
 
 def write_row(row: dict[str, Any]) -> bytes:
     """Write a row in the order of its columns."""
-    result = row.get("result")
-    if not isinstance(result, JsonObject):
-        return _write(row)
-    place = secrets.token_hex(16)
-    before, after = _write(row | {"result": place}).split(f'"{place}"'.encode())
-    return b"".join((before, result.text, after))
-
-
-def _write(row: dict[str, Any]) -> bytes:
-    return bytes(Json(_AS_JSON.dump_python(row, mode="json")).body)
+    return bytes(Json(row).body)

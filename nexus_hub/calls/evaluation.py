@@ -36,16 +36,30 @@ class Violation:
     names: tuple[str, ...] = ()
 
 
-class Evaluation:
-    """A value held against a schema; keywords get it, their rule, the value, the schema around it and the place."""
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A draft of JSON Schema by its number or year, or where nobody says which one all of them, and its keywords."""
 
-    def __init__(self, document: Any, keywords: Mapping[str, "Keyword"], steps: int = MOST_STEPS) -> None:
-        dialect = document.get("$schema") if isinstance(document, dict) else None
-        self.is_old = isinstance(dialect, str) and any(f"draft-0{n}" in dialect[:200] for n in (3, 4, 6, 7))
+    oldest: int
+    newest: int
+    keywords: Mapping[str, "Keyword"]
+
+
+class Evaluation:
+    """A value held against a schema; keywords get it, their rule, the value, the schema around it and the place.
+
+    `find_dialect` gives the dialect of what `$schema` says, and that of schemas without it for None.
+    """
+
+    def __init__(self, document: Any, find_dialect: Callable[[Any], Dialect | None], steps: int = MOST_STEPS) -> None:
+        dialect = find_dialect(None)
+        if dialect is None:
+            raise ValueError("there is no dialect of schemas that name none")
+        self.dialect = dialect
+        self._find_dialect = find_dialect
         self.problems: list[Violation] = []
         self.is_complete = True
         self.quiet = 0
-        self._keywords = keywords
         self._steps = steps
         self._depth = 0
         self._resource = document
@@ -92,13 +106,16 @@ class Evaluation:
         if self._depth >= DEEPEST:
             self.is_complete = False
             return None
-        if self.is_old and "$ref" in schema:
-            schema = {"$ref": schema["$ref"]}  # drafts up to 7 look at nothing beside it
-        outer, self._resource = self._resource, schema if _begins_resource(schema) else self._resource
+        dialect = self.dialect
+        if "$schema" in schema:
+            self.dialect = self._find_dialect(schema["$schema"]) or dialect
+        if self.dialect.newest <= 7 and "$ref" in schema:
+            schema = {"$ref": schema["$ref"]}  # they look at nothing beside it
+        outer, self._resource = self._resource, schema if self._begins_resource(schema) else self._resource
         self._depth += 1
         verdict: Verdict = True
         for keyword, rule in schema.items():
-            if (check := self._keywords.get(keyword)) is None:
+            if (check := self.dialect.keywords.get(keyword)) is None:
                 continue
             told = check(self, rule, value, schema, place)
             if told is False:
@@ -108,7 +125,7 @@ class Evaluation:
             elif told is None and verdict:
                 verdict = None
         self._depth -= 1
-        self._resource = outer
+        self._resource, self.dialect = outer, dialect
         return verdict
 
     def follow_each(self, held: Iterable[tuple[Any, Any, Place]]) -> Verdict:
@@ -146,7 +163,7 @@ class Evaluation:
         if names.pop(0):
             return None
         for name in names:
-            if here is not resource and isinstance(here, dict) and _begins_resource(here):
+            if here is not resource and isinstance(here, dict) and self._begins_resource(here):
                 resource = here
             match here:
                 case dict():
@@ -157,13 +174,12 @@ class Evaluation:
                     return None
         return resource, here
 
+    def _begins_resource(self, schema: dict[str, Any]) -> bool:
+        name = schema.get("id" if self.dialect.newest <= 4 else "$id")
+        return isinstance(name, str) and not name.startswith("#")
+
 
 Keyword = Callable[[Evaluation, Any, Any, dict[str, Any], Place], Verdict]
-
-
-def _begins_resource(schema: dict[str, Any]) -> bool:
-    name = schema.get("$id")
-    return isinstance(name, str) and not name.startswith("#")
 
 
 def _steps(place: Place) -> tuple[str, ...]:

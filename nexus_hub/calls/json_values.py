@@ -144,6 +144,8 @@ def _write(value: Any, parts: list[str], spend: Spend) -> None:
 def _write_scalar(value: Any) -> str:
     if not is_number(value):
         return repr(value)
+    if isinstance(value, Decimal) and len(value.as_tuple().digits) > _EXACT.prec:
+        return str(value)
     if not isinstance(value, int):
         number = _EXACT.normalize(Decimal(repr(value)) if isinstance(value, float) else value)
         if not (number.is_finite() and number == number.to_integral_value() and number.adjusted() < _MOST_ZEROS):

@@ -1,4 +1,4 @@
-"""Keywords of JSON Schema, drafts 4 to 2020-12, each at a cost that it pays for.
+"""Keywords of JSON Schema, drafts 3 to 2020-12, each at a cost that it pays for.
 
 A keyword says nothing if its rule has not the form that it must have, or can't be followed in a bounded time: what a
 server says badly costs only what it said badly. No regular expression is run, since one can take for ever and can't be
@@ -7,11 +7,12 @@ stopped, and formats are left to the server, which may know more or fewer of the
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sized
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
 from nexus_hub.calls import json_values
-from nexus_hub.calls.evaluation import Evaluation, Keyword, Place, Verdict
+from nexus_hub.calls.evaluation import Dialect, Evaluation, Keyword, Place, Verdict
 from nexus_hub.calls.json_values import MOST_NAMES_SHOWN, cost_of, is_number, show
 
 Schema = dict[str, Any]
@@ -33,13 +34,16 @@ def _unsaid(*_: Any) -> Verdict:
 
 def _type(check: Evaluation, rule: Any, value: Any, _: Schema, place: Place) -> Verdict:
     names = rule if isinstance(rule, list) else [rule]
-    check.spend(len(names) >> 2)
+    check.spend(len(names) * (1 + (cost_of(value) if isinstance(value, Decimal) else 0)) >> 2)
     unknown = False
     for name in names:
         is_type = _TYPES.get(name) if isinstance(name, str) else None
         if is_type is None:
             unknown = True
         elif is_type(value):
+            if name == "integer" and check.dialect.newest <= 4 and not isinstance(value, int):
+                unknown = True  # 1.0 is none by the letter of these drafts, and is one for many who read them
+                continue
             return True
     return None if unknown or not names else check.tell(place, "type", rule)
 
@@ -62,13 +66,18 @@ def _limit(keyword: str, exclusive: str, is_over: Callable[[Any, Any], bool]) ->
     """Make a limit of numbers; draft 4 says beside it whether the number itself is allowed."""
 
     def limit(check: Evaluation, rule: Any, value: Any, schema: Schema, place: Place) -> Verdict:
-        if not is_number(rule):
-            return True if isinstance(rule, bool) else None
+        if not exclusive and check.dialect.oldest <= 4 and isinstance(rule, bool):
+            return True
+        if not is_number(rule) or (not exclusive and check.dialect.newest <= 4):
+            return None
         if not is_number(value):
             return True
         check.spend(cost_of(value))
         bound, number = json_values.order(rule, value)
-        if is_over(number, bound) or (schema.get(exclusive) is True and number == bound):
+        beside = schema.get(exclusive) if check.dialect.oldest <= 4 else None
+        if check.dialect.newest <= 4 and not isinstance(beside, bool | None):
+            return None
+        if is_over(number, bound) or (beside is True and number == bound):
             return check.tell(place, keyword, rule)
         return True
 
@@ -92,7 +101,7 @@ def _multiple_of(check: Evaluation, rule: Any, value: Any, _: Schema, place: Pla
 
 
 def _required(check: Evaluation, rule: Any, value: Any, _: Schema, place: Place) -> Verdict:
-    if not isinstance(rule, list):
+    if not isinstance(rule, list) or check.dialect.newest == 3:
         return None
     missing = _missing(check, rule, value) if isinstance(value, dict) else ()
     return not missing or check.tell(place, "required", rule, missing)
@@ -130,7 +139,7 @@ def _dependent_schemas(check: Evaluation, rule: Any, value: Any, _: Schema, plac
 
 def _dependencies(check: Evaluation, rule: Any, value: Any, schema: Schema, place: Place) -> Verdict:
     """Take both in one, as drafts up to 7 do."""
-    if not check.is_old or not isinstance(rule, dict):
+    if check.dialect.newest > 7 or not isinstance(rule, dict):
         return None
     check.spend(len(rule))
     schemas = {name: one for name, one in rule.items() if not isinstance(one, list)}
@@ -152,7 +161,8 @@ def _shared(check: Evaluation, rule: Schema, value: Any) -> Iterator[str]:
 def _properties(check: Evaluation, rule: Any, value: Any, _: Schema, place: Place) -> Verdict:
     if not isinstance(rule, dict):
         return None
-    return check.follow_each((rule[name], value[name], (place, name)) for name in _shared(check, rule, value))
+    verdict = check.follow_each((rule[name], value[name], (place, name)) for name in _shared(check, rule, value))
+    return None if verdict and check.dialect.newest == 3 else verdict  # there each says itself that it is required
 
 
 def _additional_properties(check: Evaluation, rule: Any, value: Any, schema: Schema, place: Place) -> Verdict:
@@ -182,8 +192,8 @@ def _items(check: Evaluation, rule: Any, value: Any, schema: Schema, place: Plac
     if not isinstance(value, list):
         return True
     if isinstance(rule, list):
-        return _by_position(check, rule, value, place)
-    first = schema.get("prefixItems")
+        return _by_position(check, rule, value, place) if check.dialect.oldest < 2020 else None
+    first = schema.get("prefixItems") if check.dialect.newest >= 2020 else None
     return _rest(check, rule, value, len(first) if isinstance(first, list) else 0, place)
 
 
@@ -212,7 +222,8 @@ def _rest(check: Evaluation, rule: Any, value: list[Any], start: int, place: Pla
 def _contains(check: Evaluation, rule: Any, value: Any, schema: Schema, place: Place) -> Verdict:
     if not isinstance(value, list):
         return True
-    least, most = schema.get("minContains", 1), schema.get("maxContains", len(value))
+    counts = schema if check.dialect.newest >= 2019 else {}
+    least, most = counts.get("minContains", 1), counts.get("maxContains", len(value))
     if not is_number(least) or not is_number(most):
         return None
     found, unsure = _count(check, (check.attempt(rule, item) for item in value))
@@ -317,4 +328,45 @@ KEYWORDS: dict[str, Keyword] = {
     "uniqueItems": _unique_items,
 }
 KEYWORDS |= dict.fromkeys(("format", "pattern", "unevaluatedItems", "unevaluatedProperties"), _unsaid)
-KEYWORDS |= dict.fromkeys(("$dynamicRef", "$recursiveRef", "extends", "disallow"), _unsaid)
+KEYWORDS |= dict.fromkeys(("$dynamicRef", "$recursiveRef", "extends", "disallow", "divisibleBy"), _unsaid)
+
+_DRAFT_3 = {
+    *("$ref", "additionalItems", "additionalProperties", "dependencies", "disallow", "divisibleBy", "enum"),
+    *("exclusiveMaximum", "exclusiveMinimum", "extends", "format", "items", "maxItems", "maxLength", "maximum"),
+    *("minItems", "minLength", "minimum", "pattern", "patternProperties", "properties", "required", "type"),
+    "uniqueItems",
+}
+_DRAFT_4 = (_DRAFT_3 - {"disallow", "divisibleBy", "extends"}) | {
+    *("allOf", "anyOf", "maxProperties", "minProperties", "multipleOf", "not", "oneOf"),
+}
+_DRAFT_6 = _DRAFT_4 | {"const", "contains", "propertyNames"}
+_DRAFT_7 = _DRAFT_6 | {"if"}
+_DRAFT_2019 = _DRAFT_7 | {
+    *("$recursiveRef", "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties"),
+}
+_DRAFT_2020 = (_DRAFT_2019 - {"$recursiveRef", "additionalItems"}) | {"$dynamicRef", "prefixItems"}
+
+
+def _dialect(draft: int, names: set[str]) -> Dialect:
+    return Dialect(draft, draft, {name: KEYWORDS[name] for name in names})
+
+
+_UNDECLARED = Dialect(3, 2020, KEYWORDS)
+"""The dialect where no `$schema` says which: what some draft means by a keyword counts."""
+_DIALECTS = {
+    "draft-03": _dialect(3, _DRAFT_3),
+    "draft-04": _dialect(4, _DRAFT_4),
+    "draft-05": _dialect(4, _DRAFT_4),
+    "draft-06": _dialect(6, _DRAFT_6),
+    "draft-07": _dialect(7, _DRAFT_7),
+    "2019-09": _dialect(2019, _DRAFT_2019),
+    "2020-12": _dialect(2020, _DRAFT_2020),
+}
+
+
+def find_dialect(name: Any) -> Dialect | None:
+    """Find the dialect that a `$schema` names, or that of schemas without one; None for what nobody knows."""
+    if name is None:
+        return _UNDECLARED
+    said = name[:200] if isinstance(name, str) else ""
+    return next((dialect for part, dialect in _DIALECTS.items() if part in said), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_hub.calls.evaluation import Evaluation, Violation
-from nexus_hub.calls.keywords import KEYWORDS
+from nexus_hub.calls.keywords import find_dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Schema:
     """A schema to hold values against; a rule of it that is broken, or takes too long to follow, checks nothing."""
 
     def __init__(self, document: Any) -> None:
-        self._document = document
+        self.document = document
 
     def check(self, value: Any) -> Findings:
         """Find where a value surely breaks the schema. It costs a few milliseconds at most, whatever the two are."""
-        evaluation = Evaluation(self._document, KEYWORDS)
+        evaluation = Evaluation(self.document, find_dialect)
         evaluation.run(value)
         return Findings(evaluation.problems, evaluation.is_complete)

@@ -10,19 +10,22 @@ from nexus_hub.errors import InvalidName
 _SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?=[A-Za-z0-9-])){0,31}")
 _REFUSED = re.compile(r"[^A-Za-z0-9_-]")
 _SHORTENED = re.compile(r".*_[0-9a-f]{8}")
+RESERVED = frozenset({"hub"})
+"""Names of no server, in capitals neither: the hub's own tools begin with them."""
 LIMIT = 64
 """Model providers accept `^[a-zA-Z0-9_-]{1,64}$` as the name of a tool."""
 
 
-def check_server_name(name: str) -> str:
-    """Check the name of a server, and give it back.
+def check_server_name(name: str, kind: str = "server") -> str:
+    """Check the name of a server, or of a bundle, which keeps the same rules, and give it back.
 
     Raises:
         InvalidName: it is not 1 to 32 letters, digits, `-` and single `_`, led by a letter or digit.
     """
     if not _keeps_rules(name):
         rule = "use 1 to 32 letters, digits, '-' and single '_', with a letter or digit first and no '_' at the end"
-        raise InvalidName("server", name, rule)
+        rule = "it is the hub's own; choose another" if name.lower() in RESERVED else rule
+        raise InvalidName(kind, name, rule)
     return name
 
 
@@ -33,7 +36,7 @@ def make_server_name(name: str) -> str:
     """
     letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
     plain = "-".join(re.findall(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*", letters))
-    return plain if 0 < len(plain) <= 32 else mark_server_name(plain, name)
+    return plain if _keeps_rules(plain) else mark_server_name(plain, name)
 
 
 def make_server_names(names: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
@@ -53,7 +56,7 @@ def make_server_names(names: Sequence[str], renamed: Mapping[str, str]) -> list[
 
 
 def _keeps_rules(name: str) -> bool:
-    return len(name) <= 32 and _SERVER.fullmatch(name) is not None
+    return len(name) <= 32 and _SERVER.fullmatch(name) is not None and name.lower() not in RESERVED
 
 
 def mark_server_name(made: str, name: str) -> str:

@@ -7,21 +7,31 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from nexus_hub.catalog.changes import ChangedKind, EntryChange, close_round, note_changes
 from nexus_hub.catalog.entries import DueServer
 from nexus_hub.catalog.names import make_namespaced
-from nexus_hub.db.pool import Database, Transaction, json_parameter, ordered_json
+from nexus_hub.db.pool import Database, Transaction, json_parameter, json_text
 from nexus_hub.db.queries import load
 from nexus_hub.errors import NotFound, QuotaUsedUp, RefreshRunning, TooLarge
 from nexus_hub.escape import escape
+from nexus_hub.json_text import write
 from nexus_hub.models import ServerRef
 from nexus_hub.settings import DAY_SECONDS
 from nexus_hub.upstream.snapshot import LONGEST_KEY_BYTES, Snapshot
 
 CATALOG = load("catalog")
+SHORTEST_FRESH_SECONDS = 60
+"""The shortest time to live that a server may ask for, so that none has itself read all the time."""
 RETRY_SECONDS = 600
 """The longest that what was read counts as fresh when a part of it could not be read."""
 LEASE_SECONDS = 400
 """The time that a refresher holds a server: longer than reading one may take."""
+
+
+def choose_fresh_seconds(seen: Snapshot, ttl_seconds: float) -> float:
+    """Choose how long what was seen counts as fresh: as its server says, within the hub's own bounds."""
+    own = ttl_seconds if seen.ttl_seconds is None else max(seen.ttl_seconds, SHORTEST_FRESH_SECONDS)
+    return min(own, ttl_seconds, RETRY_SECONDS if seen.unread else ttl_seconds)
 
 
 async def due(database: Database) -> list[DueServer]:
@@ -70,15 +80,16 @@ async def store(
     owner: UUID | None,
     seen: Snapshot,
     ttl_seconds: float = DAY_SECONDS,
-) -> None:
-    """Put what was seen in place of what is stored, and set the server's state to ready.
+) -> list[EntryChange]:
+    """Put what was seen in place of what is stored, and set the server's state to ready; gives what has changed.
 
     Of entries with the same name or URI the first is kept; names over 2,000 bytes can't be indexed and are left out.
     What is stored of a listing that was not read to its end stays beside what was read of it.
     """
-    fresh_seconds = min(ttl_seconds, RETRY_SECONDS) if seen.unread else ttl_seconds
+    fresh_seconds = choose_fresh_seconds(seen, ttl_seconds)
+    changes: list[EntryChange] = []
     expires_at = await transaction.only(CATALOG["expiry"], datetime, ttl_seconds=fresh_seconds)
-    for kind, rows in (await asyncio.to_thread(_rows, name, seen)).items():
+    for kind, (own, text) in (await asyncio.to_thread(_write_rows, name, seen)).items():
         kept = [
             key
             for member in _MEMBERS[kind]
@@ -91,10 +102,11 @@ async def store(
                 **_where(ref),
             )
         ]
-        keys = [row["key"] for row in rows] + kept
-        await transaction.run(CATALOG[f"drop_{kind}"], keys=keys, **_where(ref))
+        transaction.note_size(len(text))
+        changes += await note_changes(transaction, ref, _ENTRY_KINDS[kind], text, kept)
+        await transaction.run(CATALOG[f"drop_{kind}"], keys=own + kept, **_where(ref))
         await transaction.run(
-            CATALOG[f"put_{kind}"], entries=ordered_json(rows), user_id=owner, expires_at=expires_at, **_where(ref)
+            CATALOG[f"put_{kind}"], entries=json_text(text), user_id=owner, expires_at=expires_at, **_where(ref)
         )
     await transaction.run(
         CATALOG["server_ready"],
@@ -105,6 +117,8 @@ async def store(
         omitted=json_parameter(escape(seen.omitted)),
         **_where(ref),
     )
+    await close_round(transaction, ref, name, changes)
+    return changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +154,18 @@ async def check_user_limits(transaction: Transaction, owner: UUID, limits: UserL
         raise TooLarge.listing("All of this user's servers together", limits.bytes, "bytes", "NEXUS_MAX_USER_BYTES")
 
 
+_ENTRY_KINDS: dict[str, ChangedKind] = {"tools": "tool", "resources": "resource", "prompts": "prompt"}
 _MEMBERS = {"tools": ("tools",), "resources": ("resources", "resourceTemplates"), "prompts": ("prompts",)}
 
 
-def _rows(name: str, seen: Snapshot) -> dict[str, list[dict[str, Any]]]:
-    """Make the rows of what was seen; in a thread, since there may be megabytes of it."""
-    return {
+def _write_rows(name: str, seen: Snapshot) -> dict[str, tuple[list[str], bytes]]:
+    """Write the rows of what was seen, with their keys; in a thread, since there may be megabytes of them."""
+    rows = {
         "tools": _distinct(_name_entry(name, tool) for tool in seen.tools),
         "resources": _distinct(_resources(seen)),
         "prompts": _distinct(_name_entry(name, prompt) for prompt in seen.prompts),
     }
+    return {kind: ([row["key"] for row in each], write(each)) for kind, each in rows.items()}
 
 
 def _where(ref: ServerRef) -> dict[str, Any]:

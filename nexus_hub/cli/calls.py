@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nexus_hub.cli.approvals import describe_ask
 from nexus_hub.cli.context import FAILED, STILL_RUNNING, SUCCESS, Json, run
-from nexus_hub.errors import InvalidRequest
-from nexus_hub.models import TERMINAL
+from nexus_hub.cli.output import shorten_time
+from nexus_hub.errors import ApiProblem, ApprovalNeeded, InvalidRequest
+from nexus_hub.json_text import read
+from nexus_hub.models import MOST_AHEAD, TERMINAL
 from nexus_hub.paging import LARGEST
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 FOUND = 20
 """Number of tools that `tools QUERY` shows by default."""
 
-jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, watch, cancel.")
+jobs = typer.Typer(no_args_is_help=True, help="Jobs: list, show, watch, cancel, run again.")
 
 
 def call(
@@ -89,7 +92,7 @@ def _value(text: str) -> Any:
 
 def _parse_json(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return read(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError from None
 
@@ -101,9 +104,21 @@ def _refuse(_name: str) -> None:
 
 async def follow(client: HubClient, output: Output, job_id: str, timeout: float | None) -> int:
     """Show each state of a job until it has ended, then its result."""
+    is_told = output.as_json
     async for job in client.watch(job_id, timeout=timeout):
         output.state(job)
+        if not is_told and job.get("error_code") == ApprovalNeeded.code:
+            is_told = await _tell_ask(client, output, job_id)
     return show_outcome(output, job, waited=True)
+
+
+async def _tell_ask(client: HubClient, output: Output, job_id: str) -> bool:
+    """Tell whose yes a job waits for; return False if that can't be had now."""
+    with suppress(ApiProblem):
+        if waits := describe_wait((await client.job(job_id)).get("waits")):
+            output.line(f"It waits {waits}.", style="dim")
+            return True
+    return False
 
 
 def show_outcome(output: Output, job: dict[str, Any], *, waited: bool = False) -> int:
@@ -123,22 +138,36 @@ def show_outcome(output: Output, job: dict[str, Any], *, waited: bool = False) -
 @jobs.command("list")
 def list_jobs(
     status: Annotated[str | None, typer.Option(help="pending, running, completed, failed or cancelled.")] = None,
+    server: Annotated[str | None, typer.Option(help="Only of this server, by name or id.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Only of this tool, by the server's own name of it.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only of this user; for operators.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="How an id or the name of a server or tool begins, or an error code.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list's next_cursor.")] = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
+    wanted = {"status": status, "server": server, "tool": tool, "user": user, "search": search}
 
     async def command(client: HubClient, output: Output) -> None:
-        page = await client.request("GET", "/v1/jobs", status=status, limit=limit, cursor=cursor)
+        page = await client.request("GET", "/v1/jobs", **wanted, limit=limit, cursor=cursor)
         if as_json:
             output.data(page)
             return
         columns = {"id": "job", "status": "status", "what": "what", "created_at": "created"}
-        rows = [row | {"what": row["tool_name"] or row["job_type"]} for row in page["items"]]
-        output.table(rows, columns, "There are no jobs yet: nexus-hub call TOOL")
+        rows = [row | {"what": _describe(row)} for row in page["items"]]
+        none = "No job fits." if any(wanted.values()) else "There are no jobs yet: nexus-hub call TOOL"
+        output.table(rows, columns, none)
 
     run(as_json, command)
+
+
+def _describe(row: dict[str, Any]) -> str:
+    """Name what a job calls, and where."""
+    called = row["tool_name"] or row["job_type"]
+    return f"{called} of {row['server']}" if row["server"] else called
 
 
 @jobs.command("show")
@@ -147,9 +176,26 @@ def show(job_id: str, as_json: Json = False) -> None:
 
     async def command(client: HubClient, output: Output) -> None:
         job = await client.job(job_id)
-        output.data(job) if as_json else output.fields(job)
+        output.data(job) if as_json else output.fields(job | {"waits": describe_wait(job.get("waits"))})
 
     run(as_json, command)
+
+
+def describe_wait(waits: dict[str, Any] | None) -> str | None:
+    """Say in a few words what a pending job waits for."""
+    match waits:
+        case {"for": "queue", "position": position, "running": running}:
+            place = position if position <= MOST_AHEAD else f"{position} or later"
+            return f"in the queue, at place {place} among its user's jobs; {running} of them run now"
+        case {"for": "approval", "until": until, "approval": approval}:
+            return f"for a yes{describe_ask(approval)}, until {shorten_time(until)}"
+        case {"for": "time", "until": until, "reason": reason}:
+            return f"until {shorten_time(until)}" + (f" ({reason})" if reason else "")
+        case {"for": "flow-run"}:
+            return "for its flow run to begin"
+        case {"for": "prefect"}:
+            return "for Prefect to be told of it"
+    return None
 
 
 @jobs.command("watch")
@@ -178,9 +224,29 @@ def cancel(job_id: str, as_json: Json = False) -> None:
     run(as_json, command)
 
 
+@jobs.command("run-again")
+def run_again(
+    job_id: str,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
+    timeout: Annotated[float | None, typer.Option(help="Stop waiting after so many seconds (exit code 3).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the same call anew, as a job of your own, and show its result."""
+
+    async def command(client: HubClient, output: Output) -> int:
+        job = await client.run_again(job_id)
+        output.line(f"job {job['id']}", style="dim")
+        return await follow(client, output, job["id"], timeout) if wait else show_outcome(output, job)
+
+    run(as_json, command)
+
+
 def tools(
     query: Annotated[str | None, typer.Argument(help="What you want to do, or a part of a name.")] = None,
     server: Annotated[str | None, typer.Option(help="Only of this server.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only of servers with this tag.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Only of this bundle, by its names.")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Only those that say they change nothing.")] = False,
     limit: Annotated[
         int | None, typer.Option(help="At most so many; with QUERY 20, else all unless you say it.", show_default=False)
     ] = None,
@@ -189,26 +255,24 @@ def tools(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the tools that you may call, or those that matter for a request, the best first."""
+    """List the tools that you see, or those that matter for a request, the best first."""
 
     async def command(client: HubClient, output: Output) -> None:
-        page = await _read_tools(client, FOUND if limit is None and query else limit, query, server, compact)
+        filters = {"query": query, "server": server, "tag": tag, "bundle": bundle, "read_only": read_only or None}
+        page = await _read_tools(client, FOUND if limit is None and query else limit, filters, compact)
         if as_json:
             output.data(page)
             return
         columns = {"name": "tool", "description": "description"}
-        output.table(_first_lines(page["items"]), columns, "No tools found. Register a server: nexus-hub server add")
+        output.table(_first_lines(page["items"]), columns, _tell_none("tools", *filters.values()))
         if "tokens" in page and output.is_terminal:
             output.line("about {shown:,} tokens instead of {all:,}".format(**page["tokens"]), style="dim")
 
     run(as_json, command)
 
 
-async def _read_tools(
-    client: HubClient, limit: int | None, query: str | None, server: str | None, compact: bool
-) -> dict[str, Any]:
+async def _read_tools(client: HubClient, limit: int | None, filters: dict[str, Any], compact: bool) -> dict[str, Any]:
     """Read one page; without a query, a limit and `compact` all pages."""
-    filters = {"query": query, "server": server}
     if limit is None and not compact:
         return {"items": await client.items("/v1/tools", **filters), "next_cursor": None}
     return await client.request(
@@ -241,9 +305,14 @@ def _list_catalog(kind: str, columns: dict[str, str], query: str | None, server:
         if as_json:
             output.data({"items": items, "next_cursor": None})
         else:
-            output.table(_first_lines(items), columns, f"No {kind} found. Register a server: nexus-hub server add")
+            output.table(_first_lines(items), columns, _tell_none(kind, query, server))
 
     run(as_json, command)
+
+
+def _tell_none(kind: str, *filters: Any) -> str:
+    """Say that nothing was found; where nothing is left out, it is servers that are missing."""
+    return f"No {kind} found." if any(filters) else f"No {kind} found. Register a server: nexus-hub server add"
 
 
 def _first_lines(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 
 from nexus_hub.cli import checks
 from nexus_hub.cli.checks import Check, run_check
@@ -11,14 +10,16 @@ from nexus_hub.cli.context import FAILED, SUCCESS
 from nexus_hub.cli.output import Output
 from nexus_hub.cli.stack import current
 from nexus_hub.client import HubClient
-from nexus_hub.db.migrate import pending
+from nexus_hub.db.migrate import find_newer, pending
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load as load_queries
 from nexus_hub.errors import CheckFailed, InvalidSetting, NotAllowed
 from nexus_hub.home.layout import Home
 from nexus_hub.models import OPERATOR
 from nexus_hub.orchestration import health
+from nexus_hub.orchestration.health_figures import HEALTH, MOST_SERVERS
 from nexus_hub.orchestration.prefect_client import PrefectClient, prefect_auth
+from nexus_hub.orchestration.scheduler_watch import judge_scheduler
 from nexus_hub.paging import LARGEST
 from nexus_hub.runtime import database_url
 from nexus_hub.servers import registry
@@ -29,8 +30,11 @@ from nexus_hub.telemetry.logs import quiet_libraries
 
 QUERIES = load_queries("doctor")
 WORKER_TYPE = "nexus"
-SEEN_LATELY = timedelta(seconds=90)
+SEEN_LATELY = 90.0
 """Three heartbeats of a Prefect worker, which sends one every 30 s."""
+FIRST_RUNS_SECONDS = 10
+"""The time that a scheduler has to make the first runs after a deployment; it looks every five."""
+NO_RUNS = health.RunSchedule(None, 0.0)
 COLUMNS = {"state": "", "name": "Check", "detail": "Seen", "advice": "What to do"}
 
 
@@ -161,6 +165,8 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
             yield await run_check("database-functions", _check_functions(database), advice)
             async for check in _servers(database):
                 yield check
+            advice = "They log in anew: Connect in the console, or nexus-hub server login NAME."
+            yield await run_check("logins", _check_logins(database), advice)
 
 
 async def _reach_database(database: Database) -> str:
@@ -184,6 +190,8 @@ async def _read_own_role(database: Database) -> OwnRole:
 async def _check_migrations(url: str) -> str:
     if missing := await pending(url):
         raise CheckFailed(f"Not applied yet: {', '.join(missing)}.")
+    if (newest := await find_newer(url)) is not None:
+        return f"a later release has brought the schema to migration {newest}, with which this one works"
     return "the schema is up to date"
 
 
@@ -205,13 +213,26 @@ async def _servers(database: Database) -> AsyncIterator[Check]:
             return
 
 
+async def _check_logins(database: Database) -> str:
+    async with database.transaction(bounded=True) as transaction:
+        needed = await transaction.all(HEALTH["needed_logins_of_all"], most_servers=MOST_SERVERS)
+    if needed:
+        named = ", ".join(f"{row['name']} ({row['logins']})" for row in needed)
+        raise CheckFailed(f"Logins that are over, by server: {named}.")
+    return "none is over"
+
+
 def _judge_server(server: registry.ListedServer) -> Check:
     name, status = f"server:{server.name}", server.status or "never read"
     detail = f"{server.server_type}, {server.transport}, {status}"
     if not server.enabled:
         return Check(name, True, f"{server.server_type}, {server.transport}, disabled")
     if status == "ready":
-        return Check(name, True, f"{detail}, {server.tools} tools")
+        held = f", {server.held} wait for approval (nexus-hub pin list)" if server.held else ""
+        return Check(name, True, f"{detail}, {server.tools} tools{held}")
+    if status == "needs-login":
+        way = "server login" if server.login_kind == "oauth" else "credential set"
+        return Check(name, False, f"{detail}: nobody has logged in at it", f"nexus-hub {way} {server.name}")
     why = f" ({server.last_error_code})" if server.last_error_code else ""
     return Check(name, False, f"{detail}{why}", f"Try it: nexus-hub server test {server.id}")
 
@@ -227,6 +248,8 @@ async def _prefect(settings: Settings) -> AsyncIterator[Check]:
         yield await run_check("prefect-access", _check_access(prefect), advice)
         yield await run_check("work-pool", _check_pool(prefect), "Run nexus-hub deploy.")
         yield await run_check("deployments", _check_deployments(prefect), "Run nexus-hub deploy.")
+        advice = "Restart Prefect's server or services; if the schedule of refresh-catalog is paused, let it go on."
+        yield await run_check("scheduler", _check_scheduler(prefect), advice)
         yield await run_check(
             "worker", _check_worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything."
         )
@@ -260,12 +283,25 @@ async def _check_deployments(prefect: PrefectClient) -> str:
     return "all there"
 
 
+async def _check_scheduler(prefect: PrefectClient) -> str:
+    schedule = await health.read_schedule(prefect)
+    for _ in range(FIRST_RUNS_SECONDS):
+        if schedule != NO_RUNS:
+            break
+        await asyncio.sleep(1)
+        schedule = await health.read_schedule(prefect)
+    ahead = f"runs reach {schedule.horizon_seconds / 60:.0f} minutes ahead"
+    if judge_scheduler(schedule) != "ok":
+        raise CheckFailed(f"Prefect's scheduler makes no more runs: {ahead}.")
+    return ahead
+
+
 async def _check_worker(prefect: PrefectClient) -> str:
     seen = await health.read_workers(prefect)
     if not seen:
         raise CheckFailed("Prefect has never heard of a worker in the pool nexus.")
-    age = datetime.now(UTC) - max(seen.values())
+    age = min(seen.values())
     if age > SEEN_LATELY:
-        raise CheckFailed(f"Prefect has heard of no worker for {age.total_seconds():.0f} s.")
-    lately = sum(datetime.now(UTC) - when <= SEEN_LATELY for when in seen.values())
-    return f"{lately} heard of within {SEEN_LATELY.total_seconds():.0f} s, the last {age.total_seconds():.0f} s ago"
+        raise CheckFailed(f"Prefect has heard of no worker for {age:.0f} s.")
+    lately = sum(one <= SEEN_LATELY for one in seen.values())
+    return f"{lately} heard of within {SEEN_LATELY:.0f} s, the last {age:.0f} s ago"

@@ -100,14 +100,19 @@ async def _import_one(
     known = {"name": name, "entry": entry.name}
     if entry.config is None:
         if entry.problem:
-            output.error(f"{entry.name or name} is left out: {entry.problem}")
-            return known | {"outcome": "left-out", "error": entry.problem, "code": InvalidConfig.code}
+            place = f" (line {entry.line})" if entry.line else ""
+            output.error(f"{entry.name or name} is left out{place}: {entry.problem}")
+            problem = {"error": entry.problem, "code": InvalidConfig.code, "line": entry.line}
+            return known | {"outcome": "left-out", **problem}
         output.line(f"{entry.name or name} is left out: it is disabled in the file.", style="dim")
         return known | {"outcome": "disabled"}
+    if entry.shown is not None:
+        output.line(f"{name} runs, once it is enabled: {entry.shown}")
     if name != entry.name:
         output.line(f"{entry.name!r} gets the name {name}; choose another one with --rename.")
     try:
-        server = await client.request("POST", "/v1/servers", {"name": name, **_body(entry.config), **extra})
+        body = {"name": name, **_body(entry.config), **({} if entry.enabled else {"enabled": False}), **extra}
+        server = await client.request("POST", "/v1/servers", body)
     except ApiProblem as problem:
         if problem.code == AlreadyRegistered.code:
             output.line(f"{name} is unchanged.")
@@ -115,10 +120,20 @@ async def _import_one(
         if not ("dry_run" in extra and isinstance(problem, HubUnavailable)):
             return _fail(output, known, problem)
     if "dry_run" in extra:
-        return known | _show_plan(output, name, entry.config)
-    output.line(f"{name} is registered: {server['tools']} tools.", style="green")
+        return known | _show_plan(output, name, entry.config, enabled=entry.enabled)
+    output.line(f"{name} is registered: {tell_offers(server)}.", style="green")
     tell_omitted(output, server)
     return server | known | {"outcome": "registered"}
+
+
+def tell_offers(server: dict[str, Any]) -> str:
+    """Say what a server offers, or what comes before that: a look at it, or a login."""
+    if not server["enabled"]:
+        return f"it is disabled, and was not contacted; look at it, then: nexus-hub server enable {server['name']}"
+    if server["status"] == "needs-login":
+        way = "server login" if server["login"]["kind"] == "oauth" else "credential set"
+        return f"what it offers comes after a login: nexus-hub {way} {server['name']}"
+    return f"{server['tools']} tools, {server['resources']} resources, {server['prompts']} prompts"
 
 
 def tell_omitted(output: Output, server: dict[str, Any]) -> None:
@@ -140,15 +155,18 @@ def _body(config: HttpConfig | StdioConfig) -> dict[str, Any]:
     return {key: value for key, value in expose_secrets(config).items() if key != "transport" and value}
 
 
-def _show_plan(output: Output, name: str, config: HttpConfig | StdioConfig) -> dict[str, Any]:
+def _show_plan(output: Output, name: str, config: HttpConfig | StdioConfig, *, enabled: bool) -> dict[str, Any]:
     """Show what would be registered, with the names of headers and variables and without their values."""
     from nexus_hub.upstream.display import MASK, describe_endpoint
 
     part, keys = ("headers", [*config.headers]) if config.transport == "http" else ("env", [*config.env])
     endpoint = describe_endpoint(config)
     secrets = f"; {part} {', '.join(f'{key}={MASK}' for key in keys)}" if keys else ""
-    output.line(f"{name} would be registered: {endpoint}{secrets}")
-    return {"outcome": "would-register", "endpoint": endpoint, part: dict.fromkeys(keys, MASK)}
+    login = config.login.kind if config.transport == "http" and config.login else None
+    rest = f"{f'; login by {login}' if login else ''}{'' if enabled else '; disabled'}"
+    output.line(f"{name} would be registered: {endpoint}{secrets}{rest}")
+    masked = {"endpoint": endpoint, part: dict.fromkeys(keys, MASK), "login": login, "enabled": enabled}
+    return {"outcome": "would-register", **masked}
 
 
 def _summarize(outcomes: list[str]) -> str:

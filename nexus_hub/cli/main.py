@@ -8,9 +8,17 @@ from typing import Annotated
 import typer
 
 from nexus_hub import __version__
-from nexus_hub.cli import calls, servers, vault
+from nexus_hub.cli import calls, configuration, pins, servers, vault
+from nexus_hub.cli.approvals import approvals
+from nexus_hub.cli.audit import audit
+from nexus_hub.cli.bundles import bundles
 from nexus_hub.cli.cleanup import cleanup
+from nexus_hub.cli.console import console
 from nexus_hub.cli.context import FAILED, Json, exit_code
+from nexus_hub.cli.credentials import credentials
+from nexus_hub.cli.groups import access, groups
+from nexus_hub.cli.mcp import mcp
+from nexus_hub.cli.users import users
 from nexus_hub.errors import HubError
 
 app = typer.Typer(
@@ -22,11 +30,21 @@ app = typer.Typer(
     help="One hub for all the MCP servers of a team.",
 )
 app.add_typer(servers.servers, name="server")
-app.add_typer(servers.users, name="user")
+app.add_typer(users, name="user")
+app.add_typer(bundles, name="bundle")
+app.add_typer(groups, name="group")
+app.add_typer(credentials, name="credential")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(calls.jobs, name="job")
-for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers.sync, cleanup):
+app.add_typer(approvals, name="approval")
+app.add_typer(pins.pins, name="pin")
+app.add_typer(pins.tool_switches, name="tool")
+app.add_typer(mcp, name="mcp")
+for command in (calls.call, calls.tools, calls.resources, calls.prompts, servers.sync, cleanup, console, audit, access):
     app.command()(command)
+app.command()(configuration.plan)
+app.command()(configuration.apply)
+app.command()(configuration.export)
 
 
 @app.command()
@@ -52,8 +70,15 @@ def down(as_json: Json = False) -> None:
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    jobs: Annotated[bool, typer.Option("--jobs", help="Show how many jobs wait and run, user by user.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show the parts, their ports, processes and health."""
+    if jobs:
+        from nexus_hub.cli.queue import show_queue
+
+        return show_queue(as_json=as_json)
     from nexus_hub.cli import stack
     from nexus_hub.settings import load
 
@@ -77,21 +102,26 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    partition_jobs: Annotated[
+        bool,
+        typer.Option("--partition-jobs", help="Then put the jobs into partitions by day, for good; see docs/scale.md."),
+    ] = False,
+) -> None:
     """Bring the database's schema up to date; can run twice."""
     from nexus_hub.cli import stack
     from nexus_hub.settings import load
 
-    raise typer.Exit(stack.migrate(load()))
+    raise typer.Exit(stack.migrate(load(), partition=partition_jobs))
 
 
 @app.command()
 def deploy() -> None:
     """Tell Prefect of the work pool and the deployments; can run twice."""
-    from nexus_hub.cli import stack
+    from nexus_hub.cli.part import become
     from nexus_hub.settings import load
 
-    stack.replace_process(load(), "deploy", "deployments.deploy")
+    become(load(), "deploy", "deployments.deploy")
 
 
 @app.command()
@@ -106,10 +136,10 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker in this process."""
-    from nexus_hub.cli import stack
+    from nexus_hub.cli.part import become
     from nexus_hub.settings import load
 
-    stack.replace_process(load(), "worker", "deployments.worker.serve")
+    become(load(), "worker", "deployments.worker.serve")
 
 
 @app.command()

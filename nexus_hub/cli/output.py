@@ -31,7 +31,7 @@ STATUS_STYLE = {
     "ok": "green",
     "wrong": "red",
 }
-_WHOLE = {"id", "status", "state", "pid", "port"}
+_WHOLE = {"id", "status", "state", "pid", "port", "ends", "last_used"}
 """Columns that are never cut or wrapped: an id is there to be copied."""
 _TERMINAL_VARIABLES = {"FORCE_COLOR", "TTY_COMPATIBLE"}
 """Variables that make rich take something else for a terminal."""
@@ -68,6 +68,11 @@ class Output:
     def data(self, value: Any) -> None:
         """Write one JSON document."""
         sys.stdout.write(json.dumps(value, indent=2 if self.is_terminal else None) + "\n")
+
+    def json_line(self, value: Any) -> None:
+        """Write one JSON document as a line, of which there may be many."""
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Write a line for people; nothing with --json."""
@@ -146,6 +151,11 @@ def write_error(text: str) -> None:
     sys.stderr.write(f"{_safe(text)}\n")
 
 
+def shorten_time(text: str) -> str:
+    """Shorten a time to what people read of it: the second, in UTC."""
+    return text.replace("T", " ")[:19]
+
+
 def _safe(text: str) -> str:
     """Take text that somebody else wrote as it is, with nothing that a terminal would obey."""
     return spell_out(text.replace("\r\n", "\n"), keep=SPACES)
@@ -168,7 +178,7 @@ def _cell(value: Any) -> str:
 def _style_cell(key: str, value: Any) -> Text:
     text = _cell(value)
     if key.endswith("_at") and value is not None:
-        text = text.replace("T", " ")[:19]
+        text = shorten_time(text)
     return _text(text, STATUS_STYLE.get(text) if key in {"status", "state"} else None)
 
 

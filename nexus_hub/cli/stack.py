@@ -1,4 +1,9 @@
-"""The commands that start, stop and show the stack of one machine."""
+"""The commands that start, stop and show the stack of one machine.
+
+Whatever only a start needs is imported by it: to stop and to show must not wait for it.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import os
@@ -9,23 +14,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO
 
 import psutil
 
 from nexus_hub.cli.output import Output
-from nexus_hub.cli.stack_view import StartView
 from nexus_hub.errors import AlreadyRunning, StartFailed
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import state as states
-from nexus_hub.stack.environments import keep_for, without_proxies
-from nexus_hub.stack.hub import prepare_home, serve
-from nexus_hub.stack.migration import migrate_hub
-from nexus_hub.stack.parts import Planner, environment, part_names, whole_stack
 from nexus_hub.stack.process import open_log
 from nexus_hub.stack.state import PartState, StackState
-from nexus_hub.telemetry.logs import configure_logging
+
+if TYPE_CHECKING:
+    from nexus_hub.stack.parts import Planner
 
 SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 180
@@ -37,7 +39,7 @@ def up(
     detach: bool = False,
     temporary: bool = False,
     as_json: bool = False,
-    planner: Planner = whole_stack,
+    planner: Planner | None = None,
 ) -> int:
     """Start the stack: here until Ctrl-C, or in the background until `down`; the exit code.
 
@@ -115,29 +117,25 @@ def status(settings: Settings, *, as_json: bool = False) -> int:
     return SUCCESS if running and all(part.healthy for part in parts) else FAILED
 
 
-def migrate(settings: Settings) -> int:
-    """Bring the schema up to date; the exit code.
+def migrate(settings: Settings, *, partition: bool = False) -> int:
+    """Bring the schema up to date, and put the jobs into partitions where that is asked for; the exit code.
 
     Raises:
         HubError: why it can't be done.
     """
+    from nexus_hub.stack.migration import find_later_migration, migrate_hub, partition_hub
+
     output = Output(as_json=False)
     for name in asyncio.run(migrate_hub(settings)):
         output.line(f"applied {name}")
-    output.line("The schema is up to date.", style="green")
+    if (newest := asyncio.run(find_later_migration(settings))) is not None:
+        output.line(f"A later release has brought the schema to migration {newest}; it was left as it is.")
+    else:
+        output.line("The schema is up to date.", style="green")
+    if partition:
+        changed = asyncio.run(partition_hub(settings))
+        output.line(f"The jobs are in partitions by day{'' if changed else ' already'}.", style="green")
     return SUCCESS
-
-
-def replace_process(settings: Settings, part: str, module: str) -> NoReturn:
-    """Become `python -m module`, in the environment that the stack's own parts have.
-
-    The library does not import flows and deployments; a local directory `flows/` must not stand in for ours.
-    """
-    home = Home(settings.home)
-    variables = without_proxies(keep_for(part, os.environ), settings.prefect_url)
-    if settings.embeds_prefect:
-        variables = environment(settings, home, part)
-    os.execve(sys.executable, [sys.executable, "-m", module], variables | {"PYTHONSAFEPATH": "1"})  # noqa: S606
 
 
 def current(settings: Settings, home: Home) -> StackState:
@@ -146,10 +144,16 @@ def current(settings: Settings, home: Home) -> StackState:
     stored = states.read(home.state_file) if pid is not None else None
     if pid is None:
         ports = {"api": settings.port, "prefect": settings.prefect_port}
-        parts = [PartState(name=name, port=ports.get(name), phase="stopped") for name in part_names(settings)]
+        parts = [PartState(name=name, port=ports.get(name), phase="stopped") for name in _part_names(settings)]
         return StackState(phase="stopped", parts=parts)
     # A state of an earlier supervisor says nothing about this one.
     return stored if stored and stored.pid == pid else StackState(phase="starting", pid=pid)
+
+
+def _part_names(settings: Settings) -> list[str]:
+    """Name the services that `up` would run."""
+    optional = {"postgres": settings.embeds_postgres, "prefect": settings.embeds_prefect}
+    return [*(name for name, wanted in optional.items() if wanted), "api", "worker"]
 
 
 @contextmanager
@@ -160,14 +164,20 @@ def _removed(home: Home) -> Iterator[None]:
         shutil.rmtree(home.path, ignore_errors=True)
 
 
-def _up_here(settings: Settings, home: Home, output: Output, planner: Planner, *, temporary: bool) -> int:
+def _up_here(settings: Settings, home: Home, output: Output, planner: Planner | None, *, temporary: bool) -> int:
+    from nexus_hub.cli.stack_view import StartView
+    from nexus_hub.stack.hub import serve
+    from nexus_hub.stack.parts import whole_stack
+    from nexus_hub.telemetry.logs import configure_logging
+
     configure_logging(settings.log_format, settings.log_level)
     view = StartView(output.console, quiet=output.as_json)
 
     def show(state: StackState) -> None:
         view.show(state)
         if state.phase == "ready" and view.close():
-            _welcome(output, settings, home, state, "Stop it with Ctrl-C, or from elsewhere with: nexus-hub down")
+            stopping = "Stop it with Ctrl-C, or from elsewhere with: nexus-hub down"
+            _welcome(output, settings, home, state, stopping, is_logged=not output.is_terminal)
 
     async def serving() -> None:
         stop = asyncio.Event()
@@ -175,7 +185,7 @@ def _up_here(settings: Settings, home: Home, output: Output, planner: Planner, *
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         if temporary:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)  # nothing is ever written there
-        await serve(settings, stop, on_change=show, planner=planner)
+        await serve(settings, stop, on_change=show, planner=planner or whole_stack)
 
     with view:
         asyncio.run(serving())
@@ -184,6 +194,8 @@ def _up_here(settings: Settings, home: Home, output: Output, planner: Planner, *
 
 def _up_detached(settings: Settings, home: Home, output: Output, *, temporary: bool) -> int:
     """Start `up` as a process of its own session and follow its state until all is ready."""
+    from nexus_hub.stack.hub import prepare_home
+
     prepare_home(settings)
     log = home.logs / "up.log"
     handle = open_log(log)
@@ -214,6 +226,8 @@ def _up_detached(settings: Settings, home: Home, output: Output, *, temporary: b
 
 
 def _follow(child: subprocess.Popen[bytes], settings: Settings, home: Home, output: Output, said: BinaryIO) -> int:
+    from nexus_hub.cli.stack_view import StartView
+
     with StartView(output.console, quiet=output.as_json) as view:
         while child.poll() is None:
             state = states.read(home.state_file)
@@ -239,17 +253,25 @@ def _named(settings: Settings, home: Home) -> dict[str, str]:
     }
 
 
-def _welcome(output: Output, settings: Settings, home: Home, state: StackState, stopping: str) -> None:
+def _welcome(
+    output: Output, settings: Settings, home: Home, state: StackState, stopping: str, *, is_logged: bool = False
+) -> None:
+    """Say that the hub is up, and how to get to it; no link that logs in goes to where it may be kept as a log."""
+    from nexus_hub.cli.console import make_operators_link
+
+    link = make_operators_link(settings) if output.as_json or not is_logged else None
     if output.as_json:
-        output.data(_document(state) | {"api_url": settings.listen_url, "prefect_url": settings.prefect_url})
+        urls = {"api_url": settings.listen_url, "prefect_url": settings.prefect_url, "console_url": link}
+        output.data(_document(state) | urls)
         sys.stdout.flush()
         return
+    output.line(f"The hub is up: {settings.listen_url}", style="bold green")
+    output.line(f"  the console, logged in once: {link or 'by the link of nexus-hub console'}")
     _addresses(output, settings, home)
     output.line(stopping, style="dim")
 
 
 def _addresses(output: Output, settings: Settings, home: Home) -> None:
-    output.line(f"The hub is up: {settings.listen_url}", style="bold green")
     key = "NEXUS_SERVICE_KEY" if settings.service_key else home.service_key_file
     output.line(f"  the operator's key: {key}")
     output.line(f"  Prefect's UI: {settings.prefect_url.removesuffix('/api')}")

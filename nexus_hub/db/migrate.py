@@ -1,6 +1,8 @@
 """Bring a database's schema up to date: numbered SQL files, each in one transaction with its ledger row."""
 
+import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +19,11 @@ from nexus_hub.db.pool import Transaction
 from nexus_hub.db.queries import load, sql_root
 from nexus_hub.errors import CannotMigrate, DatabaseUnavailable
 
+logger = logging.getLogger(__name__)
 SQL = load("migrate")
+LOCK_TRIES, LOCK_PAUSE_SECONDS = 60, 4.0
+"""Tries of a migration whose table is in use, and the seconds that all others have between two of them."""
+IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 _SQLSTATE_NO_GROUP_ROLE = "NX002"
 
 
@@ -56,13 +62,17 @@ def known_migrations() -> Sequence[Migration]:
 async def migrate(owner_url: str, *, app_url: str | None = None, sealer: ConfigSealer | None = None) -> list[str]:
     """Apply what is missing, then let the login role of `app_url` act for the app; the names of what was applied.
 
+    A database that a later release has migrated is left as it is.
+
     Raises:
         CannotMigrate: a file was changed after it was applied, a role or a right is missing, plain configs are
             there and no sealer, or a statement failed; everything before it stays applied.
         DatabaseUnavailable: the database does not answer.
     """
-    async with _owner(owner_url) as connection, _locked(connection):
+    async with as_owner(owner_url) as connection, only_one(connection):
         missing = await _missing(connection)
+        if await _find_newer(connection) is not None:
+            return []
         await connection.execute(SQL["create_ledger"])
         for migration in missing:
             await _apply(connection, migration)
@@ -80,8 +90,18 @@ async def pending(owner_url: str) -> list[str]:
         CannotMigrate: a file was changed after it was applied.
         DatabaseUnavailable: the database does not answer.
     """
-    async with _owner(owner_url) as connection:
+    async with as_owner(owner_url) as connection:
         return [migration.name for migration in await _missing(connection)]
+
+
+async def find_newer(owner_url: str) -> int | None:
+    """Find the newest migration of a database that a later release has migrated; None if none has.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    async with as_owner(owner_url) as connection:
+        return await _find_newer(connection)
 
 
 def _read(path: Path) -> Migration:
@@ -90,7 +110,12 @@ def _read(path: Path) -> Migration:
 
 
 @asynccontextmanager
-async def _owner(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def as_owner(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
+    """Connect as the owner of the schema.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
     try:
         connection = await AsyncConnection[DictRow].connect(
             url, autocommit=True, row_factory=dict_row, application_name="nexus-hub migrate", connect_timeout=10
@@ -106,7 +131,8 @@ async def _owner(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
 
 
 @asynccontextmanager
-async def _locked(connection: AsyncConnection[DictRow]) -> AsyncIterator[None]:
+async def only_one(connection: AsyncConnection[DictRow]) -> AsyncIterator[None]:
+    """Hold the lock of all who change the schema."""
     await connection.execute(SQL["lock"])
     try:
         yield
@@ -126,6 +152,11 @@ async def _missing(connection: AsyncConnection[DictRow]) -> list[Migration]:
     return [migration for migration in known_migrations() if migration.version not in applied]
 
 
+async def _find_newer(connection: AsyncConnection[DictRow]) -> int | None:
+    newest = max(await _checksums(connection), default=0)
+    return newest if newest > known_migrations()[-1].version else None
+
+
 async def _checksums(connection: AsyncConnection[DictRow]) -> dict[int, str]:
     if not await Transaction(connection).only(SQL["has_ledger"], bool):
         return {}
@@ -134,17 +165,37 @@ async def _checksums(connection: AsyncConnection[DictRow]) -> dict[int, str]:
 
 
 async def _apply(connection: AsyncConnection[DictRow], migration: Migration) -> None:
-    try:
-        async with connection.transaction():
-            await connection.execute(migration.text)
-            await connection.execute(
-                SQL["record"],
-                {"version": migration.version, "name": migration.name, "checksum": migration.checksum},
-            )
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        raise CannotMigrate(_explained(migration, error)) from None
+    """Apply a migration beside whoever uses its tables.
+
+    Behind one that waits for a lock wait all that come later, readers too: it gives up soon, lets them pass, and begins
+    anew.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            await _apply_once(connection, migration)
+        except IN_USE:
+            logger.info("%s waits: a table that it changes is in use", migration.name)
+            await asyncio.sleep(LOCK_PAUSE_SECONDS)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise CannotMigrate(_explained(migration, error)) from None
+        else:
+            return
+    raise CannotMigrate(
+        f"The migration {migration.name} changed nothing: a table that it changes was in use all the time. End the "
+        "transactions that stay open (pg_stat_activity, the oldest xact_start) and migrate again."
+    )
+
+
+async def _apply_once(connection: AsyncConnection[DictRow], migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute(SQL["bound_locks"])
+        await connection.execute(migration.text)
+        await connection.execute(
+            SQL["record"],
+            {"version": migration.version, "name": migration.name, "checksum": migration.checksum},
+        )
 
 
 def _explained(migration: Migration, error: psycopg.Error) -> str:

@@ -15,6 +15,8 @@ from nexus_hub.jobs.store import Job
 from nexus_hub.json_object import JsonObject
 from nexus_hub.models import JobStatus, ServerRef
 from nexus_hub.telemetry.events import JobTags
+from nexus_hub.telemetry.trace_context import find_trace_id
+from nexus_hub.upstream.circuit import CircuitOpen
 from nexus_hub.upstream.connections import Target
 from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
 
@@ -98,12 +100,33 @@ class Attempt:
     def tags(self) -> JobTags:
         """The ids by which events name it."""
         job, server = self.job, self.target.name if self.target else None
-        return JobTags(self.id, self.number, job.server_ref_id, server, job.tool_name, job.user_id, self.flow_run_id)
+        return JobTags(
+            self.id,
+            self.number,
+            job.server_ref_id,
+            server,
+            job.tool_name,
+            job.user_id,
+            self.flow_run_id,
+            job.job_type,
+            find_trace_id(job.trace_context),
+        )
 
     @property
     def target(self) -> Target | None:
         """The job's server with its credentials, once they are open."""
         return self.call.target if self.call else None
+
+    @property
+    def snooze_seconds(self) -> float | None:
+        """The time after which the same attempt goes on, since nothing was tried yet; None if it has failed."""
+        match self.failure:
+            case Released():
+                return 0
+            case CircuitOpen() as refusal:
+                return refusal.retry_after
+            case _:
+                return None
 
     def request(self) -> UpstreamRequest:
         """Make the request that is sent upstream."""

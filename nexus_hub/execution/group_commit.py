@@ -32,7 +32,8 @@ class GroupCommit(Generic[T]):
     """Group commit: what comes while a write is under way goes together with the next one.
 
     `write` takes some items in one transaction and says under which claims it wrote. Of a group that it refuses with
-    one of the errors `apart`, each item is written by itself.
+    one of the errors `apart`, each item is written by itself. Where nobody waits for a write, it can `linger` for some
+    seconds so that more go together.
     """
 
     def __init__(
@@ -41,23 +42,31 @@ class GroupCommit(Generic[T]):
         *,
         apart: tuple[type[Exception], ...] = (),
         largest: int = LARGEST_GROUP,
+        linger: float = 0,
     ) -> None:
         self._write = write
         self._apart = apart
         self._largest = largest
+        self._linger = linger
         self._waiting: list[_PendingWrite[T]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, item: T) -> bool:
         """Write an item; True if its claim was there. Raises what the write of its group raised."""
+        return await self.put(item)
+
+    def put(self, item: T) -> asyncio.Future[bool]:
+        """Have an item written soon; the future tells what became of it, as a call does."""
         waiting = _PendingWrite(item, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
-        return await waiting.written
+        return waiting.written
 
     async def _work(self) -> None:
         while self._waiting:
+            if self._linger and len(self._waiting) < self._largest:
+                await asyncio.sleep(self._linger)
             group, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
             try:
                 with outlasting("group-commit"):

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import psycopg
@@ -29,9 +29,11 @@ from nexus_hub.execution.group_commit import GroupCommit
 from nexus_hub.jobs.store import JOBS, LARGE_RESULT_BYTES, JobState
 from nexus_hub.json_object import JsonObject, escape_text
 from nexus_hub.models import JobStatus
+from nexus_hub.telemetry import tracing
 from nexus_hub.telemetry.bus import emit
 from nexus_hub.telemetry.events import AttemptEnded
 from nexus_hub.telemetry.loops import tell_failure
+from nexus_hub.upstream.circuit import CircuitOpen
 
 FIRST_BACKOFF_SECONDS = 2
 LONGEST_BACKOFF_SECONDS = 300
@@ -63,6 +65,20 @@ class End:
     error_code: str | None
     progress: dict[str, Any] | None
 
+    @classmethod
+    def of(cls, attempt: Attempt, text: bytes, storable: bytes | None, failure: HubError | None) -> Self:
+        """Make the end of an attempt: with the text of its result, or with its failure."""
+        return cls(
+            id=attempt.id,
+            claim_id=attempt.claim_id,
+            status="failed" if failure else "completed",
+            result=text or None,
+            storable=storable,
+            error=escape(failure.message) if failure else None,
+            error_code=failure.code if failure else None,
+            progress=escape(attempt.progress),
+        )
+
     def as_json(self, number: int) -> dict[str, Any]:
         """Give all but the result in the form that `finish_jobs` takes; `number` says which result is its own."""
         return {
@@ -86,8 +102,8 @@ class Recorder:
     jitter: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        self._large = ByteBudget(LARGE_RESULTS_BYTES)
-        self._ends = GroupCommit(self._write_ends, apart=UNSTORABLE)
+        self.large = ByteBudget(LARGE_RESULTS_BYTES)
+        self._ends = GroupCommit(self.write_ends, apart=UNSTORABLE)
         self._progressed: dict[UUID, Attempt] = {}
         self._has_progress = asyncio.Event()
 
@@ -142,7 +158,9 @@ class Recorder:
     async def snooze(self, attempt: Attempt, delay: float) -> datetime | None:
         """Put a job back for the same attempt, later; when, or None if the claim is gone."""
         async with self.database.transaction() as transaction:
-            return await transaction.one(JOBS["snooze_job"], datetime, delay=delay, **attempt.claim)
+            return await transaction.one(
+                JOBS["snooze_job"], datetime, delay=delay, error_code=snooze_code(attempt), **attempt.claim
+            )
 
     async def record(self, attempt: Attempt) -> Outcome:
         """Write down how the attempt ended, or put the job back for another one.
@@ -157,9 +175,12 @@ class Recorder:
             return isinstance(error, DatabaseUnavailable) and not attempt.shutting_down
 
         retrying = AsyncRetrying(retry=retry_if_exception(may_wait), wait=self._choose_pause, reraise=True)
-        outcome: Outcome = await retrying(self._record, attempt)
+        with tracing.span("job.record") as span:
+            outcome: Outcome = await retrying(self._record, attempt)
+            span.set({"nexus.job.outcome": outcome})
         code = attempt.failure.code if attempt.failure else None
-        emit(AttemptEnded(attempt.tags, outcome, attempt.seconds * 1000, code))
+        ms = attempt.seconds * 1000
+        emit(AttemptEnded(attempt.tags, outcome, ms, code, ms + attempt.job.age_ms))
         return outcome
 
     def _choose_pause(self, state: RetryCallState) -> float:
@@ -201,11 +222,11 @@ class Recorder:
         attempt.failure = failure
         if failure is not None:
             attempt.result = None
-            text = self._keep_answer(failure)
+            text = self.keep_answer(failure)
             size = len(text)
         if size <= LARGE_RESULT_BYTES:
             return await self._write_end(attempt, text, failure)
-        async with self._large.use(size):
+        async with self.large.use(size):
             ended = await self._write_end(attempt, text, failure)
         attempt.drop_result()
         if isinstance(failure, MalformedResult):
@@ -214,21 +235,14 @@ class Recorder:
         return ended
 
     async def _write_end(self, attempt: Attempt, text: bytes, failure: HubError | None) -> bool:
-        end = End(
-            id=attempt.id,
-            claim_id=attempt.claim_id,
-            status="failed" if failure else "completed",
-            result=text or None,
-            storable=escape_text(text),
-            error=escape(failure.message) if failure else None,
-            error_code=failure.code if failure else None,
-            progress=escape(attempt.progress),
-        )
-        if len(text) <= LARGE_RESULT_BYTES:
-            return await self._ends(end)
-        return end.claim_id in await self._write_ends([end])
+        is_large = len(text) > LARGE_RESULT_BYTES
+        storable = await asyncio.to_thread(escape_text, text) if is_large else escape_text(text)
+        end = End.of(attempt, text, storable, failure)
+        if is_large:
+            return end.claim_id in await self.write_ends([end])
+        return await self._ends(end)
 
-    def _keep_answer(self, failure: HubError) -> bytes:
+    def keep_answer(self, failure: HubError | None) -> bytes:
         """Give the text of what came instead of a result as the protocol has it: an object, or one with its value."""
         if not isinstance(failure, MalformedResult) or failure.answer is None:
             return b""
@@ -236,9 +250,14 @@ class Recorder:
         text = JsonObject.of(answer).text
         return text if len(text) <= self.max_result_bytes else b""
 
-    async def _write_ends(self, ends: list[End]) -> list[UUID]:
-        """Write ends down; each result is a parameter of its own, so that no text can reach beyond its value."""
+    async def write_ends(self, ends: list[End], *, soon: bool = False) -> list[UUID]:
+        """Write ends down, in one go; those of which nobody was promised anything can be on the disk `soon` after.
+
+        Each result is a parameter of its own, so that no text can reach beyond its value.
+        """
         async with self.database.transaction() as transaction:
+            if soon:
+                await transaction.run(JOBS["commit_soon"])
             transaction.is_large = any(len(end.result or b"") > LARGE_RESULT_BYTES for end in ends)
             return await transaction.all(
                 JOBS["finish_jobs"],
@@ -259,6 +278,11 @@ class Recorder:
                 return state.status
             case _:
                 return "stale"
+
+
+def snooze_code(attempt: Attempt) -> str | None:
+    """Give the code that says why a job waits, where it is not for a limit or another worker."""
+    return attempt.failure.code if isinstance(attempt.failure, CircuitOpen) else None
 
 
 def _without_answer(failure: HubError | None) -> HubError:

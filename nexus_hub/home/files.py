@@ -1,4 +1,4 @@
-"""Files that only their owner may read, written whole or not at all."""
+"""Files that are written whole or not at all; most are for their owner alone."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,19 @@ from pathlib import Path
 
 def write_private(path: Path, text: str) -> None:
     """Put the text in place of the file in one step, mode 0600."""
+    replace_file(path, text.encode())
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put the bytes in place of the file in one step; nobody ever sees half of them, nor more than the mode allows."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
             file.flush()
+            if mode != 0o600:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError:

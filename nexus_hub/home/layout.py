@@ -6,7 +6,7 @@ home/                   0700, as root 0711; made only if it does not exist, neve
 ├── logs/<part>.log     what each part prints
 ├── postgres/           like the home; data/ and socket/ (of PostgreSQL's own user if the hub runs as root), programs/
 ├── prefect/            PREFECT_HOME of the server and of all parts
-└── run/                state.json, worker.json (heartbeat), socket-directory
+└── run/                state.json, worker.json (heartbeat), worker.prom (metrics), socket-directory
 """
 
 import fcntl
@@ -27,7 +27,8 @@ SOCKET_PORT = 5432
 class Home:
     """The paths and secrets below one NEXUS_HOME; making the object touches nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, socket_port: int = SOCKET_PORT) -> None:
+        self.socket_port = socket_port
         self.path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
         self.logs = self.path / "logs"
         self.postgres = self.path / "postgres"
@@ -36,6 +37,7 @@ class Home:
         self.lock_file = self.path / "lock"
         self.state_file = self.run / "state.json"
         self.heartbeat_file = self.run / "worker.json"
+        self.worker_metrics_file = self.run / "worker.prom"
         self.socket_record = self.run / "socket-directory"
         self.service_key_file = self.path / "service.key"
         self.prefect_auth_file = self.path / "prefect.auth"
@@ -112,7 +114,7 @@ class Home:
         """A database of the embedded PostgreSQL as one of its roles."""
         host = quote(str(self.socket_directory()), safe="/")
         password = quote(self.password(role), safe="")
-        return f"postgresql://{role}:{password}@/{database}?host={host}&port={SOCKET_PORT}"
+        return f"postgresql://{role}:{password}@/{database}?host={host}&port={self.socket_port}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

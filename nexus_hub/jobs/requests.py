@@ -1,14 +1,14 @@
 """Requests of callers, before they are jobs."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from nexus_hub.errors import InvalidRequest, TooLarge
+from nexus_hub.errors import InvalidArguments, InvalidRequest, TooLarge
 from nexus_hub.escape import escape
-from nexus_hub.models import LONGEST_TIMEOUT_SECONDS, JobType
+from nexus_hub.json_text import write
+from nexus_hub.models import LONGEST_TIMEOUT_SECONDS, BundleCall, JobType
 
 DEFAULT_TIMEOUT_SECONDS = 3600
 DEFAULT_ATTEMPTS = 3
@@ -45,18 +45,28 @@ class JobRequest:
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     max_attempts: int = DEFAULT_ATTEMPTS
     retry: str = "auto"
+    client_capabilities: dict[str, Any] | None = None
+    """The kinds of questions that the caller can be asked while it runs; no part of what is asked for."""
+    by_bundle: BundleCall | None = None
+    """The entry that stands for it, of a name of a bundle; likewise."""
+
+    @property
+    def audited(self) -> dict[str, Any]:
+        """The arguments of which the audit keeps a digest; those of a resource are its URI."""
+        return self.arguments if self.uri is None else {"uri": self.uri}
 
     def digest(self) -> str:
         """SHA-256 of what is asked for: the same idempotency key must come with the same digest."""
         parts = [self.job_type, self.name, self.uri, self.arguments, self.timeout_seconds, self.max_attempts]
-        return hashlib.sha256(json.dumps([*parts, self.retry], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(write([*parts, self.retry], sort_keys=True, separators=(", ", ": "))).hexdigest()
 
     def check(self, longest: int = LONGEST_TIMEOUT_SECONDS) -> None:
         """Hold the request against its limits; `longest` is that of its time-out in seconds.
 
         Raises:
-            InvalidRequest: a limit outside its range, a resource without a URI, or arguments that are nested more
-                than 100 levels deep or hold a number that JSON does not know.
+            InvalidRequest: a limit outside its range, a resource without a URI, or arguments that hold a number that
+                JSON does not know.
+            InvalidArguments: arguments that are nested more than 100 levels deep.
             TooLarge: arguments of more than 1 MiB.
         """
         _within("timeout_seconds", self.timeout_seconds, 1, longest)
@@ -69,19 +79,25 @@ class JobRequest:
             _within("the length of idempotency_key", len(self.idempotency_key), 1, 200)
             if escape(self.idempotency_key) != self.idempotency_key:
                 raise InvalidRequest("The idempotency_key holds a character that can't be stored, such as U+0000.")
+        if _is_too_deep(self.arguments):
+            raise InvalidArguments(self.name, [f"they may be nested {DEEPEST_ARGUMENTS} levels deep at most"])
         if (size := _size(self.arguments)) > MOST_ARGUMENT_BYTES:
             raise TooLarge("Arguments", size, MOST_ARGUMENT_BYTES)
 
 
-def _size(arguments: dict[str, Any]) -> int:
+def _is_too_deep(arguments: dict[str, Any]) -> bool:
     level: list[Any] = [arguments]
     for _ in range(DEEPEST_ARGUMENTS - 1):
         values = chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
-        level = [value for value in values if isinstance(value, dict | list)]
-    if any(level):
-        raise InvalidRequest(f"The arguments are nested more than {DEEPEST_ARGUMENTS} levels deep.")
+        level = [value for value in values if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return any(level)
+
+
+def _size(arguments: dict[str, Any]) -> int:
     try:
-        return len(json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode())
+        return len(write(arguments, ensure_ascii=False))
     except UnicodeEncodeError:
         raise InvalidRequest("The arguments hold half a surrogate pair, which is no text.") from None
     except ValueError:

@@ -2,28 +2,41 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
-from nexus_hub.db.pool import Database, Transaction, json_parameter, json_text
+from nexus_hub.db.pool import LARGE_BYTES, Database, Transaction, json_parameter, json_text, jsonb_text
 from nexus_hub.db.queries import load
 from nexus_hub.errors import Conflict, HubError, InvalidRequest, JobEnded, NotFound, TooMany
-from nexus_hub.escape import escape, unescape
+from nexus_hub.escape import escape, fits_jsonb, unescape
+from nexus_hub.jobs.approvals import Ask, ask_for, read_ask
+from nexus_hub.jobs.endings import tell_closed
+from nexus_hub.jobs.queue import read_waits
 from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.shown import show_to
 from nexus_hub.json_object import JsonObject, escape_text
-from nexus_hub.models import JobStatus, JobType, Principal, ServerRef, ServerType
-from nexus_hub.paging import check_limit, decode, encode, page
+from nexus_hub.json_text import write
+from nexus_hub.models import BundleCall, JobStatus, JobType, Principal, ServerRef, ServerType
+from nexus_hub.telemetry import tracing
 
 JOBS = load("jobs")
 OPEN_JOBS_RETRY_SECONDS = 10.0
 _ADDING: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, UUID], asyncio.Lock] = WeakValueDictionary()
-LARGE_RESULT_BYTES = 256 * 1024
+LARGE_RESULT_BYTES = LARGE_BYTES
 """A larger result goes to the database, and comes from there, by itself."""
+TakeTurn = Callable[[], Awaitable[None]]
+"""Waits for the turn of a large result, which lasts until it is sent."""
+
+
+async def take_no_turn() -> None:
+    """Go on at once."""
+
+
 ResolvedRequest = tuple[JobRequest, ServerRef, str | None]
 """A request, the server that it goes to, and the server's own name of the tool or prompt."""
 
@@ -48,6 +61,20 @@ class Job:
     claim_id: UUID
     waited_ms: float
     """The time since it was stored, or due."""
+    client_capabilities: dict[str, Any] | None = None
+    """The kinds of questions that its caller can be asked; None: it can't be asked anything."""
+    age_ms: float = 0
+    """The time since it was stored, at its claim."""
+    trace_context: str | None = None
+    """Its place in its caller's trace; None: no traces were kept."""
+    bundle_entry_id: UUID | None = None
+    called_as: str | None = None
+    """The name of a bundle by which it was asked for, and the entry that stands for it."""
+
+    @property
+    def by_bundle(self) -> BundleCall | None:
+        """The call by a name of a bundle that it is; None: it was asked for by its server's."""
+        return BundleCall.of(self.bundle_entry_id, self.called_as)
 
     def __post_init__(self) -> None:
         if self.params_escaped:
@@ -63,6 +90,14 @@ class JobState:
     status: JobStatus
     attempt: int
     available_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a new job: in the queue or not, and then whether there is a shared run that takes it."""
+
+    queued: bool
+    joined: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +118,46 @@ async def add(
     *,
     most_open: int | None = None,
     flow_run_id: UUID | None = None,
-) -> tuple[dict[str, Any], bool]:
-    """Store a job as pending, with the server's own name of the tool or prompt; its row, and whether it is new.
+    queued: bool = False,
+    take_turn: TakeTurn = take_no_turn,
+    ask: Ask | None = None,
+) -> tuple[dict[str, Any], Place | None]:
+    """Store a job as pending, with the server's own name of the tool or prompt; its row, and its place if it is new.
+
+    It waits for a shared run if it is `queued`, or if there is one to join; and for a person's yes, for which it asks.
 
     Raises:
         Conflict: the idempotency key stands for another request.
         TooMany: a user has that many open jobs already.
     """
-    columns = _columns(request, ref, name)
+    columns = columns_of(request, ref, name)
+    text = columns["params_sent"]
+    params = jsonb_text(text) if text is not None and fits_jsonb(text) else json_parameter(columns["params"])
     async with _turn_to_add(principal), database.transaction(principal) as transaction:
+        transaction.note_size(len(text or b""))
         most_open = await _hold_open_jobs(transaction, principal, most_open)
         row = await transaction.one(
             JOBS["insert_job"],
-            **columns | {"params": json_parameter(columns["params"]), "params_sent": json_text(columns["params_sent"])},
+            **columns | {"params": params, "params_sent": json_text(text)},
             user_id=principal.user_id,
             most_open=most_open,
+            client_capabilities=json_parameter(escape(request.client_capabilities)),
+            trace_context=tracing.current_traceparent(),
             flow_run_id=flow_run_id,
+            queued=queued,
         )
         if row is not None:
-            return readable(row), True
+            place = Place(queued=row.pop("queued"), joined=row.pop("joined"))
+            if ask is not None:
+                asked = await ask_for(transaction, principal, [(row["id"], ask)])
+                row, place = row | asked[0], Place(queued=False, joined=False)
+            return show_to(principal, readable(row)), place
         keys = [request.idempotency_key]
         known = await transaction.one(JOBS["jobs_of_keys"], KeyedJob, idempotency_keys=keys, user_id=principal.user_id)
         if known is None and most_open is not None:
             raise _too_many_open(most_open, 1)
-        return readable(await transaction.only(JOBS["get_job"], id=_same(known, columns["request_digest"]))), False
+        same = _same(known, columns["request_digest"])
+    return await get(database, principal, same, take_turn), None
 
 
 async def add_batch(
@@ -116,14 +167,19 @@ async def add_batch(
     batch_id: UUID,
     *,
     most_open: int | None = None,
+    asks: Sequence[Ask | None] = (),
 ) -> tuple[list[UUID], int]:
     """Store jobs as pending in a batch, all or none; their ids in order, and how many of them are new.
+
+    Those that ask for a person's yes wait for it, each on its own.
 
     Raises:
         Conflict: an idempotency key stands for another request; the message says which job it is.
         TooMany: with these jobs a user would have more than that many open ones.
     """
-    rows = [_columns(*one) | {"id": uuid4()} for one in resolved]
+    rows = [columns_of(*one) | {"id": uuid4()} for one in resolved]
+    for row in rows:
+        row["trace_context"] = tracing.mark("job.create", "producer", {"nexus.job.id": row["id"]})
     keys = [row["idempotency_key"] for row in rows if row["idempotency_key"] is not None]
     params_sent = [json_text(row.pop("params_sent")) for row in rows]
     jobs = json_parameter(
@@ -133,6 +189,7 @@ async def add_batch(
         ]
     )
     async with _turn_to_add(principal), database.transaction(principal) as transaction:
+        transaction.note_size(sum(len(text.obj) for text in params_sent if text))
         most_open = await _hold_open_jobs(transaction, principal, most_open)
         new = set(
             await transaction.all(
@@ -145,6 +202,9 @@ async def add_batch(
                 most_open=most_open,
             )
         )
+        waiting = [(row["id"], ask) for row, ask in zip(rows, asks, strict=False) if ask and row["id"] in new]
+        if waiting:
+            await ask_for(transaction, principal, waiting)
         known: dict[str, KeyedJob] = {}
         if len(new) < len(rows):
             found = await transaction.all(
@@ -195,31 +255,35 @@ def _same(known: KeyedJob | None, digest: str) -> UUID:
     return known.id
 
 
-def _columns(request: JobRequest, ref: ServerRef, name: str | None) -> dict[str, Any]:
+def columns_of(request: JobRequest, ref: ServerRef, name: str | None) -> dict[str, Any]:
+    """Give what is asked for as the columns of its row have it."""
     params = {
         "tool_invoke": request.arguments,
         "resource_fetch": {"uri": request.uri},
         "prompt_execute": {"name": name, "arguments": request.arguments},
     }[request.job_type]
+    text = _text_of(params)
     return {
         "job_type": request.job_type,
         "server_type": ref.server_type,
         "server_ref_id": ref.server_ref_id,
         "tool_name": escape(name) if request.job_type == "tool_invoke" else None,
-        "params": escape(params),
-        "params_sent": _text_of(params),
+        "params": params if text is not None and fits_jsonb(text) else escape(params),
+        "params_sent": text,
         "timeout_seconds": request.timeout_seconds,
         "max_attempts": request.max_attempts,
         "retry": request.retry,
         "idempotency_key": request.idempotency_key,
-        "request_digest": request.digest(),
+        "request_digest": request.digest() if request.idempotency_key is not None else None,
+        "bundle_entry_id": request.by_bundle and str(request.by_bundle.entry_id),
+        "called_as": request.by_bundle and request.by_bundle.called_as,
     }
 
 
 def _text_of(params: dict[str, Any]) -> bytes | None:
     """Write parameters as they were sent; None if they hold what PostgreSQL can't read out of a json text."""
     try:
-        text = json.dumps(params, separators=(",", ":"), allow_nan=False).encode()
+        text = write(params)
     except ValueError:
         return None
     return text if escape_text(text) is None else None
@@ -235,77 +299,68 @@ def numbered(number: int) -> Iterator[None]:
         raise
 
 
-async def get(database: Database, principal: Principal, job_id: UUID) -> dict[str, Any]:
-    """Read a job's row, as it was taken and answered.
+async def get(
+    database: Database,
+    principal: Principal,
+    job_id: UUID,
+    take_turn: TakeTurn = take_no_turn,
+    *,
+    with_waits: bool = False,
+    whole: bool = False,
+) -> dict[str, Any]:
+    """Read a job's row, as it was taken and answered, a large result once it has its turn.
+
+    On request it says also what a pending one `waits` for, and names `server` and `user`. The `whole` of it has the
+    server behind a call by a bundle's name, which users are not shown.
 
     Raises:
         NotFound: the principal sees no such job.
+        TooMany: no turn could be had.
     """
+    row = await _read(database, principal, job_id, most_bytes=LARGE_RESULT_BYTES, with_waits=with_waits)
+    if row["is_large"]:
+        await take_turn()
+        row = await _read(database, principal, job_id, most_bytes=None, with_waits=with_waits)
+    del row["is_large"]
+    row = readable(row)
+    return row if whole else show_to(principal, row)
+
+
+async def _read(
+    database: Database, principal: Principal, job_id: UUID, *, most_bytes: int | None, with_waits: bool
+) -> dict[str, Any]:
     async with database.transaction(principal) as transaction:
-        row = await transaction.one(JOBS["get_job"], id=job_id)
-        transaction.is_large = row is not None and len(row["result"] or "") > LARGE_RESULT_BYTES
-    if row is None:
-        raise NotFound("job", job_id)
-    return readable(row)
-
-
-def readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Put back in a row what PostgreSQL refused; a result stays a text, and is read only where it was escaped."""
-    if row.pop("params_escaped", False):
-        row["tool_name"] = unescape(row["tool_name"])
-        if not row["params_as_sent"]:
-            row["params"] = unescape(row["params"])
-    row.pop("params_as_sent")
-    escaped, as_sent = row.pop("result_escaped"), row.pop("result_as_sent")
-    if row["result"] is not None:
-        row["result"] = _read_result(row["result"], escaped=escaped and not as_sent)
+        row = await transaction.one(JOBS["get_job"], id=job_id, most_bytes=most_bytes)
+        if row is None:
+            raise NotFound("job", job_id)
+        if with_waits:
+            row |= await transaction.one(JOBS["job_names"], id=job_id) or {}
+            row["waits"] = await read_waits(transaction, job_id) if row["status"] == "pending" else None
+        transaction.note_size(max(len(row["params"] or ""), len(row["result"] or "")))
+    if with_waits and row["waits"] and row["waits"]["for"] == "approval":
+        ask = await read_ask(database, job_id)
+        row["waits"]["approval"] = None if ask is None else asdict(ask)
     return row
 
 
-def _read_result(text: str, *, escaped: bool) -> Any:
-    """Give a result as its text, if it can be; other programs may have stored what is no object."""
+def readable(row: dict[str, Any]) -> dict[str, Any]:
+    """Put back in a row what PostgreSQL refused; params and result stay texts, and are read only if escaped."""
+    for member in ("params", "result"):
+        escaped, as_sent = row.pop(f"{member}_escaped"), row.pop(f"{member}_as_sent")
+        if member == "params" and escaped:
+            row["tool_name"] = unescape(row["tool_name"])
+        if row[member] is not None:
+            row[member] = _read_text(row[member], escaped=escaped and not as_sent)
+    return row
+
+
+def _read_text(text: str, *, escaped: bool) -> Any:
+    """Give a JSON text as it is, if it can be; other programs may have stored what is no object."""
     if text.startswith("{") and not escaped:
         return JsonObject(text.encode())
     value = json.loads(text)
     value = unescape(value) if escaped else value
     return JsonObject.of(value) if isinstance(value, dict) else value
-
-
-async def list_jobs(
-    database: Database,
-    principal: Principal,
-    *,
-    status: JobStatus | None = None,
-    limit: int = 50,
-    cursor: str | None = None,
-) -> dict[str, Any]:
-    """Read a page of jobs, newest first, without params and result: `{"items", "next_cursor"}`.
-
-    Raises:
-        InvalidRequest: a limit outside 1..1000, or a cursor that is none of ours.
-    """
-    limit = check_limit(limit)
-    after_created_at, after_id = decode(cursor, (datetime.fromisoformat, UUID))
-    async with database.transaction(principal, bounded=True) as transaction:
-        rows = await transaction.all(
-            JOBS["list_jobs"],
-            all_users=principal.is_operator,
-            user_id=principal.user_id,
-            status=status,
-            after_created_at=after_created_at,
-            after_id=after_id,
-            limit=limit + 1,
-        )
-    found = page(rows, limit, lambda row: encode(row["created_at"].isoformat(), row["id"]))
-    return {"items": found.items, "next_cursor": found.next_cursor}
-
-
-@dataclass(frozen=True, slots=True)
-class CancelledJob:
-    """A job that was just cancelled, with the flow run that carries it, and the batch whose run that is."""
-
-    flow_run_id: UUID | None
-    batch_id: UUID | None
 
 
 async def cancel(database: Database, principal: Principal, job_id: UUID) -> UUID | None:
@@ -316,17 +371,21 @@ async def cancel(database: Database, principal: Principal, job_id: UUID) -> UUID
         JobEnded: it has ended already.
     """
     async with database.transaction(principal) as transaction:
-        cancelled = await transaction.one(JOBS["cancel_job"], CancelledJob, id=job_id)
+        cancelled = await transaction.one(JOBS["cancel_job"], id=job_id)
     if cancelled is None:
         job = await get(database, principal, job_id)
         raise JobEnded(job_id, job["status"])
-    return cancelled.flow_run_id if cancelled.batch_id is None else None
+    tell_closed([cancelled], "cancelled", "cancelled")
+    flow_run_id: UUID | None = cancelled["flow_run_id"]
+    return flow_run_id
 
 
 async def cancel_flow_run(database: Database, flow_run_id: UUID) -> int:
     """End whatever a flow run carries and has not ended as cancelled; how many jobs that were."""
     async with database.transaction() as transaction:
-        return await transaction.run(JOBS["cancel_flow_run"], flow_run_id=flow_run_id)
+        await transaction.run(JOBS["close_cancelled_run"], flow_run_id=flow_run_id)
+        cancelled = await transaction.all(JOBS["cancel_flow_run"], flow_run_id=flow_run_id)
+    return tell_closed(cancelled, "cancelled", "cancelled")
 
 
 def parse_id(text: str) -> UUID:

@@ -62,7 +62,8 @@ class Follower:
             return
         if ended_at is not None and ended_at < self._since - 1 and change.job_id not in self.known:
             return  # over before it began to follow
-        self._put(change)
+        if change.version > self.known.get(change.job_id, 0):  # after a cut, all open jobs come again to everybody
+            self._put(change)
 
     def resync(self) -> None:
         """Put in that changes may have been missed."""

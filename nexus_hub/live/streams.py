@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -24,12 +25,23 @@ class StreamEvent:
     event: ChangeEvent | Literal["resync"]
     data: dict[str, Any]
     version: int | None = None
+    change: JobChange | None = None
+    """The change that it tells of, where it tells nothing else: its event is the same for all followers."""
 
 
 Stream = AsyncIterator[StreamEvent | None]
 """Events in order; None: nothing has happened for a while."""
-Turn = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes the block within which a row is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTurns:
+    """Turns of a stream: `read` makes the block within which a row is read, `large` takes that of a large result."""
+
+    read: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    large: store.TakeTurn = store.take_no_turn
+
+
+NO_TURNS = ReadTurns()
 
 
 async def begin_feed(database: Database, follower: Follower, patience: float) -> Stream:
@@ -44,7 +56,7 @@ async def begin_feed(database: Database, follower: Follower, patience: float) ->
 
 
 async def begin_job(
-    database: Database, follower: Follower, job_id: UUID, patience: float, turn: Turn = nullcontext
+    database: Database, follower: Follower, job_id: UUID, patience: float, turns: ReadTurns = NO_TURNS
 ) -> Stream:
     """Begin with a job's row; then the row after each change, until it has ended, a None when idle.
 
@@ -54,9 +66,9 @@ async def begin_job(
         NotFound: the follower sees no such job.
         DatabaseUnavailable, TookTooLong, TooMany: before the first event.
     """
-    async with turn():
-        row = await store.get(database, follower.principal, job_id)
-    return _stream_job(database, follower, row, patience, turn)
+    async with turns.read():
+        row = await store.get(database, follower.principal, job_id, turns.large)
+    return _stream_job(database, follower, row, patience, turns)
 
 
 async def _stream_feed(follower: Follower, first: Sequence[JobChange], patience: float) -> Stream:
@@ -70,11 +82,13 @@ async def _stream_feed(follower: Follower, first: Sequence[JobChange], patience:
 
 
 async def _stream_job(
-    database: Database, follower: Follower, row: dict[str, Any], patience: float, turn: Turn
+    database: Database, follower: Follower, row: dict[str, Any], patience: float, turns: ReadTurns
 ) -> Stream:
+    job_id, has_ended = row["id"], row["status"] in TERMINAL
     follower.take_note(JobChange.from_row(row))
     yield _row_event(row)
-    while row["status"] not in TERMINAL:
+    del row  # which may be large, and a stream is open for long
+    while not has_ended:
         received = await follower.next(patience)
         if received is Signal.END:
             return
@@ -82,21 +96,22 @@ async def _stream_job(
             yield None
         elif isinstance(received, JobChange) and follower.is_superseded(received):
             yield _brief_event(received)
-        elif (found := await _read_row(database, follower, row["id"], turn)) is None:
+        elif (found := await _read_row(database, follower, job_id, turns)) is None:
             return
         elif isinstance(received, JobChange) and found["version"] != received.version:
             yield _brief_event(received)
         elif isinstance(received, JobChange) or follower.take_note(JobChange.from_row(found)):
-            row = found
-            yield _row_event(row, received.event if isinstance(received, JobChange) else "state")
+            has_ended = found["status"] in TERMINAL
+            yield _row_event(found, received.event if isinstance(received, JobChange) else "state")
+        found = None
 
 
-async def _read_row(database: Database, follower: Follower, job_id: UUID, turn: Turn) -> dict[str, Any] | None:
+async def _read_row(database: Database, follower: Follower, job_id: UUID, turns: ReadTurns) -> dict[str, Any] | None:
     """Read a job's row as soon as the database answers; None if it is gone, or the follower is closed."""
     while not follower.closed:
         try:
-            async with turn():
-                return await store.get(database, follower.principal, job_id)
+            async with turns.read():
+                return await store.get(database, follower.principal, job_id, turns.large)
         except NotFound:
             return None
         except (DatabaseUnavailable, TookTooLong, TooMany):
@@ -104,8 +119,9 @@ async def _read_row(database: Database, follower: Follower, job_id: UUID, turn: 
     return None
 
 
+@lru_cache(maxsize=1000)
 def _brief_event(change: JobChange) -> StreamEvent:
-    return StreamEvent(change.event, change.brief(), change.version)
+    return StreamEvent(change.event, change.brief(), change.version, change)
 
 
 def _row_event(row: dict[str, Any], event: ChangeEvent = "state") -> StreamEvent:

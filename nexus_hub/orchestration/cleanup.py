@@ -1,5 +1,6 @@
 """Clean-up: orphans fail with a reason, and what ended long ago is deleted. Live jobs are never touched."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import InvalidRequest, PrefectUnavailable
+from nexus_hub.jobs.endings import tell_closed
 from nexus_hub.models import MOST_DAYS
 from nexus_hub.orchestration.prefect_client import ENDED, FLOWS
 from nexus_hub.orchestration.prefect_runs import PrefectRuns
@@ -18,6 +20,9 @@ CLEANUP = load("cleanup")
 BATCH = 1000
 ORPHAN_BATCH = 200
 """As many flow runs as Prefect is asked about in one request."""
+
+_TRIES_AT_DAYS, _PAUSE_AT_DAYS = 5, 2.0
+"""Tries for partitions that somebody else is in, and the seconds between two of them."""
 
 _START = ("-infinity", UUID(int=0))
 """The key that lies before all others: a time as text, which every time survives, and an id."""
@@ -30,6 +35,15 @@ class DeletedBatch:
     deleted: int
     after_at: str
     after_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedDays:
+    """Jobs of partitions that were dropped whole, and the number of those that somebody was in."""
+
+    deleted_completed: int
+    deleted_orphaned: int
+    busy_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +115,21 @@ class Cleanup:
             DatabaseUnavailable: the database was lost; batches that were done stay done.
         """
         parse_days("days_completed", days_completed)
-        began, counts = time.monotonic(), dict[str, Any]()
+        began, counts, dropped = time.monotonic(), dict[str, Any](), DroppedDays(0, 0, 0)
 
         async def tell(news: dict[str, Any]) -> None:
-            counts.update(news)
+            counts.update({name: count + getattr(dropped, name, 0) for name, count in news.items()})
             await on_progress(dict(counts))
 
         failed = await step("fail-orphans", self.fail_orphans, days_orphaned)
         await tell({"orphans_failed": failed})
+        if await self.add_days():
+            dropped = await step("drop-days", self.drop_days, days_completed, days_orphaned)
+            if gone := [name for name in ("deleted_completed", "deleted_orphaned") if getattr(dropped, name)]:
+                await tell(dict.fromkeys(gone, 0))
         completed = await step("delete-ended-jobs", self.delete_ended, days_completed, tell)
         orphaned = await step("delete-orphans", self.delete_orphaned, days_orphaned, tell)
+        completed, orphaned = completed + dropped.deleted_completed, orphaned + dropped.deleted_orphaned
         return CleanupReport(failed, completed, orphaned, time.monotonic() - began)
 
     async def count(self, days_completed: int, days_orphaned: int) -> CleanupReport:
@@ -139,8 +158,35 @@ class Cleanup:
         async for orphans in self._find_orphans(cutoff):
             ids, versions = [one.id for one in orphans], [one.version for one in orphans]
             async with self._database.transaction() as transaction:
-                failed += await transaction.run(CLEANUP["fail_orphans"], ids=ids, versions=versions, cutoff=cutoff)
+                rows = await transaction.all(CLEANUP["fail_orphans"], ids=ids, versions=versions, cutoff=cutoff)
+            failed += tell_closed(rows, "failed", "orphaned")
         return failed
+
+    async def add_days(self) -> bool:
+        """Make the partitions of the days to come; False: jobs are in one table."""
+        async with self._database.transaction() as transaction:
+            await transaction.run(CLEANUP["add_days"])
+            return await transaction.only(CLEANUP["are_in_days"], bool)
+
+    async def drop_days(self, days_completed: int, days_orphaned: int) -> DroppedDays:
+        """Drop the partitions of which nothing is to be kept.
+
+        Days that somebody is in all the time are left to the deletes by rows.
+
+        Raises:
+            InvalidRequest: days outside 0..3650.
+        """
+        days = {
+            "days_completed": parse_days("days_completed", days_completed),
+            "days_orphaned": parse_days("days_orphaned", days_orphaned),
+        }
+        for _ in range(_TRIES_AT_DAYS):
+            async with self._database.transaction() as transaction:
+                dropped = await transaction.only(CLEANUP["drop_days"], DroppedDays, **days)
+            if not dropped.busy_days:
+                break
+            await asyncio.sleep(_PAUSE_AT_DAYS)
+        return dropped
 
     async def delete_ended(self, days_completed: int, on_progress: OnProgress) -> int:
         """Delete what ended more than so many days ago, of all types; the number of rows.

@@ -45,11 +45,23 @@ class Maintenance:
             PrefectUnavailable: it could not be started; its row says so.
             MaintenanceFailed: it failed or was cancelled.
         """
-        job_id = await self._mirror.add(kind, parameters)
-        flow = MAINTENANCE_FLOWS[kind]
+        job_id = await self.announce(kind, parameters)
+        flow_run_id = await self.start(kind, name, parameters, job_id)
+        return StartedRun(job_id, flow_run_id, await self._wait_for_result(job_id))
+
+    async def announce(self, kind: Kind, parameters: dict[str, Any]) -> UUID:
+        """Store the row of a run that is about to be started; its id."""
+        return await self._mirror.add(kind, parameters)
+
+    async def start(self, kind: Kind, name: str, parameters: dict[str, Any], job_id: UUID) -> UUID:
+        """Start a run that was announced, and leave it to itself; the id of its flow run.
+
+        Raises:
+            PrefectUnavailable: it could not be started; its row says so.
+        """
         try:
             flow_run_id = await self._prefect_client.start_run(
-                flow,
+                MAINTENANCE_FLOWS[kind],
                 f"{name} {str(job_id)[:4]}",
                 parameters | {"job_id": str(job_id)},
                 idempotency_key=str(job_id),
@@ -58,7 +70,7 @@ class Maintenance:
             await self._mirror.fail(job_id, error.code, error.message)
             raise
         await self._mirror.note_dispatch(job_id, flow_run_id)
-        return StartedRun(job_id, flow_run_id, await self._wait_for_result(job_id))
+        return flow_run_id
 
     async def _wait_for_result(self, job_id: UUID) -> dict[str, Any] | None:
         until = time.monotonic() + self.patience

@@ -6,6 +6,7 @@ from uuid import UUID
 from nexus_hub.db.pool import Database, json_parameter
 from nexus_hub.db.queries import load
 from nexus_hub.errors import RunCancelled
+from nexus_hub.jobs.endings import tell_closed
 from nexus_hub.models import ServerRef
 
 MIRROR = load("mirror")
@@ -84,7 +85,10 @@ class Mirror:
 
     async def abandon(self, flow_run_id: UUID, status: Literal["failed", "cancelled"], code: str, error: str) -> int:
         """End whatever a flow run left open; the number of rows."""
-        return await self._run("abandon_mirror", flow_run_id=flow_run_id, status=status, error_code=code, error=error)
+        known = {"flow_run_id": flow_run_id, "status": status, "error_code": code, "error": error}
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(MIRROR["abandon_mirror"], **known)
+        return tell_closed(rows, status, code)
 
     async def find_silent(self, grace_seconds: float, limit: int) -> list[tuple[UUID, UUID]]:
         """Find open rows without a sign of life for so long: the row's id, and its flow run's."""
@@ -93,8 +97,11 @@ class Mirror:
         return [(row["id"], row["flow_run_id"]) for row in rows]
 
     async def _end(self, job_id: UUID, status: Literal["completed", "failed", "cancelled"], **columns: object) -> None:
-        empty: dict[str, object] = {"result": None, "error": None, "error_code": None}
-        await self._run("end_mirror", id=job_id, status=status, **(empty | columns))
+        end: dict[str, object] = {"result": None, "error": None, "error_code": None} | columns
+        async with self._database.transaction() as transaction:
+            rows = await transaction.all(MIRROR["end_mirror"], id=job_id, status=status, **end)
+        code = end["error_code"]
+        tell_closed(rows, status, None if code is None else str(code))
 
     async def _run(self, query: str, **params: object) -> int:
         async with self._database.transaction() as transaction:

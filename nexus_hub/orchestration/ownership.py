@@ -4,6 +4,7 @@ from enum import Enum
 from uuid import UUID
 
 from nexus_hub.db.pool import Database
+from nexus_hub.execution.shared_runs import SharedRuns
 from nexus_hub.jobs.store import JOBS
 
 TAKEN_SECONDS = 15
@@ -26,3 +27,16 @@ async def take_run(database: Database, flow_run_id: UUID) -> Ownership:
         # A statement of its own: it sees what another one committed while the first waited for it.
         taken = await transaction.one(JOBS["run_was_taken"], flow_run_id=flow_run_id, seconds=TAKEN_SECONDS)
     return Ownership.UNKNOWN if taken is None else Ownership.HELD_ELSEWHERE
+
+
+async def take_shared_run(shared_runs: SharedRuns, run_id: object, flow_run_id: UUID) -> Ownership:
+    """Take a shared run, unless this process takes jobs for another one that it has just begun."""
+    try:
+        run = UUID(str(run_id))
+    except ValueError:
+        return Ownership.UNKNOWN
+    if not shared_runs.wants_run():
+        return Ownership.HELD_ELSEWHERE
+    if await shared_runs.take(run, flow_run_id):
+        return Ownership.ACQUIRED
+    return Ownership.HELD_ELSEWHERE if await shared_runs.was_taken(run) else Ownership.UNKNOWN

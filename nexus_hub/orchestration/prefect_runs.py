@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -11,10 +10,14 @@ from nexus_hub.models import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """The state of a flow run: its type, and since when it has been in it."""
+    """The state of a flow run: its type, and the seconds that it has been in it by Prefect's own clock."""
 
     type: str
-    since: datetime
+    age: float
+    is_asked: bool = False
+    """A person or a schedule asked for it in Prefect, and it has not stored its job yet, which is its first step."""
+    begun: int = 0
+    """Number of times that it has begun."""
 
 
 class PrefectRuns(Protocol):
@@ -23,19 +26,33 @@ class PrefectRuns(Protocol):
     Every call raises `PrefectUnavailable` when nothing answers.
     """
 
-    async def start(self, job_type: str, name: str, job_id: UUID, attempt: int, lost_runs: int = 0) -> UUID:
-        """Create the flow run of an attempt, once; another one after each that was lost.
+    async def start(
+        self, job_type: str, name: str, job_id: UUID, attempt: int, lost_runs: int = 0, *, is_paused: bool = False
+    ) -> UUID:
+        """Create the flow run of an attempt, once; another one after each that was lost. Paused it waits for `resume`.
 
         Raises:
             NoDeployment, PrefectRefused: there is no such run.
         """
         ...
 
-    async def start_batch(self, batch_id: UUID, jobs: int) -> UUID:
-        """Create the flow run of a batch of so many jobs, once.
+    async def resume(self, flow_run_id: UUID) -> None:
+        """Let a run begin that is paused, or waits for its time; any other stays as it is."""
+        ...
+
+    async def start_shared(self, run_id: UUID) -> UUID:
+        """Create a shared run, once.
 
         Raises:
             NoDeployment, PrefectRefused: there is no such run.
+        """
+        ...
+
+    async def has_shared_runs(self) -> None:
+        """Make sure that shared runs can be started.
+
+        Raises:
+            NoDeployment: they can't.
         """
         ...
 
@@ -44,14 +61,6 @@ class PrefectRuns(Protocol):
 
         Raises:
             NoDeployment, PrefectRefused: there is no such run.
-        """
-        ...
-
-    async def has_batches(self) -> None:
-        """Make sure that batches can be started.
-
-        Raises:
-            NoDeployment: they can't.
         """
         ...
 
@@ -74,10 +83,14 @@ class PrefectRuns(Protocol):
         """
         ...
 
+    async def restart(self, flow_run_id: UUID) -> None:
+        """Let a run begin anew whose process is gone; any other stays as it is."""
+        ...
+
     async def states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, RunState]:
         """The states of flow runs, at most a page of them; a run that Prefect does not know is left out."""
         ...
 
-    async def begun(self, before: datetime, offset: int) -> dict[UUID, RunState]:
-        """A page of runs of jobs that were due before then and have begun, and not ended, oldest first."""
+    async def begun(self, seconds: float, offset: int) -> dict[UUID, RunState]:
+        """A page of runs of jobs that were due so many seconds ago and have begun, and not ended, oldest first."""
         ...

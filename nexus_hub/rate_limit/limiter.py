@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -12,9 +12,12 @@ from nexus_hub.db.pool import Database
 from nexus_hub.db.queries import load
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.rate_limit.bound import Bound
+from nexus_hub.telemetry.bus import emit
+from nexus_hub.telemetry.events import LimitDecided
 
 logger = logging.getLogger(__name__)
 RATE_LIMIT = load("rate_limit")
+_TAKE = b"\n".join([RATE_LIMIT["be_brief"], RATE_LIMIT["take_rate_limit"]])
 LONGEST_WAIT_SECONDS = 3.0
 """For a connection and an answer: the database itself gives up a statement after 2."""
 
@@ -75,12 +78,15 @@ class Limiter:
             return Decision(allowed=True, remaining=None, retry_after=0)
         keys = (server_id, (server_id, user_id))
         if wait := self._wait(keys, limits):
+            emit(LimitDecided(server_id, "refused"))
             return Decision(allowed=False, remaining=0, retry_after=wait)
         with self._bound.reserve(*keys):
             try:
                 decision = await self._ask(server_id, user_id, limits)
+                emit(LimitDecided(server_id, "allowed" if decision.allowed else "refused"))
             except (DatabaseUnavailable, TimeoutError):
                 logger.warning("the database gives no answer about a limit; this process keeps to it by itself")
+                emit(LimitDecided(server_id, "unasked"))
                 decision = Decision(allowed=True, remaining=None, retry_after=0)
         if decision.allowed:
             self._bound.note(*keys)
@@ -91,15 +97,21 @@ class Limiter:
         async with self._database.transaction() as transaction:
             return await transaction.all(RATE_LIMIT["peek_rate_limit"], Usage, **_bind(server_id, user_id, limits))
 
+    async def count(self, server_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Count the calls of the last minute to servers that have limits; those without any are left out."""
+        ids = [str(one) for one in server_ids]
+        async with self._database.transaction(bounded=True) as transaction:
+            rows = await transaction.all(RATE_LIMIT["count_calls"], server_ids=ids)
+        return {row["server_id"]: row["used"] for row in rows}
+
     async def purge(self) -> int:
         """Delete the counts that no limit looks at any more; the number of rows."""
         async with self._database.transaction() as transaction:
             return await transaction.run(RATE_LIMIT["purge_rate_limits"])
 
     async def _ask(self, server_id: UUID, user_id: UUID | None, limits: Limits) -> Decision:
-        async with asyncio.timeout(self._longest_wait), self._database.transaction() as transaction:
-            await transaction.run(RATE_LIMIT["be_brief"])
-            return await transaction.only(RATE_LIMIT["take_rate_limit"], Decision, **_bind(server_id, user_id, limits))
+        async with asyncio.timeout(self._longest_wait):
+            return await self._database.ask(_TAKE, Decision, **_bind(server_id, user_id, limits))
 
     def _wait(self, keys: tuple[UUID, tuple[UUID, UUID | None]], limits: Limits) -> float:
         quotas = (limits.per_minute, limits.per_user)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from psycopg.errors import UniqueViolation
 
 from nexus_hub.catalog import store as catalog
-from nexus_hub.catalog.names import check_server_name
+from nexus_hub.catalog.bundles import find_taker
 from nexus_hub.catalog.read import LONGEST_REF
 from nexus_hub.catalog.store import UserLimits
 from nexus_hub.db.pool import Database
@@ -18,25 +18,35 @@ from nexus_hub.errors import (
     CannotOpen,
     Conflict,
     InvalidConfig,
+    LoginNeeded,
     NameTaken,
     NotAllowed,
     NotFound,
+    NotOffered,
     UnknownServer,
 )
-from nexus_hub.models import OPERATOR, Principal, ServerRef, ServerType
+from nexus_hub.models import OPERATOR, Durable, Principal, ServerRef, ServerType
 from nexus_hub.paging import Page, check_limit, decode, encode, page
 from nexus_hub.rate_limit.limiter import Limits
+from nexus_hub.servers.call_logins import CallLogins
+from nexus_hub.servers.checks import check_server, check_transport
+from nexus_hub.servers.login_offers import describe_login, is_found_login, try_server
+from nexus_hub.servers.policies import PolicyChange, store_policy
+from nexus_hub.servers.sealed_configs import open_sealed
+from nexus_hub.servers.traits import NO_TRAITS, TraitChange, store_traits
 from nexus_hub.settings import DAY_SECONDS
+from nexus_hub.telemetry.trail import note
 from nexus_hub.upstream.addresses import check_url
-from nexus_hub.upstream.config import CONFIG, HttpConfig, StdioConfig, check_sendable, expose_secrets
+from nexus_hub.upstream.circuit import CircuitState
+from nexus_hub.upstream.config import HttpConfig, StdioConfig, expose_secrets
 from nexus_hub.upstream.connections import Connections, Target
 from nexus_hub.upstream.display import describe_endpoint
-from nexus_hub.upstream.snapshot import Snapshot
+from nexus_hub.upstream.snapshot import READ_SECONDS, Snapshot
 from nexus_hub.vault.sealing import SealContext, Vault
 
 SERVERS = load("servers")
-HIGHEST_LIMIT = 1_000_000
 NO_LIMITS = Limits()
+NO_POLICY = PolicyChange()
 NO_BOUNDS = UserLimits()
 
 
@@ -62,9 +72,39 @@ class ListedServer:
     protocol_version: str | None
     server_info: dict[str, Any] | None
     omitted: list[dict[str, Any]]
+    circuit: CircuitState
+    circuit_since: datetime | None
+    circuit_until: datetime | None
     tools: int
     resources: int
     prompts: int
+    durable: Durable = "long"
+    handle_seconds: float | None = None
+    durable_tools: dict[str, Durable] = field(default_factory=dict)
+    """The tools that have a word of their own."""
+    off_tools: list[str] = field(default_factory=list)
+    """The tools that are switched off, whether it offers them now or not."""
+    held: int = 0
+    """The tools that wait for approval."""
+    owner: str | None = None
+    """The user's name, for who is told of it."""
+    failures: int = 0
+    """The failures to read its catalog, in a row."""
+    expires_at: datetime | None = None
+    """The time at which the first entry of its catalog is due to be read anew."""
+    login_kind: Literal["oauth", "header"] | None = None
+    credentials: Literal["shared", "per-user"] = "shared"
+    login_state: Literal["ready", "needed", "none"] | None = None
+    """State of the login that calls of who asks take; None: it takes none."""
+    login_reason: str | None = None
+    login_expires_at: datetime | None = None
+    access: Literal["open", "closed"] | None = None
+    """For users of whom no grant speaks; None: as the hub's default has it."""
+    tags: list[str] = field(default_factory=list)
+    pin: bool = False
+    """Tools that are new or changed are held until they are approved."""
+    ttl_seconds: int | None = None
+    """The time that its catalog counts as fresh; None: the hub's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +123,9 @@ class SealedServer:
     enabled: bool
     opens_unbound: bool
     protocol_version: str | None = None
+    ttl_seconds: int | None = None
+    durable: Durable | None = None
+    handle_seconds: float | None = None
 
 
 async def list_servers(
@@ -144,6 +187,8 @@ class Servers:
         user_limits: UserLimits = NO_BOUNDS,
     ) -> None:
         self.user_limits = user_limits
+        self.logins: CallLogins | None = None
+        """Set where calls are made: logins need to know of servers, too."""
         self._database = database
         self._ttl_seconds = ttl_seconds
         self._vault = vault
@@ -157,24 +202,31 @@ class Servers:
         *,
         owner: UUID | None = None,
         limits: Limits = NO_LIMITS,
+        policy: PolicyChange = NO_POLICY,
+        traits: TraitChange = NO_TRAITS,
+        enabled: bool = True,
     ) -> ListedServer:
         """Try a server and store it with what it offers; a server that can't be reached is not stored.
 
+        One that wants a login first is stored without what it offers, and with the way to log in that it names. One
+        that is not `enabled` is stored and not contacted.
+
         Raises:
-            InvalidName, InvalidConfig, ForbiddenAddress: it can't be registered like this.
+            InvalidName, InvalidConfig, InvalidRequest, ForbiddenAddress: it can't be registered like this.
             NameTaken: the owner sees a server of that name already, AlreadyRegistered if it is this very one; users'
                 servers keep no name from a system server.
             QuotaUsedUp, TooLarge: the owner has too many servers, or it offers too much.
             UpstreamError: it does not answer as an MCP server.
         """
+        policy.check()
         await self.check(name, config, owner=owner, limits=limits)
         ref = _new_ref(owner)
+        traits.check(ref)
         target = Target(ref, name, config, revision=1, guarded=self._needs_guard(ref))
-        try:
-            seen = await self._connections.inspect(target)
-        finally:
-            await self._connections.forget(ref)
-        await self._store(target, owner, limits, seen)
+        seen = None
+        if enabled:
+            target, seen = await try_server(self._connections, target, allow_private=self._allow_private)
+        await self._store(target, owner, limits, seen, policy, traits, enabled=enabled)
         return await find(self._database, OPERATOR, str(ref.server_ref_id))
 
     async def check(
@@ -190,7 +242,7 @@ class Servers:
         Raises:
             InvalidName, InvalidConfig, ForbiddenAddress, NameTaken: see `register`.
         """
-        _check(name, config, owner, limits)
+        check_server(name, config, owner, limits)
         if config.transport == "http":
             await check_url(config.url, allow_private=not self._needs_guard(_new_ref(owner)))
         await self._refuse_taken(name, config, owner, limits)
@@ -217,15 +269,26 @@ class Servers:
             return False
         try:
             target, _ = await self.open(ServerRef(server.server_type, server.id))
-        except (NotFound, CannotOpen, InvalidConfig):
+        except (NotFound, NotOffered, CannotOpen, InvalidConfig):
             return False
-        return target.config == config
+        return target.config == config or is_found_login(target.config, config)
 
-    async def _store(self, target: Target, owner: UUID | None, limits: Limits, seen: Snapshot) -> None:
+    async def _store(
+        self,
+        target: Target,
+        owner: UUID | None,
+        limits: Limits,
+        seen: Snapshot | None,
+        policy: PolicyChange = NO_POLICY,
+        traits: TraitChange = NO_TRAITS,
+        *,
+        enabled: bool = True,
+    ) -> None:
         ref = target.ref
+        login, credentials = describe_login(target.config)
         sealed = self._vault.seal_config(SealContext.for_server(ref, owner), expose_secrets(target.config))
         try:
-            async with self._database.transaction() as transaction:
+            async with self._database.transaction(bounded=True) as transaction:
                 await transaction.run(
                     SERVERS[f"add_{ref.server_type}_server"],
                     id=ref.server_ref_id,
@@ -237,18 +300,26 @@ class Servers:
                     endpoint=describe_endpoint(target.config),
                     limit_per_minute=limits.per_minute,
                     user_limit_per_minute=limits.per_user,
+                    login_kind=login,
+                    credentials=credentials,
+                    enabled=enabled,
                 )
-                await catalog.store(transaction, ref, target.name, owner, seen, self._ttl_seconds)
+                await store_traits(transaction, ref, traits)  # before its tools, which a pin holds from the first on
+                if seen is not None:
+                    ttl_seconds = traits.ttl_seconds or self._ttl_seconds
+                    await catalog.store(transaction, ref, target.name, owner, seen, ttl_seconds)
+                await store_policy(transaction, ref, policy)
                 if owner is not None:
                     await catalog.check_user_limits(transaction, owner, self.user_limits)
-        except UniqueViolation:
-            raise NameTaken("server", target.name) from None
+        except UniqueViolation as error:
+            raise NameTaken(find_taker(error, "server"), target.name) from None
 
     async def open(self, ref: ServerRef) -> tuple[Target, SealedServer]:
         """Open a server's credentials; the server, and its row.
 
         Raises:
             NotFound: it was removed.
+            NotOffered: it is switched off.
             CannotOpen: its configuration can't be opened.
             UnboundValue: it is not bound to its row and its owner, though a rotation has bound all values.
         """
@@ -256,19 +327,29 @@ class Servers:
             row = await transaction.one(
                 SERVERS["sealed_server"], SealedServer, server_type=ref.server_type, id=ref.server_ref_id
             )
-        if row is None or not row.enabled or row.config_encrypted is None:
+        if row is None:
             raise NotFound("server", ref)
-        opened = self._vault.open_config(
-            SealContext.for_server(ref, row.user_id), row.config_encrypted, row.key_id, unbound=row.opens_unbound
-        )
-        try:
-            config = CONFIG.validate_python({"transport": "http"} | opened)
-        except ValueError:
-            raise InvalidConfig(f"The stored configuration of server {row.name!r} is not one of ours.") from None
+        if not row.enabled:
+            raise NotOffered.server(row.name, row.user_id)
+        config = open_sealed(self._vault, row)
         if ref.server_type == "user":
-            _check_transport(config)
+            check_transport(config)
         target = Target(ref, row.name, config, row.revision, self._needs_guard(ref), row.protocol_version)
         return target, row
+
+    def log_in(self, target: Target, user_id: UUID | None) -> Target:
+        """Give a server with the login that a user's calls take, where it wants one."""
+        return target if self.logins is None else self.logins.add(target, user_id)
+
+    def need_login(self, target: Target, user_id: UUID | None, error: LoginNeeded) -> LoginNeeded:
+        """Say in the words for a user what went wrong with a login on a connection that users may share."""
+        return error if self.logins is None else self.logins.need(target, user_id, error.reason)
+
+    async def inspect(self, target: Target, timeout: float | None = READ_SECONDS) -> Snapshot:
+        """Read what a server offers, with the login for its catalog, where it wants one."""
+        if self.logins is None:
+            return await self._connections.inspect(target, timeout=timeout)
+        return await self.logins.inspect(self._connections, target, timeout)
 
     async def test(self, ref: ServerRef) -> Snapshot:
         """Connect anew and read what a server offers, without storing it.
@@ -279,7 +360,7 @@ class Servers:
         """
         target, _ = await self.open(ref)
         await self._connections.forget(ref)
-        return await self._connections.inspect(target)
+        return await self.inspect(target)
 
     async def remove(self, principal: Principal, ref: ServerRef) -> None:
         """Remove a server with all that is cached of it; its jobs stay.
@@ -293,6 +374,7 @@ class Servers:
             raise NotFound("server", ref)
         if server.server_type == "system" and not principal.is_operator:
             raise NotAllowed(f"Only an operator can remove the system server {server.name!r}.")
+        note(server=server.name)  # its row is gone when the audit looks for the name
         async with self._database.transaction() as transaction:
             await transaction.run(SERVERS[f"remove_{server.server_type}_server"], id=server.id)
         await self._connections.forget(ref)
@@ -303,25 +385,3 @@ class Servers:
 
 def _new_ref(owner: UUID | None) -> ServerRef:
     return ServerRef("system" if owner is None else "user", uuid4())
-
-
-def _check(name: str, config: HttpConfig | StdioConfig, owner: UUID | None, limits: Limits) -> None:
-    check_server_name(name)
-    check_sendable(config)
-    if owner is not None:
-        _check_transport(config)
-        if limits.per_user is not None:
-            raise InvalidConfig("A user's server has one user: give limit_per_minute, and no user_limit_per_minute.")
-    _check_limit("limit_per_minute", limits.per_minute)
-    _check_limit("user_limit_per_minute", limits.per_user)
-
-
-def _check_limit(name: str, limit: int | None) -> None:
-    if limit is not None and not 1 <= limit <= HIGHEST_LIMIT:
-        raise InvalidConfig(f"{name} is {limit}; it must lie within 1 and {HIGHEST_LIMIT}, or be absent for no limit.")
-
-
-def _check_transport(config: HttpConfig | StdioConfig) -> None:
-    """Refuse a command, which would run as the hub's own user."""
-    if config.transport == "stdio":
-        raise InvalidConfig("A user's server is reached by HTTP; only operators register servers that run a command.")

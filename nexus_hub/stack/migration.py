@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from nexus_hub.db.migrate import migrate
+from nexus_hub.db.migrate import find_newer, migrate
+from nexus_hub.db.partitions import partition_jobs
 from nexus_hub.errors import NotConfigured
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
@@ -42,12 +43,36 @@ async def migrate_hub(settings: Settings) -> list[str]:
         NotConfigured: the database is an outside one and its owner's URL is missing.
         CannotMigrate, DatabaseUnavailable: see `nexus_hub.db.migrate`.
     """
-    owner = owner_url(settings)
-    if owner is None:
-        raise NotConfigured("NEXUS_MIGRATION_DATABASE_URL", "and the app's own role may not change the schema")
+    owner = _require_owner(settings)
     given = settings.database_url
     app = given.get_secret_value() if given else Home(settings.home).database_url()
     return await migrate(owner, app_url=app, sealer=_sealer(settings))
+
+
+async def find_later_migration(settings: Settings) -> int | None:
+    """Find the newest migration of a schema that a later release has migrated; None if none has.
+
+    Raises:
+        NotConfigured, DatabaseUnavailable: as above.
+    """
+    return await find_newer(_require_owner(settings))
+
+
+async def partition_hub(settings: Settings) -> bool:
+    """Put the jobs into partitions by day; False: they were so already.
+
+    Raises:
+        NotConfigured: the database is an outside one and its owner's URL is missing.
+        CannotMigrate, DatabaseUnavailable: see `nexus_hub.db.partitions`.
+    """
+    return await partition_jobs(_require_owner(settings))
+
+
+def _require_owner(settings: Settings) -> str:
+    owner = owner_url(settings)
+    if owner is None:
+        raise NotConfigured("NEXUS_MIGRATION_DATABASE_URL", "and the app's own role may not change the schema")
+    return owner
 
 
 def _sealer(settings: Settings) -> _RowSealer | None:

@@ -1,13 +1,12 @@
 """The plan of the stack: the services and steps that the settings ask for, and what each comes after."""
 
-import os
 import sys
 from collections.abc import Callable
 
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import migration, ports, prefect_server, probes
-from nexus_hub.stack.environments import keep_for, without_proxies
+from nexus_hub.stack.environments import environment
 from nexus_hub.stack.postgres import embedded_postgres
 from nexus_hub.stack.process import Command
 from nexus_hub.stack.services import SILENT_SECONDS, Service
@@ -17,9 +16,10 @@ Plan = list[Service | Step]
 Planner = Callable[[Settings, Home], Plan]
 WORKER_STOP_SECONDS = 15
 """The time that a worker has after its grace time to release what it still runs, and to end."""
+API_STOP_SECONDS = 5
+"""The time that an API has after its grace time to write down what it cut off, and to end."""
 WORKER_SILENT_SECONDS = SILENT_SECONDS - probes.MAX_AGE_SECONDS
 """A worker that is not healthy has been silent for as long as its heartbeat may be old."""
-FOREIGN_PREFECT = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_KEY", "PREFECT_SERVER_DATABASE_")
 
 
 def whole_stack(settings: Settings, home: Home) -> Plan:
@@ -50,35 +50,6 @@ def require_ports(settings: Settings) -> None:
         ports.require_free(prefect_server.HOST, settings.prefect_port, "NEXUS_PREFECT_PORT")
 
 
-def part_names(settings: Settings) -> list[str]:
-    """Name the services that `up` would run."""
-    optional = {"postgres": settings.embeds_postgres, "prefect": settings.embeds_prefect}
-    return [*(name for name, wanted in optional.items() if wanted), "api", "worker"]
-
-
-def environment(settings: Settings, home: Home, part: str) -> dict[str, str]:
-    """Make the environment of a part: the caller's, less what would lead it astray and secrets that it does not need.
-
-    No proxy of the caller's stands between the parts.
-    """
-    foreign = (
-        *(("PG",) if settings.embeds_postgres else ()),
-        *(FOREIGN_PREFECT if settings.embeds_prefect else ()),
-    )
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(foreign)}
-    return {
-        **without_proxies(keep_for(part, kept), settings.prefect_url),
-        **(prefect_server.client_environment(settings, home) if settings.embeds_prefect else {}),
-        "NEXUS_HOME": str(home.path),
-        "NEXUS_HOST": settings.host,
-        "NEXUS_PORT": str(settings.port),
-        "NEXUS_PREFECT_PORT": str(settings.prefect_port),
-        "NEXUS_WORKER_HEARTBEAT_FILE": str(home.heartbeat_file),
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
 def _postgres(settings: Settings, home: Home) -> Plan:
     if not settings.embeds_postgres:
         return []
@@ -102,6 +73,7 @@ def _own(settings: Settings, home: Home) -> Plan:
 
     async def forget_heartbeat() -> None:
         home.heartbeat_file.unlink(missing_ok=True)
+        home.worker_metrics_file.unlink(missing_ok=True)
 
     # Both wait for Prefect by themselves, and what is sent before its deployments are known is stored and starts then.
     api = Service(
@@ -110,6 +82,7 @@ def _own(settings: Settings, home: Home) -> Plan:
         probe=probes.http(f"{settings.listen_url}/healthz"),
         after=("databases", "migrate"),
         port=settings.port,
+        grace=settings.drain_seconds + settings.api_grace_seconds + API_STOP_SECONDS,
     )
     worker = Service(
         name="worker",

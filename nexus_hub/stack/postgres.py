@@ -11,9 +11,10 @@ import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import psycopg
@@ -22,7 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from nexus_hub.db.queries import load
 from nexus_hub.errors import StartFailed, UnsafeHome
 from nexus_hub.home.files import tail, write_private
-from nexus_hub.home.layout import SOCKET_PORT, Home
+from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
 from nexus_hub.stack import process as processes
@@ -43,6 +44,8 @@ class EmbeddedPostgres:
     home: Home
     binaries: Path
     account: Account | None
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the server beyond those of an embedded one."""
 
     @property
     def data(self) -> Path:
@@ -58,7 +61,7 @@ class EmbeddedPostgres:
         """The server as a service of the stack; a fast shutdown ends it."""
         return Service(
             name="postgres",
-            command=self._command("postgres", "-D", str(self.data), *self._options(), directory=Path("/")),
+            command=self.command("postgres", "-D", str(self.data), *self._options(), directory=Path("/")),
             probe=probes.postgres(self.home.role_url("postgres", "postgres")),
             prepare=self.prepare,
             stop_signal=signal.SIGINT,
@@ -73,7 +76,7 @@ class EmbeddedPostgres:
             UnsafeHome: the socket directory is not ours.
         """
         await self._end_leftovers()
-        self._own_directory(self.home.socket_directory())
+        self.own_directory(self.home.socket_directory())
         if not self.data.exists():
             await self._initialize()
         await self._require_version()
@@ -106,14 +109,14 @@ class EmbeddedPostgres:
         """Run initdb into a draft, so that a data directory exists whole or not at all."""
         draft, password_file = self.data.with_name("data.new"), self.data.with_name("initdb.password")
         shutil.rmtree(draft, ignore_errors=True)
-        self._own_directory(draft)
+        self.own_directory(draft)
         write_private(password_file, self.home.password("postgres"))
-        self._give(password_file)
+        self.give(password_file)
         try:
             locale: tuple[str, ...] = ("--locale=C",)
             if await self._major_version() >= 17:
                 locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
-            command = self._command(
+            command = self.command(
                 "initdb", "-D", str(draft), "--username=postgres", f"--pwfile={password_file}", "--encoding=UTF8",
                 "--auth=scram-sha-256", "--data-checksums", "--no-instructions", *locale, directory=Path("/"),
             )  # fmt: skip
@@ -124,7 +127,7 @@ class EmbeddedPostgres:
         draft.rename(self.data)
 
     async def _major_version(self) -> int:
-        printed = await processes.output(self._command("postgres", "--version", directory=Path("/")))
+        printed = await processes.output(self.command("postgres", "--version", directory=Path("/")))
         if not (found := re.search(r"\b(\d+)", printed)):
             raise StartFailed("postgres", f"{self.binaries / 'postgres'} does not run")
         return int(found[1])
@@ -166,17 +169,19 @@ class EmbeddedPostgres:
     def _options(self) -> list[str]:
         options = {
             "listen_addresses": "",
-            "port": str(SOCKET_PORT),
+            "port": str(self.home.socket_port),
             "unix_socket_directories": '"{}"'.format(str(self.home.socket_directory()).replace('"', '""')),
             "unix_socket_permissions": "0700",
             "password_encryption": "scram-sha-256",
             "timezone": "UTC",
             "log_timezone": "UTC",
             "logging_collector": "off",
+            **self.options,
         }
         return [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
 
-    def _command(self, program: str, *arguments: str, directory: Path) -> Command:
+    def command(self, program: str, *arguments: str, directory: Path) -> Command:
+        """Make the command that runs one of PostgreSQL's programs as the server's user."""
         return Command(
             arguments=(str(self.binaries / program), *arguments),
             env=ENVIRONMENT,
@@ -185,24 +190,27 @@ class EmbeddedPostgres:
             death_signal=signal.SIGINT,
         )
 
-    def _own_directory(self, path: Path) -> None:
+    def own_directory(self, path: Path) -> None:
         """A directory for the server alone, made if it is missing; one that somebody else has made is refused."""
         expected = self.account.uid if self.account else os.geteuid()
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
-            self._give(path)
+            self.give(path)
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != expected or status.st_mode & 0o077:
             raise UnsafeHome(
                 f"{path} must be a directory of user {expected} with mode 0700 and is not; look who made it, remove it."
             )
 
-    def _give(self, path: Path) -> None:
+    def give(self, path: Path) -> None:
+        """Make a file or a directory of ours the server's."""
         if self.account:
             os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
 
 
-def embedded_postgres(settings: Settings, home: Home) -> EmbeddedPostgres:
+def embedded_postgres(
+    settings: Settings, home: Home, options: Mapping[str, str] = MappingProxyType({})
+) -> EmbeddedPostgres:
     """The embedded PostgreSQL of a home that exists and whose lock is held.
 
     Raises:
@@ -213,7 +221,7 @@ def embedded_postgres(settings: Settings, home: Home) -> EmbeddedPostgres:
     account = server_account(home.postgres / "data")
     require_reachable(home.postgres, account)
     place_socket(home, account)
-    return EmbeddedPostgres(home, find_programs(settings, account, home.postgres / "programs"), account)
+    return EmbeddedPostgres(home, find_programs(settings, account, home.postgres / "programs"), account, options)
 
 
 def _is_postmaster(process: psutil.Process) -> bool:

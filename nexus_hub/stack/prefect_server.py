@@ -13,6 +13,7 @@ from nexus_hub.errors import NotConfigured
 from nexus_hub.home.layout import Home
 from nexus_hub.settings import Settings
 from nexus_hub.stack import probes
+from nexus_hub.stack.environments import auth_string
 from nexus_hub.stack.process import Command
 from nexus_hub.stack.services import Service
 
@@ -78,26 +79,6 @@ def server_environment(settings: Settings, home: Home) -> dict[str, str]:
         "PREFECT__SERVER_FINAL": "1",
         "DO_NOT_TRACK": "1",
     }
-
-
-def client_environment(settings: Settings, home: Home) -> dict[str, str]:
-    """Make the environment of a process that uses the embedded Prefect, whatever profile its user has."""
-    return {
-        "PREFECT_HOME": str(home.prefect),
-        "PREFECT_API_URL": settings.prefect_url,
-        "PREFECT_API_AUTH_STRING": auth_string(settings, home),
-        "DO_NOT_TRACK": "1",
-    }
-
-
-def auth_string(settings: Settings, home: Home) -> str:
-    """`user:password` of Prefect's API: the environment's, else the home's.
-
-    Raises:
-        NotConfigured: neither has it.
-    """
-    given = settings.prefect_api_auth_string
-    return given.get_secret_value() if given else home.prefect_auth()
 
 
 def _database_url(settings: Settings, home: Home) -> str:

@@ -2,10 +2,8 @@
 
 import asyncio
 import errno
-import json
 import os
 import signal
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from nexus_hub.home.files import rotate
+from nexus_hub.launch import launch_line
 
-LAUNCHER = Path(__file__).with_name("launch.py")
 MARK = b"--- %s\n"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Errors of a disk that takes nothing: a program without its log is better than none."""
@@ -43,13 +41,8 @@ class Command:
 
     def launch_line(self) -> tuple[str, ...]:
         """The command line, by way of the launcher, which keeps the process id."""
-        options = {
-            "parent": os.getpid(),
-            "death_signal": int(self.death_signal),
-            "uid": self.account.uid if self.account else None,
-            "gid": self.account.gid if self.account else None,
-        }
-        return (sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(options), *self.arguments)
+        uid, gid = (self.account.uid, self.account.gid) if self.account else (None, None)
+        return launch_line(self.arguments, death_signal=self.death_signal, uid=uid, gid=gid)
 
 
 async def spawn(command: Command, log: Path) -> Process:

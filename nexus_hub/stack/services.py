@@ -24,6 +24,8 @@ SILENT_SECONDS = 45.0
 """A service that has answered no probe for so long, and several in a row, is ended and started again."""
 FEWEST_MISSES = 3
 PROBE_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+"""Time between two looks at the descendants of a service that is coming up: each goes through all processes."""
 HUNG_GRACE_SECONDS = 5.0
 """The time that a hung service has to end by itself; a frozen one can't."""
 HANGS_LIMIT, HANGS_WITHIN_SECONDS = 5, 3600.0
@@ -99,14 +101,14 @@ class ServiceSupervisor:
         except TimeoutError:
             raise self._failure(f"no sign of life within {self.service.start_timeout:g} s") from None
 
-    async def stop(self) -> None:
-        """End the service in order, and kill what does not end; nothing of it is left."""
+    async def stop(self, first: signal.Signals | None = None) -> None:
+        """End the service in order, or by another signal, and kill what does not end; nothing of it is left."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._process is not None:
-            await processes.end(self._process, self.service.stop_signal, grace=self.service.grace)
+            await processes.end(self._process, first or self.service.stop_signal, grace=self.service.grace)
         self._show(phase="stopped", pid=None, healthy=False)
 
     async def _supervise(self) -> None:
@@ -150,12 +152,15 @@ class ServiceSupervisor:
 
     async def _watch(self, pid: int) -> None:
         """Look after the process until it hangs; no error ends this, since nobody else would look."""
+        looked = 0.0
         while not self._is_hung():
             with outlasting(f"watch-{self.service.name}"):
                 self._take_note(await self._probe())
             with outlasting(f"watch-{self.service.name}"):
-                self._family = processes.descendants(pid)
-                rotate_all(self.log.parent)
+                if self._healthy_since or time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._family = processes.descendants(pid)
+                    rotate_all(self.log.parent)
             await asyncio.sleep(self.service.interval if self._healthy_since else 0.1)
 
     async def _probe(self) -> Sign:

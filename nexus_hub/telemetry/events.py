@@ -29,6 +29,8 @@ class JobTags:
     tool: str | None = None
     user_id: UUID | None = None
     flow_run_id: UUID | None = None
+    job_type: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class JobStored(TelemetryEvent):
 
 @dataclass(frozen=True, slots=True)
 class BatchStored(TelemetryEvent):
-    """Jobs that share a flow run were stored together."""
+    """Jobs of one request were stored together."""
 
     name: ClassVar[str] = "stored"
     batch_id: UUID
@@ -77,13 +79,12 @@ class JobDispatched(TelemetryEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchDispatched(TelemetryEvent):
-    """Prefect was told of a batch."""
+class RunOpened(TelemetryEvent):
+    """Prefect was told of a shared run."""
 
-    name: ClassVar[str] = "dispatched"
+    name: ClassVar[str] = "opened"
     level: ClassVar[int] = logging.DEBUG
-    batch_id: UUID
-    jobs: int
+    run_id: UUID
     flow_run_id: UUID
     ms: float
 
@@ -108,13 +109,59 @@ class CallReturned(TelemetryEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CallAnswered(TelemetryEvent):
+    """A call of the direct lane was answered: with its result, an error's `code`, or a handle (`handed`).
+
+    `rowless`: no row ends with it, since there is none of its kind, or since somebody else has ended it.
+    """
+
+    name: ClassVar[str] = "returned"
+    level: ClassVar[int] = logging.DEBUG
+    job: JobTags
+    ms: float
+    code: str | None = None
+    handed: bool = False
+    rowless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallsUnrecorded(TelemetryEvent):
+    """Calls of the direct lane were answered, and the database was away for too long to keep rows of them."""
+
+    name: ClassVar[str] = "unrecorded"
+    level: ClassVar[int] = logging.WARNING
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLost(TelemetryEvent):
+    """Entries of the audit were lost: the database was away for too long."""
+
+    name: ClassVar[str] = "unaudited"
+    level: ClassVar[int] = logging.WARNING
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnded(TelemetryEvent):
-    """An attempt has ended; `ms` is the time since its claim."""
+    """An attempt has ended; `ms` is the time since its claim, `total_ms` that since its job was stored."""
 
     name: ClassVar[str] = "ended"
     job: JobTags
     outcome: str
     ms: float
+    code: str | None = None
+    total_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobClosed(TelemetryEvent):
+    """A job was ended by somebody else than its attempt: cancelled, given up, or a mirror of a flow run that ended."""
+
+    name: ClassVar[str] = "closed"
+    level: ClassVar[int] = logging.DEBUG
+    job: JobTags
+    outcome: str
     code: str | None = None
 
 
@@ -126,6 +173,7 @@ class JobRescued(TelemetryEvent):
     level: ClassVar[int] = logging.WARNING
     job: JobTags
     status: str
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +184,16 @@ class CallRefused(TelemetryEvent):
     job: JobTags
     code: str
     wait_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitDecided(TelemetryEvent):
+    """A call to a server with a limit was `allowed` or `refused`, or goes `unasked` as the database is away."""
+
+    name: ClassVar[str] = "limited"
+    level: ClassVar[int] = logging.DEBUG
+    server_id: UUID
+    decision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +226,39 @@ class ServerRefreshed(TelemetryEvent):
     resources: int = 0
     prompts: int = 0
     code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged(TelemetryEvent):
+    """A server offers something else than when it was read before: counts of tools, prompts and resources."""
+
+    name: ClassVar[str] = "changed"
+    server_id: UUID
+    server: str
+    added: int
+    changed: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged(TelemetryEvent):
+    """A server's circuit has opened, for so many seconds, or has closed again."""
+
+    name: ClassVar[str] = "circuit"
+    server_id: UUID
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefreshed(TelemetryEvent):
+    """The exchange of a login's tokens has ended: refreshed, refused, or failed, which is tried again."""
+
+    name: ClassVar[str] = "login"
+    server_id: UUID
+    outcome: str
+    ms: float
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

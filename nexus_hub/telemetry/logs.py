@@ -16,7 +16,10 @@ from nexus_hub.telemetry.text import LONGEST_LINE, printable
 LogFormat = Literal["plain", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 OWN_LOGGERS = ("nexus_hub", "deployments", "flows", "tasks")
-QUIET_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2", "mcp", "mcp.client", "client", "psycopg.pool")
+QUIET_LIBRARIES = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "urllib3"),
+    *("mcp", "mcp.client", "client", "psycopg.pool", "opentelemetry"),
+)
 """Loggers that write URLs, results, messages of upstream servers and exceptions with values in them."""
 _TRACEBACK = "Traceback (most recent call last):"
 _events = logging.getLogger("nexus_hub.events")

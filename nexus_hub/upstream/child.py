@@ -4,7 +4,6 @@ Like the SDK's own transport in its streams and in the order of its end; but a l
 time, and an answer that can't be read ends the call that waits for it at once.
 """
 
-import json
 import logging
 import math
 from collections.abc import AsyncGenerator, Iterable
@@ -27,11 +26,10 @@ from mcp_types import (
     JSONRPCResponse,
     RequestId,
 )
-from pydantic_core import PydanticSerializationError
 
 from nexus_hub.upstream.faults import TransportFailure
 from nexus_hub.upstream.lines import Lines, LineTooLongError
-from nexus_hub.upstream.messages import NO_ID, Item, Unreadable
+from nexus_hub.upstream.messages import NO_ID, Item, Unreadable, encode, to_plain
 
 PAUSE_SECONDS = 1.0
 """The pause after which that is read which lacks a newline, and a call ends whose answer seems to have been garbage."""
@@ -93,7 +91,7 @@ class Child:
             async with self._outgoing:
                 async for item in self._outgoing:
                     self._note_request(item.message)
-                    await _standard_input(self._process).send(_encode(item.message))
+                    await _standard_input(self._process).send(encode(to_plain(item.message)) + b"\n")
         except BROKEN:
             await self._incoming.aclose()  # nobody takes requests any more: those under way end
         finally:
@@ -103,6 +101,8 @@ class Child:
         match message:
             case JSONRPCRequest(id=ident, method="initialize"):
                 self._pending = {_key(ident)}  # whatever was asked before has been given up
+            case JSONRPCRequest(method="subscriptions/listen"):
+                pass  # its answer is the end of a stream: nothing that can't be read is taken for it
             case JSONRPCRequest(id=ident):
                 self._pending.add(_key(ident))
             case JSONRPCNotification(method="notifications/cancelled", params={"requestId": int() | str() as ident}):
@@ -219,13 +219,6 @@ def _to_failure(item: Unreadable) -> TransportFailure:
 def _key(ident: RequestId) -> RequestId:
     """Give the form of an id in which "7" and 7 are the same, as they are for the SDK."""
     return int(ident) if isinstance(ident, str) and ident.isascii() and ident.isdigit() else ident
-
-
-def _encode(message: JSONRPCMessage) -> bytes:
-    try:
-        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-    except (PydanticSerializationError, UnicodeEncodeError):  # lone surrogates
-        return json.dumps(message.model_dump(by_alias=True, exclude_unset=True)).encode() + b"\n"
 
 
 def _standard_input(process: Process) -> anyio.abc.ByteSendStream:

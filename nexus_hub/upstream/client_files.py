@@ -1,10 +1,12 @@
-"""Configuration files of MCP clients as documents: JSON with comments or TOML, and where the servers are in them."""
+"""Configuration files of MCP clients: where they are, and as documents of JSON with comments or TOML."""
 
 import json
 import re
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nexus_hub.errors import InvalidConfig
@@ -23,6 +25,94 @@ LOCATIONS = frozenset({"command", "url", "httpUrl", "serverUrl"})
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\r\n]*|/\*.*?\*/', re.DOTALL)
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])', re.DOTALL)
 _PLACE = re.compile(r"\(at ([^()]*)\)$")
+
+
+def _config(environment: Mapping[str, str], *parts: str) -> Path:
+    """Find a file of the user's configurations on Linux."""
+    return Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config", *parts)
+
+
+def _application(environment: Mapping[str, str], *parts: str) -> Path:
+    """Find a file of an application: macOS has a directory of its own for these."""
+    return Path.home() / "Library/Application Support" / Path(*parts) if _is_mac() else _config(environment, *parts)
+
+
+def _is_mac() -> bool:
+    return sys.platform == "darwin"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFile:
+    """The file in which an MCP client looks for servers, and the forms that it takes there."""
+
+    title: str
+    place: tuple[str, ...]
+    """The keys under which the servers stand: one of those that `server import` looks under."""
+    find: Callable[[Mapping[str, str]], Path]
+    """The path, from the environment."""
+    source: str
+    """The page of the client's makers that says so."""
+    reference: str | None = None
+    """The variable NEXUS_TOKEN as a value refers to it; None where values can't."""
+    takes_headers: bool = True
+    """False if a header could only hold the token itself, or if the client knows no HTTP: it needs the bridge."""
+    names_type: bool = False
+    """True if an entry says `http` or `stdio` under `type`."""
+    comments: bool = False
+    toml: bool = False
+
+
+CLIENT_FILES = {
+    "claude-code": ClientFile(
+        "Claude Code",
+        ("mcpServers",),
+        lambda _: Path.cwd() / ".mcp.json",
+        "https://code.claude.com/docs/en/mcp",
+        reference="${NEXUS_TOKEN}",
+        names_type=True,
+    ),
+    "claude-desktop": ClientFile(
+        "Claude Desktop",
+        ("mcpServers",),
+        lambda environment: _application(environment, "Claude", "claude_desktop_config.json"),
+        "https://modelcontextprotocol.io/docs/develop/connect-local-servers",
+        takes_headers=False,
+    ),
+    "cursor": ClientFile(
+        "Cursor",
+        ("mcpServers",),
+        lambda _: Path.home() / ".cursor" / "mcp.json",
+        "https://cursor.com/docs/mcp",
+        reference="${env:NEXUS_TOKEN}",
+    ),
+    "vscode": ClientFile(
+        "Visual Studio Code",
+        ("servers",),
+        lambda environment: _application(environment, "Code", "User", "mcp.json"),
+        "https://code.visualstudio.com/docs/agents/reference/mcp-configuration",
+        reference="${env:NEXUS_TOKEN}",
+        names_type=True,
+        comments=True,
+    ),
+    "codex": ClientFile(
+        "Codex",
+        ("mcp_servers",),
+        lambda environment: Path(environment.get("CODEX_HOME") or Path.home() / ".codex", "config.toml"),
+        "https://developers.openai.com/codex/mcp",
+        toml=True,
+    ),
+    "zed": ClientFile(
+        "Zed",
+        ("context_servers",),
+        lambda environment: (
+            Path.home() / ".config/zed/settings.json" if _is_mac() else _config(environment, "zed", "settings.json")
+        ),
+        "https://zed.dev/docs/ai/mcp",
+        takes_headers=False,  # it expands no variables: https://github.com/zed-industries/zed/issues/60459
+        comments=True,
+    ),
+}
+"""Clients that can be told of the hub, by the name that a person gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +150,28 @@ def read_document(text: str, *, toml: bool = False) -> dict[str, Any]:
 
 
 def _read_json(text: str) -> Any:
-    """Read JSON as editors take it; comments and trailing commas turn into blanks, so that places stay right."""
-    for pattern in (_COMMENT, _TRAILING_COMMA):
-        text = pattern.sub(lambda found: found[1] or re.sub(r"[^\r\n]", " ", found[0]), text)
+    """Read JSON as editors take it."""
     try:
-        return json.loads(text, object_pairs_hook=_mark_repeats)
+        return json.loads(blank_out(text), object_pairs_hook=_mark_repeats)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidConfig(f"The file is not JSON: {error.msg} at {place}.") from None
     except ValueError:  # a number of more digits than Python reads
         raise InvalidConfig("The file has a number that is too long.") from None
+
+
+def blank_out(text: str) -> str:
+    """Turn comments and trailing commas into blanks, so that places stay right."""
+    return _blank_out(_TRAILING_COMMA, blank_out_comments(text))
+
+
+def blank_out_comments(text: str) -> str:
+    """Turn comments into blanks."""
+    return _blank_out(_COMMENT, text)
+
+
+def _blank_out(pattern: re.Pattern[str], text: str) -> str:
+    return pattern.sub(lambda found: found[1] or re.sub(r"[^\r\n]", " ", found[0]), text)
 
 
 def _read_toml(text: str) -> Any:
@@ -99,8 +201,10 @@ def find_repeat(value: Any) -> Repeated | None:
     return None
 
 
-def find_servers(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def find_servers(document: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str, Any]]:
     """Find the entries of servers, whichever client the file is of, in the order of the file.
+
+    Returns the place of each entry, its name, and the entry itself.
 
     Raises:
         InvalidConfig: there are none.
@@ -108,13 +212,13 @@ def find_servers(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
     for place in _PLACES:
         match _at(document, place):
             case dict() as servers:
-                return list(servers.items())
+                return [((*place, name), name, entry) for name, entry in servers.items()]
             case list() as servers:
-                return list(_by_name(servers))
+                return [((*place, position), _name_of(entry), entry) for position, entry in enumerate(servers)]
             case Repeated() as repeated:
                 raise InvalidConfig(str(repeated))
     if document and all(isinstance(entry, dict) and LOCATIONS & entry.keys() for entry in document.values()):
-        return list(document.items())
+        return [((name,), name, entry) for name, entry in document.items()]
     raise InvalidConfig(
         'The file has no object "mcpServers", nor "servers", "context_servers", "mcp_servers" or "mcp"; '
         'write {"mcpServers": {"name": {...}}}.'
@@ -128,11 +232,9 @@ def _at(document: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     return found
 
 
-def _by_name(servers: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Take the names of a list of entries out of the entries."""
-    for entry in servers:
-        name = entry.get("name") if isinstance(entry, dict) else None
-        yield name if isinstance(name, str) else "", entry
+def _name_of(entry: Any) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def find_inputs(document: Mapping[str, Any]) -> dict[str, str | None]:

@@ -14,6 +14,9 @@ LONGEST_WORD_BYTES = 128 * 1024 - 1
 LONGEST_COMMAND_BYTES = 1024 * 1024
 """Half of what Linux gives a program for its arguments and environment with the usual limits."""
 LONGEST_URL = 8192
+LONGEST_SCOPE = 4096
+SCOPE = r"^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$"
+"""Scopes with one space between, as RFC 6749 (3.3) writes them."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 _OURS = {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -27,12 +30,44 @@ class _Config(BaseModel):
     """Seconds that opening a session may take; None for the hub's own setting."""
 
 
+class OAuthLogin(BaseModel):
+    """Login by OAuth: in a browser, or with the client's own credentials. What is None is found out at the login.
+
+    `client_id` is that of a client registered beforehand; `issuer` names the authorization server, whose address may
+    then be private.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["oauth"] = "oauth"
+    grant: Literal["authorization_code", "client_credentials"] = "authorization_code"
+    client_id: str | None = Field(default=None, min_length=1, max_length=2048)
+    client_secret: SecretStr | None = Field(default=None, min_length=1, max_length=4096)
+    scope: str | None = Field(default=None, pattern=SCOPE, max_length=LONGEST_SCOPE)
+    issuer: str | None = Field(default=None, min_length=1, max_length=2048)
+
+
+class HeaderLogin(BaseModel):
+    """Login by a header that people set: `prefix` is written before what they give."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["header"] = "header"
+    header: str = Field(default="Authorization", min_length=1, max_length=128)
+    prefix: str = Field(default="Bearer ", max_length=128)
+
+
 class HttpConfig(_Config):
-    """A server reached by streamable HTTP; the values of `headers` are secrets."""
+    """A server reached by streamable HTTP; the values of `headers` are secrets.
+
+    `credentials`: one login for all who may use the server, or one per user.
+    """
 
     transport: Literal["http"] = "http"
     url: str
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+    login: Annotated[OAuthLogin | HeaderLogin, Field(discriminator="kind")] | None = None
+    credentials: Literal["shared", "per-user"] = "shared"
 
 
 class StdioConfig(_Config):
@@ -50,10 +85,21 @@ CONFIG: TypeAdapter[HttpConfig | StdioConfig] = TypeAdapter(ServerConfig)
 
 def expose_secrets(config: HttpConfig | StdioConfig) -> dict[str, Any]:
     """Give the configuration as a JSON object with its secrets in the clear: for sealing only."""
-    secret = "headers" if isinstance(config, HttpConfig) else "env"
-    values: dict[str, SecretStr] = getattr(config, secret)
-    opened = {key: value.get_secret_value() for key, value in values.items()}
-    return config.model_dump(mode="json", exclude_none=True) | {secret: opened}
+    shared = isinstance(config, HttpConfig) and config.credentials == "shared"
+    left_out = {"credentials"} if shared else set()  # a release that knows no logins must be able to read it
+    opened: dict[str, Any] = _open(config.model_dump(exclude_none=True, exclude=left_out))
+    return opened
+
+
+def _open(value: Any) -> Any:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case dict():
+            return {key: _open(member) for key, member in value.items()}
+        case tuple():
+            return [_open(member) for member in value]
+    return value
 
 
 def check_sendable(config: HttpConfig | StdioConfig) -> None:
@@ -85,6 +131,31 @@ def _header_faults(config: HttpConfig) -> Iterator[str]:
                 "use printable ASCII characters, without white space at its ends and without line ends."
             )
         names.add(name.lower())
+    match config.login:
+        case OAuthLogin() as login:
+            yield from _oauth_faults(login, names)
+        case HeaderLogin(header=name, prefix=prefix):
+            yield from _header_login_faults(name, prefix, names)
+
+
+def _oauth_faults(login: OAuthLogin, names: set[str]) -> Iterator[str]:
+    if login.client_secret is not None and login.client_id is None:
+        yield "The login has a client_secret without a client_id; give both, or neither."
+    if login.grant == "client_credentials" and (login.client_id is None or login.client_secret is None):
+        yield "A login by client_credentials needs a client_id and a client_secret."
+    if login.issuer is not None and not re.fullmatch(r"https?://[^\s?#@]+", login.issuer):
+        yield "The login's issuer must be an https:// URL without a query."
+    if "authorization" in names:
+        yield "The server has a header 'Authorization' and a login by OAuth, which sends one; keep one of them."
+
+
+def _header_login_faults(name: str, prefix: str, names: set[str]) -> Iterator[str]:
+    if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
+        yield f"The login's header {name[:80]!r} can't be sent over HTTP; use ASCII letters, digits and '-'."
+    if name.lower() in names:
+        yield f"The header {name[:80]!r} is given twice: with the server and as its login; keep one of them."
+    if not re.fullmatch(r"[\x20-\x7e]*", prefix):
+        yield "The login's prefix can't be sent over HTTP: use printable ASCII characters."
 
 
 def _command_faults(config: StdioConfig) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,11 @@ from nexus_hub.errors import HubError
 from nexus_hub.upstream import faults, words
 from nexus_hub.upstream.addresses import Resolve
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.credentials import CredentialSource
 from nexus_hub.upstream.http import ContainedClient, build_client, http_streams
+from nexus_hub.upstream.logged_in import LoggedInClient
+from nexus_hub.upstream.notices import Notices
+from nexus_hub.upstream.questions import Questions, Send
 from nexus_hub.upstream.stdio import stdio_streams
 
 OnDisconnect = Callable[[], None]
@@ -38,7 +43,7 @@ class Connector:
     """Opens clients for one server, one at a time, and says why one did not open.
 
     A server of the era 2026-07-28 that answered well is opened again without asking it what it is; so is a command of
-    an older era, and a server that ends or is silent when it is asked.
+    an older era, and a server that ends or is silent when it is asked. `is_older`: in the older era whatever it is.
     """
 
     def __init__(
@@ -53,9 +58,12 @@ class Connector:
         connect_timeout: float,
         max_listing_bytes: int | None = None,
         protocol_version: str | None = None,
+        is_older: bool = False,
+        credentials: CredentialSource | None = None,
     ) -> None:
         self.server = server
-        self.hidden = words.find_secrets(config)
+        self._hidden = words.find_secrets(config)
+        self._credentials = credentials
         self._config = config
         self._guarded = guarded
         self._resolve = resolve
@@ -63,32 +71,44 @@ class Connector:
         self._max_bytes = max_bytes
         self._max_listing_bytes = max_listing_bytes
         self.connect_timeout = connect_timeout
-        self._legacy = isinstance(config, StdioConfig) and protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+        self.is_command = isinstance(config, StdioConfig)
+        self._is_older = is_older
+        self._legacy = self.is_command and protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
         self._http: ContainedClient | None = None
         self._known: DiscoverResult | None = None
         self._latest: _Streams | None = None
+        self.asks_alone = False
+        """True once the server asked something that nothing ties to a call: from then on no session is shared."""
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The secrets that are masked in the server's words."""
+        return self._http.hidden if self._http is not None else self._hidden
 
     @asynccontextmanager
-    async def client(self, on_disconnect: OnDisconnect) -> AsyncGenerator[Client]:
-        """Open a client; `on_disconnect` is called once its server is gone."""
+    async def client(self, on_disconnect: OnDisconnect, notices: Notices) -> AsyncGenerator[Client]:
+        """Open a client; `on_disconnect` is called once its server is gone, `notices` take what it says unasked."""
         async with AsyncExitStack() as stack:
-            client, streams = await self._open(stack)
+            client, streams = await self._open(stack, notices)
             streams.watch(on_disconnect)
             self._remember(client, streams)
             yield client
 
-    async def _open(self, stack: AsyncExitStack) -> "tuple[Client, _Streams]":
+    async def _open(self, stack: AsyncExitStack, notices: Notices) -> "tuple[Client, _Streams]":
         """Open a client; a command that ends is started once more, and spoken to in the other era first."""
         mode = self._mode()
         try:
-            return await self._open_once(stack, mode)
+            return await self._open_once(stack, mode, notices)
         except Exception:
             if isinstance(self._config, HttpConfig) or (mode == "auto" and not self._ended_early()):
                 raise
-        return await self._open_once(stack, "legacy" if mode == "auto" else "auto")
+        return await self._open_once(stack, "legacy" if mode == "auto" else "auto", notices)
 
-    async def _open_once(self, stack: AsyncExitStack, mode: str) -> "tuple[Client, _Streams]":
-        self._latest = streams = _Streams(self._streams(assumed=self._known is not None), probing=mode == "auto")
+    async def _open_once(self, stack: AsyncExitStack, mode: str, notices: Notices) -> "tuple[Client, _Streams]":
+        questions = Questions(is_command=self.is_command, on_unattributed=self._note_unattributed)
+        self._latest = streams = _Streams(
+            self._streams(assumed=self._known is not None), questions, notices, probing=mode == "auto"
+        )
         client = await stack.enter_async_context(
             Client(
                 streams,
@@ -101,6 +121,8 @@ class Connector:
         return client, streams
 
     def _mode(self) -> str:
+        if self._is_older:
+            return "legacy"
         if self._known is not None:
             return _newest_version(self._known)
         return "legacy" if self._legacy else "auto"
@@ -109,12 +131,15 @@ class Connector:
         return self._latest is not None and self._latest.ended
 
     def _remember(self, client: Client, streams: "_Streams") -> None:
-        is_modern = client.session.discover_result is not None
+        streams.questions.is_modern = is_modern = client.session.discover_result is not None
         if isinstance(self._config, HttpConfig):
             self._known = client.session.discover_result
             self._legacy = not is_modern and (streams.silent or self._legacy)
         else:
             self._legacy = not is_modern
+
+    def _note_unattributed(self) -> None:
+        self.asks_alone = True
 
     def forget(self) -> None:
         """Ask the server what it is when it is opened next."""
@@ -125,6 +150,20 @@ class Connector:
         """Give a maker of the hub's error for a client that did not open."""
         failure = self._answered_failure(error) or (self._http.failure if self._http else None)
         return faults.to_connect_error(self.server, error, failure, seconds=self.connect_timeout, hidden=self.hidden)
+
+    def was_silent(self, error: Exception) -> bool:
+        """Tell if a client did not open since nobody answered, rather than that the hub was turned away."""
+        return faults.is_silence(error, self._answered_failure(error) or (self._http.failure if self._http else None))
+
+    @property
+    def logs_in(self) -> bool:
+        """True if its clients take a login's credentials."""
+        return self._credentials is not None
+
+    def is_of_login(self, error: Exception) -> bool:
+        """Tell if a client did not open for want of a login, which says nothing of the server."""
+        failure = self._answered_failure(error) or (self._http.failure if self._http else None)
+        return failure is not None and failure.kind in faults.UNSENT
 
     def _answered_failure(self, error: Exception) -> faults.TransportFailure | None:
         """Read the failure of the very request that kept the session from opening."""
@@ -141,9 +180,17 @@ class Connector:
             max_bytes=self._max_bytes,
             connect_timeout=self.connect_timeout,
             max_listing_bytes=self._max_listing_bytes,
+            make=partial(LoggedInClient, self._credentials) if self._credentials else ContainedClient,
         )
         self._http.assumed = assumed
         return http_streams(self._config, self._http, self._max_bytes)
+
+
+def questions_of(client: Client) -> Questions:
+    """Give what answers the questions of a client's server."""
+    if not isinstance(client.server, _Streams):
+        raise TypeError("The client was not opened by a connector.")
+    return client.server.questions
 
 
 def _newest_version(known: DiscoverResult) -> str:
@@ -153,16 +200,26 @@ def _newest_version(known: DiscoverResult) -> str:
 class _Streams:
     """The streams of a transport: the end of the reading one is watched, and a silent probe is answered.
 
+    Questions and notices of the server are taken out of them, and the capabilities that questions need are declared.
+
     The SDK waits 10 s for the answer to `server/discover`; here it gets an error sooner, and goes on to `initialize`.
     """
 
-    def __init__(self, inner: AbstractAsyncContextManager[Any], *, probing: bool) -> None:
+    def __init__(
+        self, inner: AbstractAsyncContextManager[Any], questions: Questions, notices: Notices, *, probing: bool
+    ) -> None:
         self._inner = inner
+        self.questions = questions
+        self._notices = notices
         self._on_disconnect: OnDisconnect | None = None
         self.probing = probing
         self.probe: RequestId | None = None
         self.ended = False
         self.silent = False
+
+    async def take(self, item: object, send: Send) -> bool:
+        """Take what a server asks, or says unasked; False for everything that is the SDK's."""
+        return self.questions.take(item, send) or await self._notices.take(item, self.questions.find_logs)
 
     def watch(self, on_disconnect: OnDisconnect) -> None:
         """Call a function once the server is gone."""
@@ -184,12 +241,13 @@ class _Streams:
 
     async def __aenter__(self) -> Any:
         reading, writing = await self._inner.__aenter__()
-        watched = _Watched(reading, self)
-        return watched, _Probing(writing, self)
+        sending = _Probing(writing, self)
+        return _Watched(reading, self, sending.send), sending
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        self.questions.close()
         return await self._inner.__aexit__(kind, error, trace)
 
 
@@ -216,8 +274,9 @@ class _Wrapped:
 class _Watched(_Wrapped):
     """A read stream that reports its end before whoever reads it knows, and that a silent probe is answered on."""
 
-    def __init__(self, inner: Any, streams: _Streams) -> None:
+    def __init__(self, inner: Any, streams: _Streams, send: Send) -> None:
         super().__init__(inner, streams)
+        self._send = send
         self._until: float | None = None
 
     @property
@@ -229,7 +288,10 @@ class _Watched(_Wrapped):
 
     async def __anext__(self) -> Any:
         try:
-            return await (self._next_of_probe() if self._streams.probing else self._inner.__anext__())
+            while True:
+                item = await (self._next_of_probe() if self._streams.probing else self._inner.__anext__())
+                if not await self._streams.take(item, self._send):
+                    return item
         except BaseException:
             self._streams.end()
             raise
@@ -248,9 +310,13 @@ class _Watched(_Wrapped):
 
 
 class _Probing(_Wrapped):
-    """A write stream that notes the id of the probe."""
+    """A write stream that notes the ids of requests, and declares what may be asked."""
 
     async def send(self, item: SessionMessage) -> None:
-        if isinstance(item.message, JSONRPCRequest) and item.message.method == "server/discover":
-            self._streams.probe = item.message.id
+        if isinstance(request := item.message, JSONRPCRequest):
+            if request.method == "server/discover":
+                self._streams.probe = request.id
+            elif request.method == "initialize" and request.params is not None:
+                request.params["capabilities"] = self._streams.questions.offered
+            self._streams.questions.note_sent(request)
         await self._inner.send(item)

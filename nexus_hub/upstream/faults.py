@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Literal, Self, assert_never
 
@@ -32,9 +31,11 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from nexus_hub.clock import parse_date
 from nexus_hub.errors import (
     ForbiddenAddress,
     HubError,
+    LoginNeeded,
     MalformedResult,
     OutcomeUnknown,
     TooLarge,
@@ -43,6 +44,7 @@ from nexus_hub.errors import (
     UpstreamUnavailable,
 )
 from nexus_hub.upstream import words
+from nexus_hub.upstream.peer import select_error_data
 
 Kind = Literal[
     "refused",
@@ -51,6 +53,8 @@ Kind = Literal[
     "unusable",
     "forbidden",
     "credentials",
+    "login",
+    "unready",
     "limited",
     "redirect",
     "redirects",
@@ -63,6 +67,10 @@ Kind = Literal[
 ]
 REPEATABLE: frozenset[Kind] = frozenset({"refused", "unresolved", "session"})
 """Faults after which the request has surely not been executed and a new connection may help."""
+SILENT: frozenset[Kind] = frozenset({"refused", "unresolved", "disconnected"})
+"""Faults of a server that is not there, or is gone."""
+UNSENT: frozenset[Kind] = frozenset({"login", "unready"})
+"""Faults of a login: a person must go on, or it could not be had just now. They tell nothing of the server."""
 MARK = secrets.token_hex(16)
 """Secret of this process that tells the answers that its transports gave from those of the servers."""
 WITHOUT_ENDPOINT = frozenset({404, 405, 410})
@@ -106,9 +114,9 @@ class TransportFailure:
         return cls("disconnected")
 
     @classmethod
-    def from_status(cls, status: int, retry_after: str | None = None, said: str = "") -> Self:
-        """Read a status of 400 or more; `retry_after` is the header's value, `said` are words of the server."""
-        seconds = parse_retry_after(retry_after)
+    def from_status(cls, status: int, retry_after: str | None = None, said: str = "", date: str | None = None) -> Self:
+        """Read a status of 400 or more, with the values of the headers Retry-After and Date, and the server's words."""
+        seconds = parse_retry_after(retry_after, date)
         if status in {401, 403, 407}:
             return cls("credentials", str(status), seconds, said)
         if status in {408, 425, 429}:
@@ -132,20 +140,19 @@ class NotExecuted(Exception):
         super().__init__(verdict.code)
 
 
-def parse_retry_after(retry_after: str | None) -> float | None:
+def parse_retry_after(retry_after: str | None, date: str | None = None) -> float | None:
     """Read the seconds that a header Retry-After names, from now on; None if it can't be read.
 
-    Source: RFC 9110, 10.2.3: a number of seconds, or an HTTP date.
+    Source: RFC 9110, 10.2.3: a number of seconds, or an HTTP date, which is by the clock that the answer's Date tells.
     """
     if retry_after is None:
         return None
     if retry_after.strip().isascii() and retry_after.strip().isdigit():
         return float(retry_after.strip()[:9])
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
+    until = parse_date(retry_after)
+    if until is None:
         return None
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (until - (parse_date(date) or datetime.now(UTC))).total_seconds())
 
 
 def to_connect_error(
@@ -156,18 +163,34 @@ def to_connect_error(
         late = f"The server {server!r} did not answer within {seconds:g} s of connecting."
         return partial(UpstreamUnavailable, server, late)
     causes = list(_causes(error))
-    if failure is None:
-        refusal = next((cause for cause in causes if isinstance(cause, MCPError)), None)
-        failure = TransportFailure.from_rpc(refusal) if refusal else None
+    failure = failure or _find_failure(causes)
     if failure is None:
         return partial(UpstreamUnavailable, server, _explain_causes(server, causes, hidden))
-    if failure.kind == "forbidden":
-        return partial(ForbiddenAddress, failure.detail)
-    if failure.kind == "too-large":
-        return partial(_to_too_large, server, failure)
+    if failure.kind in _ALIKE:
+        return partial(_ALIKE[failure.kind], server, failure)
     if failure.kind in {"credentials", "status"} and not _may_pass(failure):
         return _to_refusal(server, failure)
     return partial(UpstreamUnavailable, server, _explain(server, failure), failure.retry_after)
+
+
+def is_silence(error: BaseException, failure: TransportFailure | None) -> bool:
+    """Tell if a connection did not come about since nobody is there, rather than that somebody refused it."""
+    if isinstance(error, TimeoutError):
+        return True
+    causes = list(_causes(error))
+    if failure := failure or _find_failure(causes):
+        return failure.kind in SILENT or (failure.kind == "status" and int(failure.detail) >= 500)
+    return not any(
+        isinstance(cause, ValidationError)
+        or (isinstance(cause, MCPError) and cause.code not in {CONNECTION_CLOSED, REQUEST_TIMEOUT})
+        or (isinstance(cause, RuntimeError) and "protocol version" in str(cause))
+        for cause in causes
+    )
+
+
+def _find_failure(causes: Iterable[BaseException]) -> TransportFailure | None:
+    refusal = next((cause for cause in causes if isinstance(cause, MCPError)), None)
+    return TransportFailure.from_rpc(refusal) if refusal else None
 
 
 def _may_pass(failure: TransportFailure) -> bool:
@@ -181,7 +204,23 @@ def _to_refusal(server: str, failure: TransportFailure) -> Callable[[], Upstream
     if failure.kind == "status" and int(failure.detail) in WITHOUT_ENDPOINT:
         reason = "it has no MCP endpoint at its URL"
     said = ": ".join(part for part in (reason, failure.words) if part) or "it gives no reason"
-    return partial(UpstreamRejected, server, INTERNAL_ERROR, said, by=f"HTTP {failure.detail}")
+    challenge = failure.answer if failure.detail in {"401", "403"} else None
+    return partial(UpstreamRejected, server, INTERNAL_ERROR, said, by=f"HTTP {failure.detail}", challenge=challenge)
+
+
+def _to_too_large(server: str, failure: TransportFailure) -> TooLarge:
+    return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
+
+
+_ALIKE: dict[Kind, Callable[[str, TransportFailure], HubError]] = {
+    "forbidden": lambda _, failure: ForbiddenAddress(failure.detail),
+    "too-large": _to_too_large,
+    "login": lambda server, failure: LoginNeeded(
+        server, failure.detail, failure.words or None, is_yours=failure.answer is not False
+    ),
+    "unready": lambda server, failure: UpstreamUnavailable(server, failure.detail, failure.retry_after),
+}
+"""Errors of what comes to the same while a session is opened and in a call."""
 
 
 def _explain_causes(server: str, causes: list[BaseException], hidden: Iterable[str]) -> str:
@@ -209,7 +248,8 @@ def to_call_error(server: str, error: MCPError, hidden: Iterable[str] = ()) -> H
         return OutcomeUnknown(server)
     if error.code == REQUEST_TIMEOUT and error.message == "Request 'server/discover' timed out":
         return UpstreamTimedOut(server, DISCOVER_TIMEOUT_SECONDS)
-    verdict = UpstreamRejected(server, error.code, words.make_safe(error.message, hidden))
+    said, data = words.make_safe(error.message, hidden), select_error_data(error.code, error.error.data)
+    verdict = UpstreamRejected(server, error.code, said, data=data)
     if error.code == UNSUPPORTED_PROTOCOL_VERSION or words.is_forgotten(error.message, code=error.code):
         return NotExecuted(verdict)
     return verdict
@@ -224,6 +264,8 @@ def is_closed(error: MCPError) -> bool:
 
 
 def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExecuted:  # noqa: PLR0911
+    if failure.kind in _ALIKE:
+        return _ALIKE[failure.kind](server, failure)
     if failure.kind == "session" and failure.detail:
         return NotExecuted(_to_refusal(server, failure)())
     if failure.kind in REPEATABLE:
@@ -231,12 +273,8 @@ def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExe
     match failure.kind:
         case "disconnected":
             return OutcomeUnknown(server)
-        case "too-large":
-            return _to_too_large(server, failure)
         case "malformed":
             return MalformedResult(server, failure.detail, failure.answer)
-        case "forbidden":
-            return ForbiddenAddress(failure.detail)
         case "credentials":
             return _to_refusal(server, failure)()
         case "status" if int(failure.detail) >= 500:  # nobody knows how far it came
@@ -245,10 +283,6 @@ def _to_failed_call(server: str, failure: TransportFailure) -> HubError | NotExe
             return _to_refusal(server, failure)()
         case _:
             return UpstreamUnavailable(server, _explain(server, failure), failure.retry_after)
-
-
-def _to_too_large(server: str, failure: TransportFailure) -> TooLarge:
-    return TooLarge(f"The answer of {server!r}", *(int(size) for size in failure.detail.split("/")))
 
 
 def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0911
@@ -279,7 +313,7 @@ def _explain(server: str, failure: TransportFailure) -> str:  # noqa: C901, PLR0
             return f"The server {server!r} {_describe_status(failure)}."
         case "malformed":
             return f"The server {server!r} answered the connection with something that is not MCP: {detail}."
-        case "too-large" | "disconnected" | "forbidden":
+        case "too-large" | "disconnected" | "forbidden" | "login" | "unready":
             return f"The server {server!r} gave no answer that could be used."
     assert_never(kind)
 

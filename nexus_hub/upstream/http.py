@@ -7,7 +7,8 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 from urllib.request import getproxies
 
 import httpx2
@@ -15,12 +16,14 @@ from mcp_types import JSONRPCError
 
 from nexus_hub.address import is_loopback
 from nexus_hub.errors import ForbiddenAddress
+from nexus_hub.json_text import read
 from nexus_hub.upstream import words
 from nexus_hub.upstream.addresses import Resolve, resolve_public
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.faults import BUSY, TransportFailure
-from nexus_hub.upstream.messages import read_messages
+from nexus_hub.upstream.messages import encode, read_messages
 from nexus_hub.upstream.streamable import EMPTY, open_streams
+from nexus_hub.upstream.tls import shared_context
 
 SESSION_HEADER = "mcp-session-id"
 NOTICE_SECONDS = 10.0
@@ -35,8 +38,11 @@ KEEP_ALIVE = [
 ]
 """A call may be silent for hours: what lies between keeps its connection, and a peer that is gone shows in 2 min."""
 MAX_ERROR_BYTES = 64 * 1024
+MAX_CHALLENGE = 4096
 JSON = {"content-type": "application/json"}
 MAX_REDIRECTS = 5
+_MESSAGE = "nexus_hub.message"
+"""The member of a request's extensions that holds the message that it was built of."""
 _HOPS = "nexus_hub.redirects"
 """The member of a request's extensions that counts the redirects it has followed."""
 _SELF_DESCRIPTIONS = {"initialize", "server/discover"}
@@ -105,17 +111,16 @@ class ContainedClient(httpx2.AsyncClient):
         self.failure: TransportFailure | None = None
         self.assumed = False
         self._max_bytes = max_bytes
-        self._hidden = tuple(hidden)
+        self.hidden = tuple(hidden)
+        """Secrets that are masked in the server's words."""
 
     def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
-        """Build a request; one with lone surrogates, which are no UTF-8, spells out all that is not ASCII."""
-        try:
-            return super().build_request(method, url, **options)
-        except UnicodeEncodeError:
-            if "json" not in options:
-                raise
-            options["content"] = json.dumps(options.pop("json")).encode()
-            return super().build_request(method, url, **options)
+        """Build a request, with a message in the form in which it is to be sent."""
+        message = options.pop("json", None)
+        if message is not None:
+            options["content"] = encode(message)
+            options["extensions"] = {**(options.get("extensions") or {}), _MESSAGE: message}
+        return super().build_request(method, url, **options)
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send, and turn every failure into an answer."""
@@ -123,12 +128,15 @@ class ContainedClient(httpx2.AsyncClient):
         if _is_notice(request):
             request.extensions = {**request.extensions, "timeout": httpx2.Timeout(NOTICE_SECONDS).as_dict()}
         try:
-            response = await self._contain(await super().send(request, **options))
+            response = await self._contain(await self._exchange(request, **options))
         except ForbiddenAddress as error:
             return self._answer(request, TransportFailure("forbidden", error.host))
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
             return self._answer(request, TransportFailure.from_exchange(error))
         return response
+
+    async def _exchange(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        return await super().send(request, **options)
 
     def _answer(self, request: httpx2.Request, failure: TransportFailure) -> httpx2.Response:
         if _is_request(request):
@@ -186,12 +194,14 @@ class ContainedClient(httpx2.AsyncClient):
         request, status, headers = response.request, response.status_code, response.headers
         content = await _read_head(response)
         reason = words.find_reason(content, headers.get("content-type", ""), headers.get("www-authenticate", ""))
-        said = words.make_safe(reason, self._hidden)
+        said = words.make_safe(reason, self.hidden)
         if status == 400 and _method(request) in _SELF_DESCRIPTIONS and b"protocol version" in content.lower():
             return self._answer(request, TransportFailure("version", "400"))
         if gone := self._find_lost_session(response, reason, said):
             return self._answer(request, gone)
-        failure = TransportFailure.from_status(status, headers.get("retry-after"), said)
+        failure = TransportFailure.from_status(status, headers.get("retry-after"), said, headers.get("date"))
+        if status in {401, 403}:
+            failure = replace(failure, answer=headers.get("www-authenticate", "")[:MAX_CHALLENGE])
         error = _read_rpc_error(content)
         if error is None or failure.kind in {"credentials", "limited"} or status in BUSY:
             return self._answer(request, failure)
@@ -271,10 +281,12 @@ def _with_stream(response: httpx2.Response, chunks: AsyncGenerator[bytes]) -> ht
 
 
 def _message(request: httpx2.Request) -> dict[str, Any]:
-    """Read the message of a POST; empty for a large one, which is a call."""
+    """Give the message of a POST, read anew where it was not built here; empty for a large one, which is a call."""
+    if (built := request.extensions.get(_MESSAGE)) is not None:
+        return cast("dict[str, Any]", built)
     if request.method != "POST" or len(request.content) > MAX_ERROR_BYTES:
         return {}
-    message = json.loads(request.content)
+    message = read(request.content)
     return message if isinstance(message, dict) else {}
 
 
@@ -342,23 +354,25 @@ def build_client(
     max_bytes: int,
     connect_timeout: float,
     max_listing_bytes: int | None = None,
+    make: Callable[..., ContainedClient] = ContainedClient,
 ) -> ContainedClient:
     """Make a client with the server's headers; a `guarded` one uses no proxy and reaches only public addresses.
 
-    Nor does one of a server on this machine.
+    Nor does one of a server on this machine. `make` is the class of the client.
     """
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=REUSE_SECONDS)
     transport: httpx2.AsyncBaseTransport | None = None
     direct = guarded or is_loopback(config.url) or not getproxies()
     if direct:  # through proxies the client goes only by transports of its own
-        transport = httpx2.AsyncHTTPTransport(limits=limits, socket_options=KEEP_ALIVE)
+        transport = httpx2.AsyncHTTPTransport(verify=shared_context(), limits=limits, socket_options=KEEP_ALIVE)
     if guarded and transport is not None:
         transport = GuardedTransport(transport, resolve, time.monotonic)
-    return ContainedClient(
+    return make(
         max_bytes=max_bytes,
         hidden=words.find_secrets(config),
         headers={name: value.get_secret_value() for name, value in config.headers.items()},
         max_listing_bytes=max_listing_bytes,
+        verify=shared_context(),
         timeout=httpx2.Timeout(connect_timeout, read=None),
         limits=limits,
         transport=transport,

@@ -4,6 +4,7 @@ Entries are read one by one: one that can't be had comes with the reason, and ho
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, NoReturn, cast
@@ -24,7 +25,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from nexus_hub.errors import InvalidConfig
 from nexus_hub.upstream.addresses import split_url
 from nexus_hub.upstream.client_files import LOCATIONS, find_inputs, find_repeat, find_servers, read_document
-from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.config import SCOPE, HttpConfig, StdioConfig
+from nexus_hub.upstream.file_lines import FileLines, Path
+from nexus_hub.upstream.server_json import UnusableDescription, describe_servers, is_server_json, read_description
 from nexus_hub.upstream.variables import Variables
 
 _HTTP_TYPES = frozenset({"http", "streamablehttp", "remote"})
@@ -39,12 +42,25 @@ _NO = frozenset({"false", "no", "off", "0", ""})
 class FileEntry:
     """An entry of a file: a server, or the reason why it can't be had; neither if the file disables it.
 
-    The reason names the entry and the key, and never a value.
+    The reason names the entry and the key, and never a value; `line` is where that key or the entry stands. An entry
+    that is not `enabled` comes from a registry: it arrives disabled, until somebody has looked at it.
     """
 
     name: str
     config: HttpConfig | StdioConfig | None = None
     problem: str | None = None
+    line: int | None = None
+    enabled: bool = True
+    shown: str | None = None
+    """The command of a package of a registry, with variables in place of values, for whoever is to enable it."""
+
+
+class _UnusableKey(InvalidConfig):
+    """A key of an entry that can't be used; `path` leads to it from the entry."""
+
+    def __init__(self, message: str, path: tuple[str | int, ...]) -> None:
+        self.path = path
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +71,58 @@ class _Reading:
     own: frozenset[str] = frozenset()
 
 
-def parse(text: str, environment: Mapping[str, str], *, toml: bool = False) -> list[FileEntry]:
+def parse(text: str, environment: Mapping[str, str], *, toml: bool = False, most: int | None = None) -> list[FileEntry]:
     """Read the servers of a file in its order; references in values are replaced from `environment`.
 
     Raises:
-        InvalidConfig: the file as a whole can't be read.
+        InvalidConfig: the file as a whole can't be read, or it has more than `most` servers.
     """
     document = read_document(text, toml=toml)
+    lines = FileLines(text, toml=toml)
+    if is_server_json(document):
+        described = describe_servers(document)
+        _check_count(len(described), most)
+        return [_read_described(name, one, environment, place, lines) for place, name, one in described]
     reading = _Reading(Variables(environment, find_inputs(document)))
-    return [_read_entry(name, entry, reading) for name, entry in find_servers(document)]
+    found = find_servers(document)
+    _check_count(len(found), most)
+    return [_read_entry(name, entry, reading, place, lines) for place, name, entry in found]
 
 
-def _read_entry(name: str, entry: object, reading: _Reading) -> FileEntry:
+def _check_count(count: int, most: int | None) -> None:
+    if most is not None and count > most:
+        raise InvalidConfig(f"The file has {count} servers; import {most} at a time.")
+
+
+def _read_described(
+    name: str, described: object, environment: Mapping[str, str], place: Path, lines: FileLines
+) -> FileEntry:
+    try:
+        config = read_description(described, environment)
+        return FileEntry(name, config, enabled=False, shown=_show_command(described, environment))
+    except UnusableDescription as error:
+        where = ".".join(map(str, error.path))
+        return FileEntry(
+            name, problem=f"{f'{where}: ' if where else ''}{error.message}", line=lines.find(place + error.path)
+        )
+
+
+def _show_command(described: object, environment: Mapping[str, str]) -> str | None:
+    """Write the command of a description; what the environment gives is shown by its name, since it may be secret."""
+    try:
+        config = read_description(described, {name: f"${{{name}}}" for name in environment})
+    except UnusableDescription:
+        return None
+    return shlex.join([config.command, *config.args]) if isinstance(config, StdioConfig) else None
+
+
+def _read_entry(name: str, entry: object, reading: _Reading, place: Path, lines: FileLines) -> FileEntry:
     try:
         return FileEntry(name, _read(name, entry, reading))
+    except _UnusableKey as error:
+        return FileEntry(name, problem=error.message, line=lines.find(place + error.path))
     except InvalidConfig as error:
-        return FileEntry(name, problem=error.message)
+        return FileEntry(name, problem=error.message, line=lines.find(place))
     except RecursionError:
         return FileEntry(name, problem=f"The entry {name[:80]!r} is nested too deeply.")
 
@@ -94,7 +146,7 @@ def _read(name: str, entry: object, reading: _Reading) -> HttpConfig | StdioConf
         return model.model_validate(entry, context=replace(reading, own=own)).config()
     except ValidationError as invalid:
         error = invalid.errors(include_input=False, include_url=False)[0]
-    raise _wrong(name, _name_key(error), _ADVICE.get(error["type"], error["msg"]))
+    raise _wrong(name, _name_key(error), _ADVICE.get(error["type"], error["msg"]), error["loc"])
 
 
 def _keys(value: object) -> list[str]:
@@ -126,8 +178,9 @@ def _flatten(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _wrong(name: str, key: str, advice: str) -> InvalidConfig:
-    return InvalidConfig(f"The key {key!r} of the server {name[:80]!r} can't be used: {advice.rstrip('.')}.")
+def _wrong(name: str, key: str, advice: str, path: tuple[str | int, ...] = ()) -> InvalidConfig:
+    words = f"The key {key!r} of the server {name[:80]!r} can't be used: {advice.rstrip('.')}."
+    return _UnusableKey(words, path or (key,))
 
 
 _ADVICE = {
@@ -212,7 +265,10 @@ _Word = Annotated[str, BeforeValidator(_write_scalar), AfterValidator(_expand_wo
 _Variable = Annotated[str, BeforeValidator(_write_scalar), AfterValidator(_expand_variable)]
 _NameOfVariable = Annotated[str, AfterValidator(_look_up)]
 _NO_DIRECTORY = "the hub has no working directory for servers; use absolute paths in 'command' and 'args'"
-_NO_LOGIN = "the hub does not log in by OAuth; put a token into 'headers'"
+_NO_SUCH_LOGIN = "the hub has no such way to log in; put a token into 'headers'"
+_NO_LOGIN_OF_COMMAND = "a command is not logged in at; put its credentials into 'env'"
+_DISCOVERED = frozenset({"oauth", "dynamic_discovery"})
+"""Words by which FastMCP and Gemini say that a login is to be found out."""
 
 
 class _Entry(BaseModel):
@@ -226,9 +282,6 @@ class _Entry(BaseModel):
     env_file: Annotated[None, _refuse_key("the hub reads no env files; put the variables into 'env'")] = Field(
         default=None, alias="envFile"
     )
-    oauth: Annotated[None, _refuse_key(_NO_LOGIN)] = None
-    auth: Annotated[None, _refuse_key(_NO_LOGIN)] = None
-    auth_provider: Annotated[None, _refuse_key(_NO_LOGIN)] = Field(default=None, alias="authProviderType")
     headers_helper: Annotated[None, _refuse_key("the hub runs no helpers; put the headers into 'headers'")] = Field(
         default=None, alias="headersHelper"
     )
@@ -247,6 +300,39 @@ class _Entry(BaseModel):
         return value
 
 
+class _Login(BaseModel):
+    """A login of the file: what is not said is found out, as are addresses, which an authorization server names."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    client_id: _Text | None = Field(
+        default=None, validation_alias=AliasChoices("clientId", "client_id", "CLIENT_ID"), max_length=2048
+    )
+    client_secret: _Text | None = Field(
+        default=None, validation_alias=AliasChoices("clientSecret", "client_secret", "CLIENT_SECRET"), max_length=4096
+    )
+    scopes: str | list[str] | None = Field(default=None, validation_alias=AliasChoices("scopes", "scope"))
+    issuer: _Text | None = None
+
+    @field_validator("scopes", mode="after")
+    @classmethod
+    def _join(cls, scopes: str | list[str] | None) -> str | None:
+        words = " ".join([scopes] if isinstance(scopes, str) else scopes or []).split()
+        if not re.fullmatch(SCOPE, " ".join(words)) and words:
+            _refuse("they must be names with spaces between")
+        return " ".join(words) or None
+
+    def to_login(self) -> dict[str, Any]:
+        """Give the login as the hub has it."""
+        said = {
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "scope": self.scopes,
+            "issuer": self.issuer,
+        }
+        return {"kind": "oauth", **{name: value for name, value in said.items() if value}}
+
+
 class _HttpEntry(_Entry):
     types, key = _HTTP_TYPES, "url"
 
@@ -254,17 +340,40 @@ class _HttpEntry(_Entry):
     headers: dict[str, _Text] = Field(default={}, validation_alias=AliasChoices("headers", "http_headers"))
     env_http_headers: dict[str, _NameOfVariable] = {}
     bearer_token_env_var: _NameOfVariable | None = None
+    oauth: _Login | None = None
+    auth: _Login | None = None
+    auth_provider: _Login | None = Field(default=None, alias="authProviderType")
+
+    @field_validator("oauth", "auth", "auth_provider", mode="before")
+    @classmethod
+    def _fit_login(cls, value: object) -> object:
+        """Write a switch, or a word for what is found out, as a login of which nothing is said."""
+        match value:
+            case False | {"enabled": False}:
+                return None
+            case True:
+                return {}
+            case str() if value in _DISCOVERED:
+                return {}
+            case dict():
+                return value
+        _refuse(_NO_SUCH_LOGIN)
 
     def config(self) -> HttpConfig:
         headers = self.headers | self.env_http_headers
         if self.bearer_token_env_var is not None:
             headers["Authorization"] = f"Bearer {self.bearer_token_env_var}"
-        return HttpConfig.model_validate({"url": self.url, "headers": headers})
+        said = [login for login in (self.oauth, self.auth, self.auth_provider) if login is not None]
+        login = said[0].to_login() if said else None
+        return HttpConfig.model_validate({"url": self.url, "headers": headers, "login": login})
 
 
 class _StdioEntry(_Entry):
     types, key = _STDIO_TYPES, "command"
 
+    oauth: Annotated[None, _refuse_key(_NO_LOGIN_OF_COMMAND)] = None
+    auth: Annotated[None, _refuse_key(_NO_LOGIN_OF_COMMAND)] = None
+    auth_provider: Annotated[None, _refuse_key(_NO_LOGIN_OF_COMMAND)] = Field(default=None, alias="authProviderType")
     command: Annotated[_Word, Field(min_length=1)]
     args: list[_Word] = []
     env: dict[str, _Variable] = Field(default={}, validation_alias=AliasChoices("env", "environment"))

@@ -24,6 +24,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from nexus_hub.json_text import read, write
 from nexus_hub.upstream import cut_results
 
 MOST_BRACKETS = 200_000
@@ -45,6 +46,8 @@ NOT_AN_OBJECT = "result: must be an object"
 NO_OUTCOME = "it holds neither a result nor an error"
 NO_ID = "its id is that of no request"
 
+_LISTINGS = {"tools", "resources", "resourceTemplates", "prompts"}
+_ODD_NUMBER = re.compile(rb"[0-9][.eE]|-0(?![0-9])")
 _DECODER = json.JSONDecoder(strict=False)
 _START = re.compile(r'\{\s*(?:"|\Z)|\[\s*(?:\{|\Z)')
 _ENVELOPE = re.compile(rb"""["']jsonrpc["']""")
@@ -82,9 +85,27 @@ def read_messages(raw: bytes) -> list[Item]:
         return _read_leniently(raw)
     if isinstance(message, JSONRPCRequest | JSONRPCNotification) and b'"result"' in raw:
         return _read_leniently(raw)  # may be an answer that repeats the method
-    if result is not None and isinstance(message, JSONRPCResponse):
-        message.result[cut_results.MEMBER] = result
+    if isinstance(message, JSONRPCResponse):
+        if result is not None:
+            message.result[cut_results.MEMBER] = result
+        elif _LISTINGS.intersection(message.result) and _ODD_NUMBER.search(rest):
+            message.result = read(rest)["result"]
     return [message]
+
+
+def to_plain(message: JSONRPCMessage) -> dict[str, Any]:
+    """Give the members of a message; the parameters of a request are untouched, since the SDK would rewrite them."""
+    if not isinstance(message, JSONRPCRequest):
+        return message.model_dump(by_alias=True, mode="json", exclude_unset=True)
+    return {name: getattr(message, name) for name in JSONRPCRequest.model_fields if name in message.model_fields_set}
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Write a message; one with lone surrogates, which are no UTF-8, spells out all that is not ASCII."""
+    try:
+        return write(message, ensure_ascii=False)
+    except UnicodeEncodeError:
+        return write(message)
 
 
 def is_cut_off(items: list[Item]) -> bool:

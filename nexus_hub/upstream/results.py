@@ -6,7 +6,7 @@ What the protocol says of members that the hub does not read, such as annotation
 from collections.abc import Iterator
 from typing import Any, assert_never
 
-from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
+from nexus_hub.upstream.requests import Completion, PromptGet, ResourceRead, ToolCall, UpstreamRequest
 
 _JSON_NAMES: dict[type, str] = {str: "a string", dict: "an object", list: "an array"}
 _BLOCKS: dict[str, dict[str, type]] = {
@@ -39,6 +39,9 @@ def _find_faults(request: UpstreamRequest, result: dict[str, Any], *, modern: bo
             yield from _check_list(result, "contents", _check_contents)
         case PromptGet():
             yield from _check_list(result, "messages", _check_prompt_message)
+        case Completion():
+            yield from _check(result, "", {"completion": dict})
+            yield from _check_values(result["completion"])
         case _:
             assert_never(request)
 
@@ -49,6 +52,13 @@ def _check_tool_result(result: dict[str, Any], *, modern: bool) -> Iterator[str]
         yield from _check(result, "", {"structuredContent": dict})
     if not isinstance(result.get("isError"), bool | str | int | None):
         yield "isError: must be true or false"
+
+
+def _check_values(completion: dict[str, Any]) -> Iterator[str]:
+    yield from _check(completion, "completion", {"values": list})
+    for number, value in enumerate(completion["values"]):
+        if not isinstance(value, str):
+            yield f"completion.values[{number}]: must be a string"
 
 
 def _check_list(result: dict[str, Any], member: str, check: Any) -> Iterator[str]:

@@ -1,30 +1,36 @@
 """Snapshot of a server: its self-description and all it offers, read page by page."""
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import mcp_types as types
 from mcp import ClientSession, MCPError
-from mcp.shared.dispatcher import CallOptions
 from mcp_types import METHOD_NOT_FOUND, REQUEST_TIMEOUT, methods
 from pydantic import BaseModel, ValidationError
 
 from nexus_hub.errors import TooLarge
 from nexus_hub.escape import escape
+from nexus_hub.json_object import count_values, split_texts
+from nexus_hub.json_text import write
 from nexus_hub.upstream import faults
 from nexus_hub.upstream.faults import TransportFailure
+from nexus_hub.upstream.listening import is_modern
 from nexus_hub.upstream.omissions import Omissions, explain_invalid
+from nexus_hub.upstream.wire import exchange
 
 MAX_ITEMS = 5_000
 MAX_PAGES = 1_000
+MOST_VALUES = 50_000
+"""Values of one entry: whoever lists it, or calls its tool, has it read and written again."""
 LONGEST_KEY_BYTES = 2000
 """The longest name or URI that the catalog's index takes."""
 LONGEST_TEXT_BYTES = 64 * 1024
 """The most that a server may say of itself: its instructions, and its information."""
 READ_SECONDS = 60.0
+LONGEST_TTL_MS = 1000.0 * 3600 * 24 * 365
 SHARE = 0.75
 """The part of the time left that one request may take: a listing that hangs leaves time for the others."""
 
@@ -44,7 +50,8 @@ DEFAULT_LIMITS = ReadLimits()
 class Snapshot:
     """A server's self-description; tools, resources, templates and prompts are as on the wire.
 
-    `omitted` names what was left out; `unread` are the listings that were not read to their end.
+    `omitted` names what was left out; `unread` are the listings that were not read to their end. `ttl_seconds` is how
+    long the server says that its lists are fresh, the shortest of its answers; None if it says nothing of it.
     """
 
     protocol_version: str
@@ -57,24 +64,22 @@ class Snapshot:
     prompts: list[dict[str, Any]] = field(default_factory=list)
     omitted: list[dict[str, Any]] = field(default_factory=list)
     unread: frozenset[str] = frozenset()
+    ttl_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """A listing: its method, the request for a page of it, and the member that tells its entries apart."""
+    """A listing: its method, and the member that tells its entries apart."""
 
     method: str
     key: str
-    request: Callable[[types.PaginatedRequestParams], types.ClientRequest]
 
 
-_LISTINGS: dict[str, _Listing] = {
-    "tools": _Listing("tools/list", "name", lambda params: types.ListToolsRequest(params=params)),
-    "resources": _Listing("resources/list", "uri", lambda params: types.ListResourcesRequest(params=params)),
-    "resourceTemplates": _Listing(
-        "resources/templates/list", "uriTemplate", lambda params: types.ListResourceTemplatesRequest(params=params)
-    ),
-    "prompts": _Listing("prompts/list", "name", lambda params: types.ListPromptsRequest(params=params)),
+_LISTINGS = {
+    "tools": _Listing("tools/list", "name"),
+    "resources": _Listing("resources/list", "uri"),
+    "resourceTemplates": _Listing("resources/templates/list", "uriTemplate"),
+    "prompts": _Listing("prompts/list", "name"),
 }
 """From the member of the answer that holds the entries to how they are asked for."""
 _FRAME = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
@@ -119,6 +124,7 @@ async def take(
         prompts=found.get("prompts", []),
         omitted=reader.omissions.as_list(),
         unread=frozenset(reader.unread),
+        ttl_seconds=min(reader.ttls, default=None),
     )
 
 
@@ -141,6 +147,7 @@ class _Reader:
         self.omissions = Omissions()
         self.unread: set[str] = set()
         self.failures: list[MCPError] = []
+        self.ttls: list[float] = []
 
     async def read(self, member: str) -> list[dict[str, Any]]:
         """Read a listing as far as it can be; none of it when the server announces it and doesn't know the method."""
@@ -165,7 +172,7 @@ class _Reader:
         cursor: str | None = None
         position = 0
         for _ in range(MAX_PAGES):
-            page = await self._ask(_LISTINGS[member].request(types.PaginatedRequestParams(cursor=cursor)))
+            page = await self._ask(_LISTINGS[member].method, cursor)
             listed = page.get(member)
             if not isinstance(listed, list):
                 fault = "is missing" if listed is None else "must be a list"
@@ -186,15 +193,14 @@ class _Reader:
             cursor = following
         self.omissions.add(member, f"it has more than {MAX_PAGES} pages; the others are left out")
 
-    async def _ask(self, request: types.ClientRequest) -> dict[str, Any]:
-        """Send a request and return its result unchecked: the SDK would refuse a page for one entry of it."""
-        data = request.model_dump(by_alias=True, mode="json", exclude_none=True)
+    async def _ask(self, method: str, cursor: str | None) -> dict[str, Any]:
+        """Ask for a page, unchecked: the SDK would refuse it for one entry."""
         left = self._until - asyncio.get_running_loop().time()
-        options: CallOptions = {}
-        self._session._stamp(data, options)
-        options["timeout"] = max(left * SHARE, 0.1)
-        dispatcher = self._session._dispatcher
-        return dict(await dispatcher.send_raw_request(data["method"], data.get("params"), options))
+        params = {} if cursor is None else {"cursor": cursor}
+        page = await exchange(self._session, method, params, {"timeout": max(left * SHARE, 0.1)})
+        if is_modern(self._session) and (ttl := _read_ttl(page.get("ttlMs"))) is not None:
+            self.ttls.append(ttl)
+        return page
 
     def _sift(self, member: str, listed: list[Any], start: int, entries: dict[str, dict[str, Any]]) -> None:
         """Keep the entries that can be kept, once each; in a thread, since there may be megabytes of them.
@@ -220,6 +226,8 @@ class _Reader:
     def _faults(self, member: str, entry: Any, size: int, sound: bool) -> Iterator[str]:
         if size > self._limits.definition_bytes:
             yield f"it has {size} bytes; at most {self._limits.definition_bytes} are kept (NEXUS_MAX_DEFINITION_BYTES)"
+        elif size > MOST_VALUES and _count_values(entry) > MOST_VALUES:
+            yield f"it has more than {MOST_VALUES} values"
         if not isinstance(entry, dict):
             yield "it must be an object"
         elif not sound:
@@ -253,6 +261,13 @@ class _Reader:
         return None
 
 
+def _read_ttl(value: object) -> float | None:
+    """Read a time to live in seconds; 0 says nothing: it is what the SDKs send for servers that name none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 < value <= LONGEST_TTL_MS:
+        return None
+    return float(value) / 1000
+
+
 def _explain_cursor(cursor: object) -> str:
     if cursor == "":
         return "the cursor of its last page is empty, so that reading ended there"
@@ -273,7 +288,14 @@ def _explain_failure(error: MCPError, failure: TransportFailure | None) -> str:
 
 
 def _count_bytes(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    try:
+        return len(write(value, ensure_ascii=False, allow_nan=True))
+    except UnicodeEncodeError:
+        return len(write(value, allow_nan=True))
+
+
+def _count_values(value: Any) -> int:
+    return count_values(split_texts(write(value, allow_nan=True))[::2])
 
 
 def _as_on_the_wire(model: BaseModel) -> dict[str, Any]:

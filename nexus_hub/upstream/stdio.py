@@ -2,14 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+import signal
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import anyio
+from anyio.abc import Process
 from mcp.client.stdio import get_default_environment
 
+from nexus_hub.launch import launch_line
 from nexus_hub.upstream.child import Child
 from nexus_hub.upstream.config import StdioConfig
 
@@ -73,16 +76,45 @@ async def _error_output(path: Path | None) -> AsyncGenerator[IO[str]]:
         transport.close()
 
 
+async def _start(command: Sequence[str], environment: Mapping[str, str], errors: IO[str]) -> Process:
+    """Start a command in a session of its own; it is told to end when this process is gone, however that ends.
+
+    By SIGTERM, which programs such as npx pass on to those that they have started.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    reading, writing = os.pipe()
+    try:
+        line = launch_line(command, death_signal=signal.SIGTERM, failure_to=writing, is_marked=True)
+        process = await anyio.open_process(
+            line, env=environment, stderr=errors, start_new_session=True, pass_fds=[writing]
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    try:
+        await anyio.wait_readable(reading)
+        failure = os.read(reading, 16)
+        if failure:
+            raise OSError(int(failure), os.strerror(int(failure)))
+    except BaseException:
+        process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+        raise
+    finally:
+        os.close(reading)
+    return process
+
+
 @asynccontextmanager
 async def stdio_streams(config: StdioConfig, log: Path | None, max_bytes: int) -> AsyncGenerator[Any]:
     """Start the command and give streams for the SDK; the child and all it started are gone when this ends."""
     environment = {name: value.get_secret_value() for name, value in config.env.items()}
     async with _error_output(log) as errors:
-        process = await anyio.open_process(
-            [config.command, *config.args],
-            env=get_default_environment() | environment,
-            stderr=errors,
-            start_new_session=True,
-        )
+        process = await _start([config.command, *config.args], get_default_environment() | environment, errors)
         async with Child(process, max_bytes).run() as streams:
             yield streams

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from nexus_hub.telemetry.text import printable
-from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.config import HttpConfig, OAuthLogin, StdioConfig
 from nexus_hub.upstream.display import TOKEN_LIKE
 
 LONGEST = 500
@@ -18,6 +18,9 @@ _MEMBERS = ("error_description", "message", "detail", "error", "title", "reason"
 """Members of a JSON answer in which servers say why, best first: OAuth, JSON-RPC, FastAPI, RFC 9457."""
 _SCHEMES = {"Bearer", "Basic", "Token"}
 _CHALLENGE = re.compile(r'\b(?:error_description|error)="([^"]{1,500})"')
+
+_JSON_WITHIN = re.compile(r'[\[{](?:\s*[\[{]|[^\[\]{}"]{0,100}")')
+"""The beginning of JSON behind plain words: it may be an answer."""
 
 _OPENING = (
     r"^\W*(?:(?:bad request|unauthorized|not found|invalid request|error|mcp(?!\W+session)|http)\W+(?:error\W+)?)*+"
@@ -61,14 +64,22 @@ def find_secrets(config: HttpConfig | StdioConfig) -> tuple[str, ...]:
     be a key.
     """
     if isinstance(config, HttpConfig):
-        given, shortest = config.headers, SHORTEST_SECRET
+        given, shortest = dict(config.headers), SHORTEST_SECRET
+        if isinstance(config.login, OAuthLogin) and config.login.client_secret is not None:
+            given["client_secret"] = config.login.client_secret
         parts = set(_parts_of_url(config.url))
     else:
         given, shortest = config.env, SHORTEST_OF_ENVIRONMENT
         parts = {word for argument in config.args for word in argument.split("=") if TOKEN_LIKE.fullmatch(word)}
-    values = [value.get_secret_value() for value in given.values()]
+    return split_secrets((value.get_secret_value() for value in given.values()), parts=parts, shortest=shortest)
+
+
+def split_secrets(
+    values: Iterable[str], *, parts: Iterable[str] = (), shortest: int = SHORTEST_SECRET
+) -> tuple[str, ...]:
+    """List secret values and the words of them, and other secrets in `parts`, longest first."""
     words = {word for value in values for word in (value, *value.split()) if len(word) >= shortest}
-    return tuple(sorted((parts | words) - _SCHEMES, key=len, reverse=True))
+    return tuple(sorted((words | set(parts)) - _SCHEMES, key=len, reverse=True))
 
 
 def _parts_of_url(url: str) -> Iterator[str]:
@@ -91,7 +102,8 @@ def find_reason(content: bytes, content_type: str, challenge: str = "") -> str:
         except (ValueError, RecursionError):
             return _read_challenge(challenge)
     is_page = "html" in content_type.lower() or text.startswith("<") or '"jsonrpc"' in text
-    return "" if is_page else text or _read_challenge(challenge)
+    words = _JSON_WITHIN.split(text, maxsplit=1)[0].strip()
+    return "" if is_page else words or _read_challenge(challenge)
 
 
 def _find_in(body: Any) -> str:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, NotFound
-from nexus_hub.models import MOST_DAYS, ServerRef, ServerType
+from nexus_hub.models import MOST_DAYS
 from nexus_hub.vault.keyring import Keyring
-from nexus_hub.vault.resealing import FIRST, SERVER_TYPES, VAULT, DueValue, describe_failure, open_row
+from nexus_hub.vault.resealing import FIRST, PLACES, VAULT, DueValue, Place, SealedRef, describe_failure, open_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +30,32 @@ async def restore(database: Database, ring: Keyring, new_key_id: str, *, batch: 
     async with database.transaction() as transaction:
         if not await transaction.one(VAULT["has_backups"], new_key_id=new_key_id):
             raise NotFound("backup of what was replaced under the vault key", new_key_id)
-    for server_type in SERVER_TYPES:
+    for place in PLACES:
         after: UUID | None = FIRST
         while after is not None:
-            after, count, lines = await _restore_batch(database, ring, new_key_id, server_type, after, batch)
+            after, count, lines = await _restore_batch(database, ring, new_key_id, place, after, batch)
             restored += count
             left += lines
     return {"restored": restored, "left": left}
 
 
 async def _restore_batch(
-    database: Database, ring: Keyring, new_key_id: str, server_type: ServerType, after: UUID, batch: int
+    database: Database, ring: Keyring, new_key_id: str, place: Place, after: UUID, batch: int
 ) -> tuple[UUID | None, int, list[str]]:
     """Put a batch back in one transaction: the last id looked at, the number restored, a line for each left."""
     async with database.transaction() as transaction:
-        rows = await transaction.all(
-            VAULT[f"backups_{server_type}"], Backup, new_key_id=new_key_id, after=after, limit=batch
-        )
-        reasons = {row.id: _explain_refusal(ring, ServerRef(server_type, row.id), row) for row in rows}
+        rows = await transaction.all(VAULT[f"backups_{place}"], Backup, new_key_id=new_key_id, after=after, limit=batch)
+        reasons = {row.id: _explain_refusal(ring, SealedRef(place, row.id), row) for row in rows}
         await transaction.run(VAULT["no_new_revision"])
         ids = [row.id for row in rows if row.state == "resealed" and reasons[row.id] is None]
-        restored = await transaction.run(VAULT[f"restore_{server_type}"], ids=ids, new_key_id=new_key_id)
-        await transaction.run(VAULT["undo_rotations"], new_key_id=new_key_id)
+        restored = await transaction.run(VAULT[f"restore_{place}"], ids=ids, new_key_id=new_key_id)
+        await transaction.run(VAULT["undo_rotations"], server_type=place, ids=ids, new_key_id=new_key_id)
     return (rows[-1].id if rows else None), restored, [line for line in reasons.values() if line]
 
 
-def _explain_refusal(ring: Keyring, ref: ServerRef, row: Backup) -> str | None:
+def _explain_refusal(ring: Keyring, ref: SealedRef, row: Backup) -> str | None:
     if row.state == "changed":
-        return f"Server {ref}: was changed since the rotation"
+        return f"{ref}: was changed since the rotation"
     if row.state == "resealed" and open_row(ring, ref, row) is None:
         return f"{describe_failure(ref, row.key_id)} as it was before; put that key back into the ring first"
     return None

@@ -17,6 +17,7 @@ from nexus_hub.errors import InvalidRequest, NoSecondKey, NotFound, RotationRunn
 from nexus_hub.steps import OnProgress, StepRunner, run_step
 from nexus_hub.telemetry.bus import emit
 from nexus_hub.telemetry.events import KeysRotated
+from nexus_hub.telemetry.trail import note
 from nexus_hub.vault import backups
 from nexus_hub.vault.keyring import Keyring, KeyringSource
 from nexus_hub.vault.keys import parse_key_id
@@ -24,6 +25,7 @@ from nexus_hub.vault.resealing import (
     VAULT,
     Resealer,
     RotationPlan,
+    describe_change,
     describe_failure,
     is_bound_row,
     open_row,
@@ -81,16 +83,19 @@ class LastRotation:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """The number of values that are sealed under a key; None: a key of no known id."""
+    """Use of a key: the number of values that are sealed under it, since when it is in use, and when a rotation to it
+    ended last. None: a key of no known id."""
 
     key_id: str | None
     rows: int
+    first_used_at: datetime | None = None
+    rotated_at: datetime | None = None
 
 
 class Rotation:
     """Rotates the keys of one hub; `batch` values to a transaction, `patience` seconds for rows that others hold."""
 
-    def __init__(self, database: Database, source: KeyringSource, *, batch: int = 50, patience: float = 30) -> None:
+    def __init__(self, database: Database, source: KeyringSource, *, batch: int = 250, patience: float = 30) -> None:
         self._database = database
         self._source = source
         self._batch = batch
@@ -110,6 +115,7 @@ class Rotation:
         new = await self._choose_key_id() if new_key_id is None else _require_key(ring, new_key_id, "new_key_id")
         if old == new:
             raise InvalidRequest(f"old_key_id and new_key_id are both {new}; name two keys, or only the new one.")
+        note(target=new)
         return RotationPlan(new, old)
 
     async def _choose_key_id(self) -> str:
@@ -153,9 +159,11 @@ class Rotation:
             rotation_id = await step("begin-rotation", self.begin, plan, flow_run_id)
             promoted = await step("promote-key", self.promote, plan)
             errors = await step("reseal-values", self.reseal, rotation_id, plan, on_progress)
-            updated, unverified = await step("verify-values", self.verify, rotation_id, plan)
+            updated, unverified, bound = await step("verify-values", self.verify, rotation_id, plan)
             errors += unverified
-            return await step("finish-rotation", self.finish, rotation_id, updated, errors, promoted=promoted)
+            return await step(
+                "finish-rotation", self.finish, rotation_id, updated, errors, promoted=promoted, bound=bound
+            )
 
     @asynccontextmanager
     async def exclusive_lock(self) -> AsyncIterator[None]:
@@ -203,42 +211,42 @@ class Rotation:
         work = Resealer(self._database, self._source, plan, rotation_id, self._batch, self._patience)
         return await work.run(on_progress)
 
-    async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str]]:
-        """Open every value under the new key: the number of the rotation's that do, and a line for each that does not.
+    async def verify(self, rotation_id: UUID, plan: RotationPlan) -> tuple[int, list[str], bool]:
+        """Open every value under the new key: the number of the rotation's that do, a line for each that does not,
+        and True if every value of the hub opens in its row and for its owner only.
 
         A value that somebody has sealed under an old key since is a line too.
         """
-        updated, errors = 0, []
+        updated, errors, all_bound, ring = 0, list[str](), True, self._source.current()
         async for ref, row in read_sealed_values(self._database, rotation_id):
+            bound = is_bound_row(ring, ref, row)
+            opens = bound or open_row(ring, ref, row) is not None
             if row.key_id == plan.new_key_id:
-                if open_row(self._source.current(), ref, row) is None:
-                    errors.append(describe_failure(ref, row.key_id))
-                else:
+                if opens:
                     updated += row.rotated
-            elif plan.takes(row.key_id) and open_row(self._source.current(), ref, row) is not None:
-                errors.append(f"Server {ref}: was sealed under key {row.key_id} meanwhile; rotate once more")
-        return updated, errors
+                else:
+                    errors.append(describe_failure(ref, row.key_id))
+            elif plan.takes(row.key_id) and opens:
+                errors.append(describe_change(ref, f"key {row.key_id}"))
+            all_bound = all_bound and bound
+        return updated, errors, all_bound
 
-    async def finish(self, rotation_id: UUID, updated: int, errors: list[str], *, promoted: bool) -> RotationReport:
-        """Note the rotation's end, and report; of several lines on one server the first counts."""
+    async def finish(
+        self, rotation_id: UUID, updated: int, errors: list[str], *, promoted: bool, bound: bool
+    ) -> RotationReport:
+        """Note the rotation's end, and report; of several lines on one server the first counts.
+
+        After one that left all values `bound` and had no errors, no other value is opened.
+        """
         errors = list({line.partition(": ")[0]: line for line in reversed(errors)}.values())[::-1]
-        bound = not errors and await self._are_all_bound()
         async with self._database.transaction() as transaction:
             row = await transaction.only(
-                VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors, bound=bound
+                VAULT["finish_rotation"], id=rotation_id, updated=updated, errors=errors, bound=bound and not errors
             )
         report = RotationReport(rotation_id, updated=updated, errors=errors, promoted=promoted, **row)
         ms = report.seconds * 1000
         emit(KeysRotated(rotation_id, report.new_key_id, updated, len(errors), ms, report.old_key_id))
         return report
-
-    async def _are_all_bound(self) -> bool:
-        """Tell if every value opens in its row and for its owner only, so that no other is opened from now on."""
-        ring = self._source.current()
-        async for ref, row in read_sealed_values(self._database):
-            if not is_bound_row(ring, ref, row):
-                return False
-        return True
 
     async def status(self) -> dict[str, Any]:
         """List the keys by their ids with the rows under each, the rows under other keys or none, the last rotation
@@ -248,13 +256,15 @@ class Rotation:
             found = await transaction.all(VAULT["rows_per_key"], KeyUse)
             last = await transaction.one(VAULT["last_rotation"], LastRotation)
             kept = await transaction.only(VAULT["count_backups"], int)
-        rows = {use.key_id: use.rows for use in found}
-        keys = [{"key_id": key.id, "primary": key == held[0], "rows": rows.pop(key.id, 0)} for key in held]
+        ids = {key.id for key in held}
+        uses: dict[str | None, KeyUse] = {use.key_id: use for use in found if use.rows or use.key_id in ids}
+        keys = [_describe_key(uses.pop(key.id, KeyUse(key.id, 0)), is_primary=key == held[0]) for key in held]
+        unbound = uses.pop(None, KeyUse(None, 0)).rows
         return {
             "primary_key_id": held[0].id,
             "keys": keys,
-            "unbound": rows.pop(None, 0),
-            "missing_keys": [{"key_id": key_id, "rows": count} for key_id, count in rows.items()],
+            "unbound": unbound,
+            "missing_keys": [{"key_id": use.key_id, "rows": use.rows} for use in uses.values()],
             "last_rotation": last,
             "backups": kept,
         }
@@ -279,6 +289,18 @@ class Rotation:
             InvalidRequest: days outside 0..3650.
         """
         return await backups.purge(self._database, days)
+
+
+def _describe_key(use: KeyUse, *, is_primary: bool) -> dict[str, Any]:
+    return {
+        "key_id": use.key_id,
+        "primary": is_primary,
+        "is_primary": is_primary,
+        "rows": use.rows,
+        "sealed": use.rows,
+        "first_used_at": use.first_used_at,
+        "rotated_at": use.rotated_at,
+    }
 
 
 def _require_key(ring: Keyring, key_id: str, what: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import secrets
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
@@ -34,6 +35,11 @@ class SealContext:
         """Name where a server's sealed configuration lies, and whose it is."""
         return cls(_TABLES[ref.server_type], "config_encrypted", ref.server_ref_id, owner)
 
+    @classmethod
+    def for_login(cls, login_id: UUID, owner: UUID | None) -> Self:
+        """Name where a login at an upstream server lies, and whose it is."""
+        return cls("upstream_logins", "sealed", login_id, owner)
+
     def associated_data(self, key_id: str) -> bytes:
         """Give what GCM authenticates beside the ciphertext: each part led by its length as 4 bytes, big-endian."""
         owner = "" if self.owner is None else str(self.owner)
@@ -45,6 +51,11 @@ class SealContext:
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column} of {self.row_id}"
+
+    @classmethod
+    def for_login_request(cls, request_id: UUID, owner: UUID | None) -> Self:
+        """Name where a login that waits for a person lies, and whose it is to be."""
+        return cls("login_requests", "sealed", request_id, owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +83,7 @@ def open_sealed(keyring: Keyring, context: SealContext, data: bytes, key_id: str
         CannotOpen: the ring lacks the key, or the bytes were changed or belong to another place or owner.
     """
     keys = keyring.keys()
-    forms: list[bytes | None] = (
-        [None] if key_id is None else [context.associated_data(key_id), context.former_data(key_id)]
-    )
-    found = (_decrypt(key, data, form) for key in keys if key_id in {None, key.id} for form in forms)
+    found = (_decrypt(key, data, form) for key in keys if key_id in {None, key.id} for form in _forms(context, key_id))
     for plaintext in found:
         if plaintext is not None:
             return plaintext
@@ -86,6 +94,15 @@ def is_bound(keyring: Keyring, context: SealContext, data: bytes, key_id: str | 
     """Tell if a value opens in its own row and for its owner only."""
     key = keyring.get(key_id) if key_id is not None else None
     return key is not None and _decrypt(key, data, context.associated_data(key.id)) is not None
+
+
+def _forms(context: SealContext, key_id: str | None) -> Iterator[bytes | None]:
+    """Give what may be authenticated beside the ciphertext, today's form first; each is made when it is asked for."""
+    if key_id is None:
+        yield None
+    else:
+        yield context.associated_data(key_id)
+        yield context.former_data(key_id)
 
 
 def _decrypt(key: VaultKey, data: bytes, associated: bytes | None) -> bytes | None:

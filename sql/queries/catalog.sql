@@ -51,7 +51,7 @@ UPDATE server_state
 SET status = 'ready', failures = 0, last_error_code = NULL, last_attempt_at = now(), last_refresh_at = now(),
     next_refresh_at = %(expires_at)s, refresh_claim = NULL, refresh_lease_expires_at = NULL,
     protocol_version = %(protocol_version)s, server_info = %(server_info)s, instructions = %(instructions)s,
-    omitted = %(omitted)s
+    omitted = %(omitted)s, circuit = 'closed', circuit_since = NULL, circuit_until = NULL
 WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s;
 
 -- name: server_failing
@@ -86,9 +86,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('nexus.user_catalog:' || %(user_id
 SELECT (SELECT count(*) FROM user_servers AS server WHERE server.user_id = %(user_id)s) AS servers,
        (SELECT count(*) FROM tool_cache AS tool WHERE tool.user_id = %(user_id)s) AS tools,
        (SELECT coalesce(sum(tool.definition_bytes), 0) FROM tool_cache AS tool WHERE tool.user_id = %(user_id)s)
-       + (SELECT coalesce(sum(octet_length(resource.definition::text)), 0) FROM resource_cache AS resource
+       + (SELECT coalesce(sum(resource.definition_bytes), 0) FROM resource_cache AS resource
           WHERE resource.user_id = %(user_id)s)
-       + (SELECT coalesce(sum(octet_length(prompt.definition::text)), 0) FROM prompt_cache AS prompt
+       + (SELECT coalesce(sum(prompt.definition_bytes), 0) FROM prompt_cache AS prompt
           WHERE prompt.user_id = %(user_id)s) AS bytes;
 
 -- name: drop_tools
@@ -97,16 +97,30 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
   AND NOT coalesce(tool_name = ANY (%(keys)s), false);
 
 -- name: put_tools
+-- Entries that say what is stored already are only marked as fresh: nobody is told of those.
+WITH entry AS MATERIALIZED (
+    SELECT key, namespaced_name, title, description, definition
+    FROM json_to_recordset(%(entries)s)
+         AS entry (key text, namespaced_name text, title text, description text, definition json)
+), known AS (
+    UPDATE tool_cache AS tool SET expires_at = %(expires_at)s, stale = false
+    FROM entry
+    WHERE tool.server_type = %(server_type)s AND tool.server_ref_id = %(server_ref_id)s AND tool.tool_name = entry.key
+      AND (tool.user_id, tool.namespaced_name, tool.title, tool.description, tool.definition::text)
+          IS NOT DISTINCT FROM
+          (%(user_id)s::uuid, entry.namespaced_name, entry.title, entry.description, entry.definition::text)
+    RETURNING tool.tool_name
+)
 INSERT INTO tool_cache (server_type, server_ref_id, user_id, tool_name, namespaced_name, title, description,
                         definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
        entry.description, entry.definition, %(expires_at)s, now(), false
-FROM json_to_recordset(%(entries)s)
-     AS entry (key text, namespaced_name text, title text, description text, definition json)
+FROM entry
+WHERE entry.key NOT IN (SELECT tool_name FROM known)
 ON CONFLICT (server_type, server_ref_id, tool_name) DO UPDATE
-SET namespaced_name = excluded.namespaced_name, title = excluded.title, description = excluded.description,
-    definition = excluded.definition, expires_at = excluded.expires_at, updated_at = excluded.updated_at,
-    stale = false;
+SET user_id = excluded.user_id, namespaced_name = excluded.namespaced_name, title = excluded.title,
+    description = excluded.description, definition = excluded.definition, expires_at = excluded.expires_at,
+    updated_at = excluded.updated_at, stale = false;
 
 -- name: drop_resources
 DELETE FROM resource_cache
@@ -114,16 +128,31 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
   AND NOT coalesce(uri = ANY (%(keys)s), false);
 
 -- name: put_resources
+WITH entry AS MATERIALIZED (
+    SELECT key, name, title, description, mime_type, is_template, definition
+    FROM json_to_recordset(%(entries)s)
+         AS entry (key text, name text, title text, description text, mime_type text, is_template boolean,
+                   definition json)
+), known AS (
+    UPDATE resource_cache AS resource SET expires_at = %(expires_at)s, stale = false
+    FROM entry
+    WHERE resource.server_type = %(server_type)s AND resource.server_ref_id = %(server_ref_id)s
+      AND resource.uri = entry.key
+      AND (resource.user_id, resource.name, resource.title, resource.description, resource.mime_type,
+           resource.is_template, resource.definition::text)
+          IS NOT DISTINCT FROM
+          (%(user_id)s::uuid, entry.name, entry.title, entry.description, entry.mime_type, entry.is_template,
+           entry.definition::text)
+    RETURNING resource.uri
+)
 INSERT INTO resource_cache (server_type, server_ref_id, user_id, uri, name, title, description, mime_type,
                             is_template, definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.name, entry.title, entry.description,
-       entry.mime_type, entry.is_template, entry.definition,
-       %(expires_at)s, now(), false
-FROM json_to_recordset(%(entries)s)
-     AS entry (key text, name text, title text, description text, mime_type text, is_template boolean,
-               definition json)
+       entry.mime_type, entry.is_template, entry.definition, %(expires_at)s, now(), false
+FROM entry
+WHERE entry.key NOT IN (SELECT uri FROM known)
 ON CONFLICT (server_type, server_ref_id, uri) DO UPDATE
-SET name = excluded.name, title = excluded.title, description = excluded.description,
+SET user_id = excluded.user_id, name = excluded.name, title = excluded.title, description = excluded.description,
     mime_type = excluded.mime_type, is_template = excluded.is_template, definition = excluded.definition,
     expires_at = excluded.expires_at, updated_at = excluded.updated_at, stale = false;
 
@@ -133,16 +162,30 @@ WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s
   AND NOT coalesce(prompt_name = ANY (%(keys)s), false);
 
 -- name: put_prompts
+WITH entry AS MATERIALIZED (
+    SELECT key, namespaced_name, title, description, definition
+    FROM json_to_recordset(%(entries)s)
+         AS entry (key text, namespaced_name text, title text, description text, definition json)
+), known AS (
+    UPDATE prompt_cache AS prompt SET expires_at = %(expires_at)s, stale = false
+    FROM entry
+    WHERE prompt.server_type = %(server_type)s AND prompt.server_ref_id = %(server_ref_id)s
+      AND prompt.prompt_name = entry.key
+      AND (prompt.user_id, prompt.namespaced_name, prompt.title, prompt.description, prompt.definition::text)
+          IS NOT DISTINCT FROM
+          (%(user_id)s::uuid, entry.namespaced_name, entry.title, entry.description, entry.definition::text)
+    RETURNING prompt.prompt_name
+)
 INSERT INTO prompt_cache (server_type, server_ref_id, user_id, prompt_name, namespaced_name, title, description,
                           definition, expires_at, updated_at, stale)
 SELECT %(server_type)s, %(server_ref_id)s, %(user_id)s, entry.key, entry.namespaced_name, entry.title,
        entry.description, entry.definition, %(expires_at)s, now(), false
-FROM json_to_recordset(%(entries)s)
-     AS entry (key text, namespaced_name text, title text, description text, definition json)
+FROM entry
+WHERE entry.key NOT IN (SELECT prompt_name FROM known)
 ON CONFLICT (server_type, server_ref_id, prompt_name) DO UPDATE
-SET namespaced_name = excluded.namespaced_name, title = excluded.title, description = excluded.description,
-    definition = excluded.definition, expires_at = excluded.expires_at, updated_at = excluded.updated_at,
-    stale = false;
+SET user_id = excluded.user_id, namespaced_name = excluded.namespaced_name, title = excluded.title,
+    description = excluded.description, definition = excluded.definition, expires_at = excluded.expires_at,
+    updated_at = excluded.updated_at, stale = false;
 
 -- name: find_tool
 SELECT tool.server_type, tool.server_ref_id, tool.tool_name AS name, tool.namespaced_name, tool.definition
@@ -160,8 +203,25 @@ FROM prompt_cache AS prompt
 WHERE prompt.namespaced_name = %(namespaced_name)s
   AND prompt.prompt_name IS NOT NULL
   AND nexus_is_seen_by(false, %(user_id)s, prompt.user_id)
+  AND prompt.enabled
 ORDER BY prompt.user_id NULLS LAST
 LIMIT 1;
+
+-- name: find_own_tool
+-- By its server and the server's own name of it.
+SELECT tool.server_type, tool.server_ref_id, tool.tool_name AS name, tool.namespaced_name, tool.definition
+FROM tool_cache AS tool
+WHERE tool.server_type = %(server_type)s AND tool.server_ref_id = %(server_ref_id)s AND tool.tool_name = %(name)s
+  AND nexus_is_seen_by(false, %(user_id)s, tool.user_id)
+  AND tool.enabled;
+
+-- name: find_own_prompt
+SELECT prompt.server_type, prompt.server_ref_id, prompt.prompt_name AS name, prompt.namespaced_name, prompt.definition
+FROM prompt_cache AS prompt
+WHERE prompt.server_type = %(server_type)s AND prompt.server_ref_id = %(server_ref_id)s
+  AND prompt.prompt_name = %(name)s
+  AND nexus_is_seen_by(false, %(user_id)s, prompt.user_id)
+  AND prompt.enabled;
 
 -- name: list_tools
 -- A user's own tool hides the system's of the same name, here as in find_tool.
@@ -174,10 +234,10 @@ WITH selected AS (
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
       AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+      AND (%(tagged)s::uuid[] IS NULL OR tool.server_ref_id = ANY (%(tagged)s))
+      AND (NOT %(read_only)s OR (tool.definition #> '{annotations,readOnlyHint}')::text = 'true')
       AND (tool.user_id IS NOT NULL
-           OR NOT EXISTS (SELECT FROM tool_cache AS own
-                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = tool.namespaced_name
-                            AND own.enabled))
+           OR tool.namespaced_name NOT IN (SELECT nexus_own_names('tool', %(user_id)s::uuid)))
       AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
     ORDER BY tool.namespaced_name, tool.id
     LIMIT %(limit)s
@@ -225,10 +285,10 @@ WITH asked AS MATERIALIZED (
     WHERE tool.enabled AND tool.tool_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
       AND nexus_is_meant(%(server)s, state.name, tool.server_ref_id)
+      AND (%(tagged)s::uuid[] IS NULL OR tool.server_ref_id = ANY (%(tagged)s))
+      AND (NOT %(read_only)s OR (tool.definition #> '{annotations,readOnlyHint}')::text = 'true')
       AND (tool.user_id IS NOT NULL
-           OR NOT EXISTS (SELECT FROM tool_cache AS own
-                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = tool.namespaced_name
-                            AND own.enabled))
+           OR tool.namespaced_name NOT IN (SELECT nexus_own_names('tool', %(user_id)s::uuid)))
 ), hit AS MATERIALIZED (
     SELECT spoken_of.id, met.place
     FROM (
@@ -299,6 +359,97 @@ FROM page JOIN tool_cache AS tool USING (id)
 WHERE %(compact)s OR page.bytes_before < %(most_bytes)s
 ORDER BY page.score DESC, tool.namespaced_name, tool.id;
 
+-- name: found_tools
+-- The tools that a search in memory has found, as far as they are still there and seen, in the order in which it gives
+-- them; a page ends as one of `list_tools` does. The table is looked at once, since what a user sees is worked out anew
+-- for each look.
+WITH found AS (
+    SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
+           tool.tool_name, tool.definition, tool.expires_at, tool.stale, tool.definition_bytes, sought.place,
+           count(*) OVER () AS selected,
+           sum(tool.definition_bytes) OVER (ORDER BY sought.place) - tool.definition_bytes AS bytes_before
+    FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS sought (id, place)
+    JOIN tool_cache AS tool USING (id)
+    WHERE tool.enabled AND tool.tool_name IS NOT NULL
+      AND nexus_is_seen_by(%(all_users)s, %(user_id)s, tool.user_id)
+)
+SELECT id, name, title, description, server_type, server_ref_id, tool_name, definition, expires_at, stale,
+       definition_bytes, selected
+FROM found
+WHERE bytes_before < %(most_bytes)s
+ORDER BY place;
+
+-- name: tagged_servers
+-- In service scope: those of the system, and of the users whose tools are asked for.
+SELECT id FROM system_servers WHERE %(tag)s = ANY (tags)
+UNION ALL
+SELECT id FROM user_servers WHERE %(tag)s = ANY (tags) AND nexus_is_seen_by(%(all_users)s, %(user_id)s, user_id);
+
+-- name: indexed_servers
+-- Servers of which there is a catalog: of the system, of one user, or of all.
+SELECT state.server_type, state.server_ref_id
+FROM server_state AS state
+WHERE CASE WHEN %(all_owners)s THEN state.user_id IS NOT NULL ELSE state.user_id IS NOT DISTINCT FROM %(owner)s::uuid END;
+
+-- name: count_own_tools
+SELECT count(*) FROM (SELECT FROM tool_cache WHERE user_id IS NOT NULL LIMIT %(most)s) AS own;
+
+-- name: indexed_tools
+-- All that a search looks through of the tools of some servers, as one text each: there may be thousands.
+SELECT state.server_type, state.server_ref_id, state.user_id AS owner, state.name,
+       json_agg(json_build_object(
+           'id', tool.id, 'name', tool.namespaced_name, 'own_name', tool.tool_name,
+           'title', left(tool.title, %(longest_text)s),
+           'description', left(ltrim(tool.description, E' \t\r\n'), %(longest_text)s),
+           'properties', tool.definition #> '{inputSchema,properties}',
+           'read_only', tool.definition #> '{annotations,readOnlyHint}',
+           'bytes', tool.definition_bytes) ORDER BY tool.namespaced_name, tool.id)::text AS tools
+FROM server_state AS state
+JOIN tool_cache AS tool USING (server_type, server_ref_id)
+WHERE state.server_ref_id = ANY (%(servers)s) AND tool.enabled AND tool.tool_name IS NOT NULL
+GROUP BY state.server_type, state.server_ref_id;
+
+-- name: all_tools
+-- Of one server, also those that are not offered.
+SELECT tool.id, tool.namespaced_name AS name, tool.tool_name, left(tool.title, %(longest_text)s) AS title,
+       left(tool.description, %(longest_text)s) AS description, policy.enabled IS NOT FALSE AS enabled, tool.held,
+       tool.enabled AS offered,
+       encode(coalesce(tool.definition_hash, nexus_definition_hash(tool.server_ref_id, tool.definition)), 'hex') AS hash
+FROM tool_cache AS tool
+LEFT JOIN call_policies AS policy
+       ON policy.server_type = tool.server_type AND policy.server_ref_id = tool.server_ref_id
+      AND policy.tool_name = tool.tool_name
+WHERE tool.server_type = %(server_type)s AND tool.server_ref_id = %(server_ref_id)s AND tool.tool_name IS NOT NULL
+  AND (%(after_name)s::text IS NULL OR (tool.namespaced_name, tool.id) > (%(after_name)s, %(after_id)s::uuid))
+ORDER BY tool.namespaced_name, tool.id
+LIMIT %(limit)s;
+
+-- name: withheld
+-- Why a name of who asks, or of the system for an operator, is not offered.
+SELECT server.name AS server, server.enabled, entry.held
+FROM (SELECT server_type, server_ref_id, user_id, namespaced_name, held FROM tool_cache
+      WHERE %(kind)s = 'tool' AND tool_name IS NOT NULL
+      UNION ALL
+      SELECT server_type, server_ref_id, user_id, namespaced_name, false FROM prompt_cache
+      WHERE %(kind)s = 'prompt' AND prompt_name IS NOT NULL) AS entry
+JOIN (SELECT 'system' AS server_type, id, name, enabled FROM system_servers
+      UNION ALL
+      SELECT 'user', id, name, enabled FROM user_servers) AS server
+  ON server.server_type = entry.server_type AND server.id = entry.server_ref_id
+WHERE entry.namespaced_name = %(namespaced_name)s AND entry.user_id IS NOT DISTINCT FROM %(user_id)s::uuid
+LIMIT 1;
+
+-- name: work_as_if_hidden
+-- A policy asks for a user's permissions once it comes to a row. For a name that no row has they are asked for here, so
+-- that the time of an answer does not tell what is hidden from what is not there.
+SELECT (SELECT count(*) FROM nexus_seen_servers(%(user_id)s::uuid))
+       + (SELECT count(*) FROM nexus_seen_tools(%(user_id)s::uuid)) AS seen
+WHERE %(user_id)s::uuid IS NOT NULL
+  AND NOT EXISTS (SELECT FROM tool_cache WHERE %(kind)s = 'tool' AND user_id IS NULL AND tool_name IS NOT NULL
+                                           AND namespaced_name = %(namespaced_name)s)
+  AND NOT EXISTS (SELECT FROM prompt_cache WHERE %(kind)s = 'prompt' AND user_id IS NULL AND prompt_name IS NOT NULL
+                                             AND namespaced_name = %(namespaced_name)s);
+
 -- name: show_tool
 SELECT tool.id, tool.namespaced_name AS name, tool.title, tool.description, tool.server_type, tool.server_ref_id,
        tool.tool_name, tool.definition, tool.expires_at, tool.stale
@@ -323,7 +474,7 @@ WITH selected AS (
     SELECT resource.id, resource.uri, state.name AS server, resource.definition_bytes
     FROM resource_cache AS resource
     JOIN server_state AS state USING (server_type, server_ref_id)
-    WHERE resource.uri IS NOT NULL
+    WHERE resource.enabled AND resource.uri IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, resource.user_id)
       AND nexus_is_meant(%(server)s, state.name, resource.server_ref_id)
       AND (%(query)s::text IS NULL
@@ -349,12 +500,11 @@ WITH selected AS (
     SELECT prompt.id, prompt.namespaced_name, prompt.definition_bytes
     FROM prompt_cache AS prompt
     JOIN server_state AS state USING (server_type, server_ref_id)
-    WHERE prompt.prompt_name IS NOT NULL
+    WHERE prompt.enabled AND prompt.prompt_name IS NOT NULL
       AND nexus_is_seen_by(%(all_users)s, %(user_id)s, prompt.user_id)
       AND nexus_is_meant(%(server)s, state.name, prompt.server_ref_id)
       AND (prompt.user_id IS NOT NULL
-           OR NOT EXISTS (SELECT FROM prompt_cache AS own
-                          WHERE own.user_id = %(user_id)s::uuid AND own.namespaced_name = prompt.namespaced_name))
+           OR prompt.namespaced_name NOT IN (SELECT nexus_own_names('prompt', %(user_id)s::uuid)))
       AND (%(query)s::text IS NULL
            OR strpos(lower(concat_ws(' ', prompt.namespaced_name, left(prompt.title, %(longest_text)s),
                                      left(prompt.description, %(longest_text)s))), lower(%(query)s)) > 0)
@@ -373,7 +523,18 @@ FROM page JOIN prompt_cache AS prompt USING (id)
 WHERE page.bytes_before < %(most_bytes)s
 ORDER BY prompt.namespaced_name, prompt.id;
 
--- name: tool_definition
-SELECT definition
-FROM tool_cache
-WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s AND tool_name = %(tool_name)s;
+-- name: tool_to_call
+-- The operator may have said how a tool is called that its server does not offer now. One that is not in the catalog
+-- says nothing; of a server with pins nobody has approved it.
+SELECT tool.definition, policy.durable, coalesce(tool.held, server.pin, false) AS held,
+       coalesce(tool.enabled, policy.enabled IS NOT FALSE AND server.pin IS NOT TRUE) AS enabled
+FROM (SELECT %(server_type)s::text AS server_type, %(server_ref_id)s::uuid AS server_ref_id,
+             %(tool_name)s::text AS tool_name) AS asked
+LEFT JOIN tool_cache AS tool USING (server_type, server_ref_id, tool_name)
+LEFT JOIN call_policies AS policy
+       ON policy.server_type = asked.server_type AND policy.server_ref_id = asked.server_ref_id
+      AND policy.tool_name = nullif(asked.tool_name, '')
+LEFT JOIN (SELECT 'system' AS server_type, id AS server_ref_id, pin FROM system_servers
+           UNION ALL
+           SELECT 'user', id, pin FROM user_servers) AS server
+       ON server.server_type = asked.server_type AND server.server_ref_id = asked.server_ref_id;

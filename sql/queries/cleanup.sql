@@ -6,19 +6,21 @@ SELECT (now() - make_interval(days => %(days)s))::text AS cutoff;
 
 -- name: delete_ended
 -- One batch, as what was deleted and the last key of it. A row that somebody holds is skipped. Rows are deleted by
--- their place, which is locked: by their id, the planner might read the whole table to find a batch.
-WITH deleted AS (
+-- their place, which is locked: by their id, the planner might read the whole table to find a batch. Each partition has
+-- a row at a place; IS TRUE keeps the comparison of both from becoming a join.
+WITH old AS MATERIALIZED (
+    SELECT tableoid AS part, ctid AS place
+    FROM job_results
+    WHERE nexus_has_ended(status) AND error_code IS DISTINCT FROM 'orphaned'
+      AND completed_at < %(cutoff)s::timestamptz
+      AND (completed_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+    ORDER BY completed_at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), deleted AS (
     DELETE FROM job_results
-    WHERE ctid = ANY (ARRAY(
-        SELECT ctid
-        FROM job_results
-        WHERE nexus_has_ended(status) AND error_code IS DISTINCT FROM 'orphaned'
-          AND completed_at < %(cutoff)s::timestamptz
-          AND (completed_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
-        ORDER BY completed_at, id
-        LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
-    ))
+    WHERE ctid = ANY (ARRAY(SELECT place FROM old))
+      AND ((tableoid, ctid) IN (SELECT part, place FROM old)) IS TRUE
     RETURNING completed_at, id
 )
 SELECT count(*) OVER () AS deleted, completed_at::text AS after_at, id AS after_id
@@ -28,24 +30,37 @@ LIMIT 1;
 
 -- name: delete_orphaned
 -- Likewise for jobs that failed as orphans, which have a retention of their own.
-WITH deleted AS (
+WITH old AS MATERIALIZED (
+    SELECT tableoid AS part, ctid AS place
+    FROM job_results
+    WHERE nexus_is_orphan(status, error_code)
+      AND completed_at < %(cutoff)s::timestamptz
+      AND (completed_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+    ORDER BY completed_at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), deleted AS (
     DELETE FROM job_results
-    WHERE ctid = ANY (ARRAY(
-        SELECT ctid
-        FROM job_results
-        WHERE nexus_is_orphan(status, error_code)
-          AND completed_at < %(cutoff)s::timestamptz
-          AND (completed_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
-        ORDER BY completed_at, id
-        LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
-    ))
+    WHERE ctid = ANY (ARRAY(SELECT place FROM old))
+      AND ((tableoid, ctid) IN (SELECT part, place FROM old)) IS TRUE
     RETURNING completed_at, id
 )
 SELECT count(*) OVER () AS deleted, completed_at::text AS after_at, id AS after_id
 FROM deleted
 ORDER BY completed_at DESC, id DESC
 LIMIT 1;
+
+-- name: drop_days
+-- Of jobs in partitions, the days of which nothing is kept.
+SELECT deleted_completed, deleted_orphaned, busy_days
+FROM nexus_drop_job_days(%(days_completed)s, %(days_orphaned)s);
+
+-- name: add_days
+-- Of jobs in partitions, those of the days to come; of one table, what a change of its form left behind goes.
+SELECT nexus_add_job_days() AS made;
+
+-- name: are_in_days
+SELECT nexus_jobs_are_in_days() AS are_in_days;
 
 -- name: count_ended
 SELECT count(*) AS counted
@@ -71,16 +86,16 @@ ORDER BY created_at, id
 LIMIT %(limit)s;
 
 -- name: silent_pending
--- Pending, and nothing will start it: marked as dispatched without a flow run; of a type that can't be started, in
--- general or as long as Prefect lacks its deployment; or the mirror of another flow's run. The reconciler dispatches all
--- other jobs, and gives up their flow runs.
+-- Pending, and nothing will start it: of a type that can't be started as long as Prefect lacks its deployment; or the
+-- mirror of another flow's run. The reconciler dispatches all other jobs, gives up their flow runs, and sees to it that
+-- a shared run comes to those in the queue, however long they wait.
 SELECT id, version, flow_run_id, created_at::text AS after_at
 FROM job_results AS job
 WHERE status = 'pending'
   AND nexus_last_sign(job) < %(cutoff)s::timestamptz
   AND created_at < %(cutoff)s::timestamptz
-  AND CASE WHEN flow_run_id IS NULL THEN dispatched_at IS NOT NULL OR job_type <> ALL (%(startable)s)
-           ELSE NOT nexus_is_call(job_type) END
+  AND (NOT nexus_is_call(job_type)
+       OR (flow_run_id IS NULL AND dispatched_at IS NULL AND job_type <> ALL (%(startable)s)))
   AND (created_at, id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
 ORDER BY created_at, id
 LIMIT %(limit)s;
@@ -92,7 +107,7 @@ WITH silent AS (
     FROM job_results AS job
     JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS judged (id, version)
       ON judged.id = job.id AND judged.version = job.version
-    WHERE nexus_is_live(job.status) AND job.lease_expires_at IS NULL
+    WHERE nexus_is_live(job.status || '') AND job.lease_expires_at IS NULL  -- see jobs.sql
       AND nexus_last_sign(job) < %(cutoff)s::timestamptz  -- a heartbeat is no new version
     ORDER BY job.id
     FOR UPDATE OF job SKIP LOCKED
@@ -104,4 +119,5 @@ SET status = 'failed', completed_at = now(), error_code = 'orphaned',
         || ', and its last sign of life was at '
         || to_char(nexus_last_sign(job) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC."')
 FROM silent
-WHERE job.id = silent.id;
+WHERE job.id = silent.id
+RETURNING job.id, job.job_type, job.server_ref_id;

@@ -10,6 +10,10 @@ SELECT pg_advisory_lock(hashtextextended('nexus.migrate', 0));
 -- name: unlock
 SELECT pg_advisory_unlock(hashtextextended('nexus.migrate', 0));
 
+-- name: bound_locks
+-- Less than PostgreSQL's deadlock_timeout, so that of two that wait for each other the migration gives way.
+SET LOCAL lock_timeout = '900ms';
+
 -- name: has_ledger
 SELECT to_regclass('public.schema_migrations') IS NOT NULL AS has_ledger;
 
@@ -23,6 +27,9 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 -- name: applied
 SELECT m.version, m.name, m.checksum FROM schema_migrations m ORDER BY m.version;
+
+-- name: newest
+SELECT coalesce(max(m.version), 0) AS newest FROM schema_migrations m;
 
 -- name: record
 INSERT INTO schema_migrations (version, name, checksum) VALUES (%(version)s, %(name)s, %(checksum)s);

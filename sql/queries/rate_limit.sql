@@ -1,8 +1,9 @@
 -- Rate limits, each in a short transaction of its own.
 
 -- name: be_brief
--- Who can't have an answer soon goes by the bound of its process.
-SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '2s', true);
+-- Sent together with the next one, as one transaction. Who can't have an answer soon goes by the bound of its process.
+SELECT set_config('nexus.scope', 'service', true), set_config('lock_timeout', '2s', true),
+       set_config('statement_timeout', '2s', true);
 
 -- name: take_rate_limit
 SELECT allowed, remaining, retry_after
@@ -11,6 +12,13 @@ FROM take_rate_limit(%(server_id)s, %(user_id)s, %(per_minute)s, %(per_user)s);
 -- name: peek_rate_limit
 SELECT scope, quota, remaining, retry_after, reset_after
 FROM peek_rate_limit(%(server_id)s, %(user_id)s, %(per_minute)s, %(per_user)s);
+
+-- name: count_calls
+-- In the last minute, of all users together.
+SELECT server_id::uuid AS server_id, sum(request_count)::bigint AS used
+FROM rate_limit_tracking
+WHERE server_id = ANY (%(server_ids)s::text[]) AND window_start > clock_timestamp() - interval '61 seconds'
+GROUP BY server_id;
 
 -- name: purge_rate_limits
 -- What no limit looks at any more, also of servers that nobody calls now. It waits for nobody: a call deletes the same

@@ -16,7 +16,9 @@ SELECT old_primary_key_id FROM vault_rotations WHERE old_primary_key_id IS NOT N
 UNION
 SELECT key_id FROM system_servers
 UNION
-SELECT key_id FROM user_servers WHERE key_id IS NOT NULL;
+SELECT key_id FROM user_servers WHERE key_id IS NOT NULL
+UNION
+SELECT key_id FROM upstream_logins;
 
 -- name: begin_rotation
 INSERT INTO vault_rotations (old_key_id, old_primary_key_id, new_key_id, flow_run_id)
@@ -37,27 +39,30 @@ SELECT rotation_id FROM vault_backups WHERE new_key_id = %(new_key_id)s LIMIT 1;
 
 -- name: undo_rotations
 -- A rotation of which a value was put back no longer counts.
-UPDATE vault_rotations AS rotation
+UPDATE vault_rotations
 SET restored_at = clock_timestamp()
-WHERE rotation.new_key_id = %(new_key_id)s AND rotation.restored_at IS NULL
-  AND EXISTS (
-      SELECT FROM vault_backups AS backup
-      LEFT JOIN system_servers AS shared
-             ON backup.server_type = 'system' AND shared.id = backup.server_ref_id
-            AND shared.config_encrypted = backup.config_encrypted
-      LEFT JOIN user_servers AS own
-             ON backup.server_type = 'user' AND own.id = backup.server_ref_id
-            AND own.config_encrypted = backup.config_encrypted
-      WHERE backup.rotation_id = rotation.id AND (shared.id IS NOT NULL OR own.id IS NOT NULL)
-  );
+WHERE restored_at IS NULL AND id IN (
+    SELECT rotation_id FROM vault_backups
+    WHERE server_type = %(server_type)s AND server_ref_id = ANY (%(ids)s::uuid[]) AND new_key_id = %(new_key_id)s
+);
 
 -- name: count_rotated
 -- How many values a rotation has sealed anew so far.
 SELECT count(*) AS rows FROM vault_backups WHERE rotation_id = %(rotation_id)s;
 
+-- name: count_due
+-- How many values are still to be sealed anew, but for those that failed.
+SELECT (SELECT count(*) FROM system_servers
+        WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s) AND id <> ALL (%(failed)s::uuid[]))
+     + (SELECT count(*) FROM user_servers
+        WHERE config_encrypted IS NOT NULL AND nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
+          AND id <> ALL (%(failed)s::uuid[]))
+     + (SELECT count(*) FROM upstream_logins
+        WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s) AND id <> ALL (%(failed)s::uuid[])) AS rows;
+
 -- name: due
--- Values that are still to be sealed anew, but for those that failed.
-SELECT 'system' AS server_type, id AS server_ref_id
+-- Those values themselves.
+SELECT 'system' AS place, id AS row_id
 FROM system_servers
 WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id <> ALL (%(failed)s::uuid[])
@@ -65,6 +70,11 @@ UNION ALL
 SELECT 'user', id
 FROM user_servers
 WHERE config_encrypted IS NOT NULL AND nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
+  AND id <> ALL (%(failed)s::uuid[])
+UNION ALL
+SELECT 'login', id
+FROM upstream_logins
+WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
   AND id <> ALL (%(failed)s::uuid[]);
 
 -- name: take_due_system
@@ -86,9 +96,20 @@ ORDER BY id
 LIMIT %(limit)s
 FOR NO KEY UPDATE SKIP LOCKED;
 
+-- name: take_due_login
+-- What is being renewed is held for the time of an exchange.
+SELECT id, user_id, key_id, sealed AS config_encrypted
+FROM upstream_logins
+WHERE nexus_rotation_takes(key_id, %(new_key_id)s, %(old_key_id)s)
+  AND id > %(after)s AND id <> ALL (%(failed)s::uuid[])
+ORDER BY id
+LIMIT %(limit)s
+FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: no_new_revision
--- Until the transaction ends, a change of sealed bytes is no change of a server.
-SELECT set_config('nexus.reseal', 'on', true);
+-- Until the transaction ends, a change of sealed bytes is no change of a server, and rows are found by their ids: the
+-- planner may take a batch for reason enough to read the whole table.
+SELECT set_config('nexus.reseal', 'on', true), set_config('enable_seqscan', 'off', true);
 
 -- name: reseal_system
 -- Compare and set, with a backup of what is replaced.
@@ -129,14 +150,33 @@ SET config_encrypted = sealed.new, key_id = %(new_key_id)s
 FROM sealed
 WHERE server.id = sealed.id AND server.config_encrypted = sealed.old;
 
+-- name: reseal_login
+WITH sealed AS (
+    SELECT value.id, value.old, value.new
+    FROM unnest(%(ids)s::uuid[], %(old)s::bytea[], %(new)s::bytea[]) AS value (id, old, new)
+), backup AS (
+    INSERT INTO vault_backups
+        (server_type, server_ref_id, new_key_id, rotation_id, key_id, config_encrypted, resealed_digest)
+    SELECT 'login', login.id, %(new_key_id)s, %(rotation_id)s, login.key_id, login.sealed, sha256(sealed.new)
+    FROM upstream_logins AS login JOIN sealed ON login.id = sealed.id AND login.sealed = sealed.old
+    ON CONFLICT (server_type, server_ref_id, new_key_id) DO UPDATE
+    SET rotation_id = excluded.rotation_id, key_id = excluded.key_id, config_encrypted = excluded.config_encrypted,
+        resealed_digest = excluded.resealed_digest, taken_at = excluded.taken_at
+)
+UPDATE upstream_logins AS login
+SET sealed = sealed.new, key_id = %(new_key_id)s
+FROM sealed
+WHERE login.id = sealed.id AND login.sealed = sealed.old;
+
 -- name: sealed_system
--- A page of all values with whether the rotation sealed them anew.
+-- A page of all values with whether the rotation sealed them anew. A subquery with one value, which is asked for each
+-- row; EXISTS would have all backups read for each page.
 SELECT server.id, NULL::uuid AS user_id, server.key_id, server.config_encrypted,
-       EXISTS (
-           SELECT FROM vault_backups AS backup
+       coalesce((
+           SELECT backup.rotation_id = %(rotation_id)s::uuid FROM vault_backups AS backup
            WHERE backup.server_type = 'system' AND backup.server_ref_id = server.id
-             AND backup.rotation_id = %(rotation_id)s
-       ) AS rotated
+             AND backup.new_key_id = server.key_id
+       ), false) AS rotated
 FROM system_servers AS server
 WHERE server.id > %(after)s
 ORDER BY server.id
@@ -144,14 +184,26 @@ LIMIT %(limit)s;
 
 -- name: sealed_user
 SELECT server.id, server.user_id, server.key_id, server.config_encrypted,
-       EXISTS (
-           SELECT FROM vault_backups AS backup
+       coalesce((
+           SELECT backup.rotation_id = %(rotation_id)s::uuid FROM vault_backups AS backup
            WHERE backup.server_type = 'user' AND backup.server_ref_id = server.id
-             AND backup.rotation_id = %(rotation_id)s
-       ) AS rotated
+             AND backup.new_key_id = server.key_id
+       ), false) AS rotated
 FROM user_servers AS server
 WHERE server.config_encrypted IS NOT NULL AND server.id > %(after)s
 ORDER BY server.id
+LIMIT %(limit)s;
+
+-- name: sealed_login
+SELECT login.id, login.user_id, login.key_id, login.sealed AS config_encrypted,
+       coalesce((
+           SELECT backup.rotation_id = %(rotation_id)s::uuid FROM vault_backups AS backup
+           WHERE backup.server_type = 'login' AND backup.server_ref_id = login.id
+             AND backup.new_key_id = login.key_id
+       ), false) AS rotated
+FROM upstream_logins AS login
+WHERE login.id > %(after)s
+ORDER BY login.id
 LIMIT %(limit)s;
 
 -- name: backups_system
@@ -183,6 +235,19 @@ ORDER BY backup.server_ref_id
 LIMIT %(limit)s
 FOR NO KEY UPDATE OF server;
 
+-- name: backups_login
+SELECT backup.server_ref_id AS id, login.user_id, backup.key_id, backup.config_encrypted,
+       CASE
+           WHEN login.sealed = backup.config_encrypted THEN 'restored'
+           WHEN login.key_id = %(new_key_id)s AND sha256(login.sealed) = backup.resealed_digest THEN 'resealed'
+           ELSE 'changed'
+       END AS state
+FROM vault_backups AS backup JOIN upstream_logins AS login ON login.id = backup.server_ref_id
+WHERE backup.server_type = 'login' AND backup.new_key_id = %(new_key_id)s AND backup.server_ref_id > %(after)s
+ORDER BY backup.server_ref_id
+LIMIT %(limit)s
+FOR NO KEY UPDATE OF login;
+
 -- name: restore_system
 UPDATE system_servers AS server
 SET config_encrypted = backup.config_encrypted, key_id = backup.key_id
@@ -197,6 +262,13 @@ FROM vault_backups AS backup
 WHERE backup.server_type = 'user' AND backup.new_key_id = %(new_key_id)s AND backup.server_ref_id = server.id
   AND server.id = ANY (%(ids)s::uuid[]);
 
+-- name: restore_login
+UPDATE upstream_logins AS login
+SET sealed = backup.config_encrypted, key_id = backup.key_id
+FROM vault_backups AS backup
+WHERE backup.server_type = 'login' AND backup.new_key_id = %(new_key_id)s AND backup.server_ref_id = login.id
+  AND login.id = ANY (%(ids)s::uuid[]);
+
 -- name: purge_backups
 -- Those of a rotation that can still be resumed say what it has done so far.
 DELETE FROM vault_backups AS backup
@@ -206,14 +278,30 @@ WHERE rotation.id = backup.rotation_id
   AND backup.taken_at < clock_timestamp() - make_interval(days => %(days)s);
 
 -- name: rows_per_key
-SELECT value.key_id, count(*) AS rows
+-- What is sealed under a key now, and since when it has been in use: a rotation to it began, or else the first of what it
+-- seals was registered. A login that somebody is about to do goes under no other key: it is done or over in minutes.
+SELECT key_id, coalesce(sum(sealed.rows), 0)::bigint AS rows,
+       coalesce(min(rotation.started_at), min(sealed.since)) AS first_used_at, max(rotation.finished_at) AS rotated_at
 FROM (
-    SELECT key_id FROM system_servers
-    UNION ALL
-    SELECT key_id FROM user_servers WHERE config_encrypted IS NOT NULL
-) AS value
-GROUP BY value.key_id
-ORDER BY value.key_id;
+    SELECT value.key_id, count(*) AS rows, min(value.created_at) AS since
+    FROM (
+        SELECT key_id, created_at FROM system_servers
+        UNION ALL
+        SELECT key_id, created_at FROM user_servers WHERE config_encrypted IS NOT NULL
+        UNION ALL
+        SELECT key_id, created_at FROM upstream_logins
+        UNION ALL
+        SELECT key_id, created_at FROM login_requests WHERE expires_at > now()
+    ) AS value
+    GROUP BY value.key_id
+) AS sealed
+FULL JOIN (
+    SELECT new_key_id AS key_id, min(started_at) AS started_at, max(finished_at) AS finished_at
+    FROM vault_rotations
+    GROUP BY new_key_id
+) AS rotation USING (key_id)
+GROUP BY key_id
+ORDER BY key_id;
 
 -- name: count_backups
 SELECT count(*) AS rows FROM vault_backups;

@@ -4,17 +4,17 @@ Each leaves a completed run with an artifact, and a row of `job_results`.
 """
 
 import json
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fixtures import forks
 from tests.fixtures.hub import Hub, until
+from tests.fixtures.upstreams import UPSTREAMS
 
 pytestmark = pytest.mark.stack
-OFFERS = str(Path(__file__).parents[1] / "upstreams" / "offers.py")
+OFFERS = forks.command(UPSTREAMS / "offers.py")
 URI = "offers://greeting"
 
 
@@ -56,7 +56,7 @@ FLOWS = [case.flow for case in CASES]
 @pytest.fixture(scope="module")
 def busy(spare_hub: Hub) -> Hub:
     """A hub with a second key, whose keys are rotated to and fro."""
-    assert spare_hub.run("server", "add", "offers", "--command", sys.executable, OFFERS).code == 0
+    assert spare_hub.run("server", "add", "offers", "--command", *OFFERS).code == 0
     assert spare_hub.run("vault", "keygen", "--add").code == 0
     return spare_hub
 
@@ -107,13 +107,7 @@ def test_prefects_ui_starts_it(busy: Hub, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=FLOWS)
 def test_prefects_command_line_starts_it(busy: Hub, case: Case) -> None:
     given = [part for name, value in parameters(busy, case).items() for part in ("-p", f"{name}={json.dumps(value)}")]
-    ran = busy.prefect_cli("deployment", "run", f"{case.flow}/{case.flow}", *given, "--watch")
-    assert ran.code == 0, ran.out + ran.err
-    with busy.prefect() as prefect:
-        asked = {"flows": {"name": {"any_": [case.flow]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 200}
-        runs = prefect.post("/flow_runs/filter", json=asked).raise_for_status().json()
-    newest = next(run for run in runs if run["state"]["type"] == "COMPLETED")
-    require_traces(busy, case, newest["id"])
+    require_traces(busy, case, busy.prefect_run(f"{case.flow}/{case.flow}", *given))
 
 
 @pytest.mark.parametrize("case", CASES, ids=FLOWS)
@@ -161,7 +155,7 @@ IDLE = "nothing to do"
 def test_the_schedules_are_as_documented(busy: Hub) -> None:
     seen = {}
     with busy.prefect() as prefect:
-        for flow in ("refresh-catalog", "rotate-vault-key", "cleanup-jobs", "check-jobs"):
+        for flow in ("refresh-catalog", "rotate-vault-key", "cleanup-jobs", "check-jobs", "refresh-logins"):
             (one,) = prefect.get(f"/deployments/name/{flow}/{flow}").json()["schedules"]
             seen[flow] = (one["schedule"].get("cron") or one["schedule"]["interval"], one["active"])
     assert seen == {
@@ -169,6 +163,7 @@ def test_the_schedules_are_as_documented(busy: Hub) -> None:
         "rotate-vault-key": (90 * 86400.0, False),
         "cleanup-jobs": ("0 2 * * *", True),
         "check-jobs": (3600.0, True),
+        "refresh-logins": (300.0, True),
     }
 
 
@@ -179,6 +174,14 @@ def test_the_check_says_how_large_the_table_is(busy: Hub) -> None:
     state = busy.flow_run(made["id"])["state"]
     assert state["name"] == "Completed"
     assert state["message"].startswith("OK (")
+
+
+def test_without_logins_there_are_none_to_renew(busy: Hub) -> None:
+    with busy.prefect() as prefect:
+        found = prefect.get("/deployments/name/refresh-logins/refresh-logins").json()["id"]
+        made = prefect.post(f"/deployments/{found}/create_flow_run", json={}).json()
+    state = busy.flow_run(made["id"])["state"]
+    assert (state["name"], state["message"]) == ("Completed", IDLE)
 
 
 @pytest.mark.parametrize(

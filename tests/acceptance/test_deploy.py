@@ -52,3 +52,29 @@ def test_a_deployment_of_other_code_is_sent_again(hub: Hub) -> None:
     sent = deployments(hub)[entrypoint]
     assert sent["version"] == code_version()
     assert sent["description"] != "of another time"
+
+
+def test_the_deployments_of_a_later_release_are_left_to_it_until_somebody_deploys(hub: Hub) -> None:
+    entrypoint = next(one.entrypoint for one in DEPLOYED if one.name == "check-jobs")
+    with hub.prefect() as prefect:
+        later = {"version": "99.1.0+later", "description": "of a later release"}
+        prefect.patch(f"/deployments/{deployments(hub)[entrypoint]['id']}", json=later).raise_for_status()
+    before = updates(hub)
+    ensure(hub)
+    assert updates(hub) == before
+    done = run_command([sys.executable, "-P", "-m", "deployments.deploy"], hub.prefect_environment)
+    assert "the deployments of nexus-hub 99.1.0, a later release, are replaced" in done.out + done.err
+    assert deployments(hub)[entrypoint]["version"] == code_version()
+
+
+def test_what_another_release_alone_has_is_removed_and_what_people_deploy_stays(hub: Hub) -> None:
+    with hub.prefect() as prefect:
+        flow = prefect.post("/flows/", json={"name": "next"}).json()["id"]
+        for name, version in (("theirs", "9.9.9+0123456789ab"), ("mine", "9.9.9")):
+            body = {"name": name, "flow_id": flow, "entrypoint": "flows.next.do_next", "work_pool_name": POOL}
+            prefect.post("/deployments/", json=body | {"version": version}).raise_for_status()
+        done = run_command([sys.executable, "-P", "-m", "deployments.deploy"], hub.prefect_environment)
+        assert done.code == 0, done.err
+        found = prefect.post("/deployments/filter", json={"flows": {"id": {"any_": [flow]}}}).json()
+        prefect.delete(f"/flows/{flow}").raise_for_status()
+    assert [one["name"] for one in found] == ["mine"]

@@ -1,6 +1,5 @@
 """`nexus-hub doctor`: well on a hub that is well, and each thing that is wrong is named with what to do about it."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,13 @@ import psycopg
 import pytest
 
 from tests.fixtures import run
-from tests.fixtures.hub import TIME_SERVER, Hub, copy_prepared_home
+from tests.fixtures.hub import TIME_PROGRAM, Hub, copy_prepared_home
 from tests.fixtures.upstreams import free_port
 
 pytestmark = pytest.mark.stack
 LOCAL = ["python", "packages", "settings", "home", "service-key", "keyring", "hub", "port-api", "port-prefect"]
-DATABASE = ["database", "database-role", "migrations", "database-functions"]
-PREFECT = ["prefect", "prefect-access", "work-pool", "deployments", "worker"]
+DATABASE = ["database", "database-role", "migrations", "database-functions", "logins"]
+PREFECT = ["prefect", "prefect-access", "work-pool", "deployments", "scheduler", "worker"]
 
 
 def examined(hub: Hub) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -152,7 +151,7 @@ def test_a_migration_that_is_missing_is_named(spare_hub: Hub) -> None:
 
 def test_a_server_that_fails_is_named(spare_hub: Hub, tmp_path: Path) -> None:
     program = tmp_path / "server"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {shutil.which(TIME_SERVER[0])} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {TIME_PROGRAM} "$@"\n')
     program.chmod(0o755)
     assert spare_hub.run("server", "add", "frail", "--command", str(program)).code == 0
     assert not wrong(spare_hub)

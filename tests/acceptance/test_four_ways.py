@@ -48,16 +48,12 @@ def test_the_command_line_shows_the_states_and_the_result(hub: Hub) -> None:
 
 def test_prefects_command_line_runs_the_deployment(hub: Hub) -> None:
     arguments = json.dumps(ARGUMENTS)
-    ran = hub.prefect_cli(
-        "deployment", "run", "invoke-tool/invoke-tool", "-p", f"tool={TOOL}", "-p", f"arguments={arguments}", "--watch"
-    )
-    assert ran.code == 0, ran.out + ran.err
-    with hub.api() as api:
-        newest = api.get("/v1/jobs", params={"limit": 1}).json()["items"][0]
-    assert newest["status"] == "completed"
-    flow_run = hub.flow_run(newest["flow_run_id"])
+    run_id = hub.prefect_run("invoke-tool/invoke-tool", "-p", f"tool={TOOL}", "-p", f"arguments={arguments}")
+    job = job_of_run(hub, run_id)
+    assert job["status"] == "completed"
+    flow_run = hub.flow_run(run_id)
     assert flow_run["parameters"]["tool"] == TOOL
-    assert flow_run["name"] == f"{TOOL} {newest['id'][:4]}"
+    assert flow_run["name"] == f"{TOOL} {job['id'][:4]}"
 
 
 def test_prefects_api_runs_the_deployment_as_its_ui_does(hub: Hub) -> None:

@@ -1,7 +1,7 @@
 """The contract of `PrefectRuns`: the same tests on the fake that other tests use, and on a real Prefect server."""
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import httpx
@@ -9,9 +9,9 @@ import pytest
 
 from nexus_hub.models import JobStatus
 from nexus_hub.orchestration.prefect_client import PAGE, PrefectClient
-from nexus_hub.orchestration.prefect_runs import PrefectRuns, RunState
+from nexus_hub.orchestration.prefect_runs import PrefectRuns
 from tests.fixtures.hub import Hub
-from tests.fixtures.prefect_runs import FakePrefect
+from tests.fixtures.prefect_runs import FakePrefect, KnownRun
 
 ENDS: list[JobStatus] = ["completed", "failed", "cancelled"]
 
@@ -46,12 +46,12 @@ class Contract:
         assert len({first, *others}) == 5
         assert await self.state(runs, first) == "SCHEDULED"
 
-    async def test_a_batch_has_one_run(self, runs: PrefectRuns) -> None:
-        batch = uuid4()
-        await runs.has_batches()
-        run = await runs.start_batch(batch, 3)
-        assert await runs.start_batch(batch, 2) == run
-        assert await runs.start_batch(uuid4(), 3) != run
+    async def test_a_shared_run_is_made_once(self, runs: PrefectRuns) -> None:
+        run_id = uuid4()
+        await runs.has_shared_runs()
+        run = await runs.start_shared(run_id)
+        assert await runs.start_shared(run_id) == run
+        assert await runs.start_shared(uuid4()) != run
         assert await self.state(runs, run) == "SCHEDULED"
 
     async def test_a_key_has_one_run_of_a_flow(self, runs: PrefectRuns) -> None:
@@ -65,12 +65,11 @@ class Contract:
         assert await runs.missing_deployments() == []
 
     async def test_a_state_has_a_type_and_an_age_and_an_unknown_run_has_none(self, runs: PrefectRuns) -> None:
-        before = datetime.now(UTC) - timedelta(seconds=5)
         run = await self.new(runs, "RUNNING")
         states = await runs.states([run, uuid4()])
         assert list(states) == [run]
         assert states[run].type == "RUNNING"
-        assert before < states[run].since < datetime.now(UTC) + timedelta(seconds=5)
+        assert abs(states[run].age) < 600
         assert await runs.states([]) == {}
 
     @pytest.mark.parametrize(("before", "after"), [("SCHEDULED", "CANCELLED"), ("RUNNING", "CANCELLING")])
@@ -86,6 +85,12 @@ class Contract:
         run = await self.new(runs, before)
         await runs.crash(run)
         assert await self.state(runs, run) == "CRASHED"
+
+    @pytest.mark.parametrize("before", ["PENDING", "RUNNING"])
+    async def test_a_run_without_a_process_begins_anew(self, runs: PrefectRuns, before: str) -> None:
+        run = await self.new(runs, before)
+        await runs.restart(run)
+        assert await self.state(runs, run) == "SCHEDULED"
 
     @pytest.mark.parametrize("before", ["RUNNING", "COMPLETED", "CRASHED"])
     @pytest.mark.parametrize("status", ENDS)
@@ -107,25 +112,48 @@ class Contract:
     @pytest.mark.parametrize("ended", ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"])
     async def test_a_run_that_has_ended_is_not_ended_again(self, runs: PrefectRuns, ended: str) -> None:
         run = await self.new(runs, ended)
-        for call in (runs.crash(run), runs.cancel(run)):
+        for call in (runs.crash(run), runs.cancel(run), runs.restart(run)):
             await call
             assert await self.state(runs, run) == ended
 
+    async def test_a_paused_run_waits_until_it_is_resumed(self, runs: PrefectRuns) -> None:
+        job = uuid4()
+        run = await runs.start("tool_invoke", "a", job, 1, is_paused=True)
+        assert await runs.start("tool_invoke", "a", job, 1, is_paused=True) == run
+        assert await self.state(runs, run) == "PAUSED"
+        assert run in await runs.begun(-60, 0)
+        await runs.resume(run)
+        assert await self.state(runs, run) == "SCHEDULED"
+
+    async def test_a_paused_run_is_ended_at_once(self, runs: PrefectRuns) -> None:
+        cancelled, settled = [await runs.start("tool_invoke", "a", uuid4(), 1, is_paused=True) for _ in range(2)]
+        await runs.cancel(cancelled)
+        await runs.settle(settled, "cancelled")
+        for run in (cancelled, settled):
+            await runs.resume(run)
+            assert await self.state(runs, run) == "CANCELLED"
+
     async def test_an_unknown_run_is_no_error(self, runs: PrefectRuns) -> None:
         unknown = uuid4()
-        for call in (runs.crash(unknown), runs.settle(unknown, "completed"), runs.cancel(unknown)):
+        for call in (
+            runs.crash(unknown),
+            runs.settle(unknown, "completed"),
+            runs.cancel(unknown),
+            runs.resume(unknown),
+            runs.restart(unknown),
+        ):
             await call
         assert await runs.states([unknown]) == {}
 
     async def test_what_has_begun_and_not_ended_is_listed_oldest_first(self, runs: PrefectRuns) -> None:
         begun = [await self.new(runs, kind) for kind in ("PENDING", "RUNNING", "CANCELLING")]
         others = [await self.new(runs, kind) for kind in ("SCHEDULED", "COMPLETED", "CRASHED")]
-        later, found, offset = datetime.now(UTC) + timedelta(minutes=1), list[UUID](), 0
-        while page := await runs.begun(later, offset):
+        found, offset = list[UUID](), 0
+        while page := await runs.begun(-60, offset):
             found += page
             offset += PAGE
         assert [run for run in found if run in {*begun, *others}] == begun
-        assert not set(begun) & (await runs.begun(datetime.now(UTC) - timedelta(minutes=10), 0)).keys()
+        assert not set(begun) & (await runs.begun(600, 0)).keys()
 
 
 class TestFake(Contract):
@@ -135,7 +163,7 @@ class TestFake(Contract):
 
     async def put(self, runs: PrefectRuns, run: UUID, kind: str) -> None:
         assert isinstance(runs, FakePrefect)
-        runs.known[run] = RunState(kind, datetime.now(UTC))
+        runs.known[run] = KnownRun(kind, datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +172,7 @@ def paused(hub: Hub) -> Iterator[httpx.Client]:
     with hub.prefect() as prefect:
         prefect.patch("/work_pools/nexus", json={"is_paused": True}).raise_for_status()
         yield prefect
-        for kind in ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING"):
+        for kind in ("SCHEDULED", "PAUSED", "PENDING", "RUNNING", "CANCELLING"):
             wanted = {"flow_runs": {"state": {"type": {"any_": [kind]}}, "deployment_id": {"is_null_": False}}}
             for run in prefect.post("/flow_runs/filter", json=wanted).raise_for_status().json():
                 if not run["auto_scheduled"]:

@@ -1,18 +1,21 @@
 """A canary in everything that may be secret, and nowhere to be found where secrets must not be.
 
 Given to the API and to `nexus-hub`: a header's value, a child's environment, a URL's query, tool arguments, a result;
-and the vault's own keys, after a rotation. Looked for, also in base64, in hex, percent-encoded and in what is gzipped
-or pickled: Prefect's database, PREFECT_HOME, all logs at their most talkative, all errors, the listings, and in the
-hub's own database the columns that are not the job's.
+the vault's own keys, after a rotation; and codes, verifiers, tokens and secrets, right ones and wrong ones: those that
+clients and the hub's own log-in exchange, and those that the hub and a talkative upstream exchange. Looked for, also in
+base64, in hex, percent-encoded and in what is gzipped or pickled: Prefect's database, PREFECT_HOME, all logs at their
+most talkative, all errors, the listings, and in the hub's own database the columns that are not the job's.
 """
 
+import asyncio
 import base64
 import gzip
 import json
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -20,12 +23,24 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from nexus_hub.home.layout import Home
+from tests.fixtures.canary_logins import CANARY, log_in, log_in_upstream
 from tests.fixtures.hub import Hub, Ran, any_hub
 
 pytestmark = pytest.mark.stack
-CANARY = "c4n4ry-Zq81"
 TALKATIVE = {"NEXUS_LOG_FORMAT": "json", "NEXUS_LOG_LEVEL": "debug"}
 UPSTREAM = Path(__file__).parents[1] / "upstreams" / "canary.py"
+MODERN = "2026-07-28"
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "canary", "version": "1"},
+    },
+}
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
 _PERCENT = re.compile(rb"(?:%[0-9A-Fa-f]{2}){4}")
 _HEX = re.compile(rb"(?:[0-9a-f]{2}){12,}")
@@ -57,10 +72,20 @@ def shows(data: bytes, needles: Iterable[bytes] = (CANARY.encode(),)) -> bool:
     return any(needle in form for form in forms(data) for needle in needles)
 
 
-def needles_of(hub: Hub) -> list[bytes]:
-    """The canary, and the vault's keys as bytes: their hex and base64 are forms of them."""
-    ring = json.loads((hub.home / "keyring.json").read_text())
-    return [CANARY.encode(), *(bytes.fromhex(key) for key in (ring["primary"], *ring["others"]))]
+@dataclass
+class Given:
+    """A hub that was given canaries in every way, what its commands said, and the secrets that it has made."""
+
+    hub: Hub
+    ran: list[Ran] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
+
+    @property
+    def needles(self) -> list[bytes]:
+        """The canary, the secrets, and the vault's keys as bytes: their hex and base64 are forms of them."""
+        ring = json.loads((self.hub.home / "keyring.json").read_text())
+        keys = (bytes.fromhex(key) for key in (ring["primary"], *ring["others"]))
+        return [CANARY.encode(), *(secret.encode() for secret in sorted(self.secrets)), *keys]
 
 
 def test_the_search_finds_a_canary_in_every_encoding() -> None:
@@ -75,10 +100,14 @@ def test_the_search_finds_a_canary_in_every_encoding() -> None:
 
 
 @pytest.fixture(scope="module")
-def canary_hub(request: pytest.FixtureRequest) -> Iterator[tuple[Hub, list[Ran]]]:
-    """A hub of its own that was given canaries in every way, and what its commands said."""
+def given(request: pytest.FixtureRequest) -> Iterator[Given]:
+    """A hub of its own, with all of that."""
     with any_hub(request, **TALKATIVE) as hub:
-        yield hub, list(_give_canaries(hub))
+        made = Given(hub)
+        made.ran += _give_canaries(hub)
+        made.ran += asyncio.run(log_in(hub, made.secrets))
+        made.ran += asyncio.run(log_in_upstream(hub, made.secrets))
+        yield made
 
 
 def _give_canaries(hub: Hub) -> Iterator[Ran]:
@@ -117,9 +146,62 @@ def _give_canaries(hub: Hub) -> Iterator[Ran]:
             yield Ran(answer.status_code, answer.text, "")
         answer = api.post("/v1/jobs", content=f'{{"name": "{CANARY}', headers={"Content-Type": "application/json"})
         yield Ran(answer.status_code, answer.text, "")
+    yield from _give_to_mcp(hub)
     yield from _give_keys(hub)
     with hub.api("x" + CANARY) as api:
         yield Ran(api.get("/v1/jobs").status_code, api.get("/v1/jobs").text, "")
+
+
+def _give_to_mcp(hub: Hub) -> Iterator[Ran]:
+    """Call in both eras of the protocol; what is asked for wrongly answers without it."""
+    both = {"Accept": "application/json, text/event-stream"}
+    meta: dict[str, object] = {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "vendor/secret": CANARY,
+    }
+    with hub.api() as api:
+        opened = api.post("/mcp", json=INITIALIZE, headers=both)
+        session = both | {"Mcp-Session-Id": opened.headers["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-11-25"}
+        api.post("/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
+        for tool in ("say", "fail", "raise", "die"):
+            name = f"echo__{tool}"
+            call = {"name": name, "arguments": {"text": f"{CANARY}-{tool}"}, "_meta": meta}
+            named = both | {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": name}
+            for headers in (named, session):
+                answer = api.post("/mcp", json=_message("tools/call", call), headers=headers)
+                assert answer.status_code == 200, answer.text
+                assert tool != "say" or f"{CANARY}-say" in answer.text
+        named |= {"Mcp-Name": "echo__say"}
+        for params in (
+            {"name": "echo__say", "arguments": {"text": [CANARY]}, "_meta": meta},
+            {"name": "echo__say", "arguments": {"text": 1, "other": CANARY}, "_meta": meta},
+            {"name": "echo__say", "arguments": CANARY, "_meta": meta},
+            {"name": "echo__say", "arguments": {"text": "x"}, "requestState": CANARY, "_meta": meta},
+            {"name": "echo__say", "arguments": {"text": "x"}, "_meta": CANARY},
+        ):
+            for headers in (named, session):
+                answer = api.post("/mcp", json=_message("tools/call", params), headers=headers)
+                if '"isError":false' not in answer.text:  # a result is for the caller
+                    yield Ran(answer.status_code, answer.text, "")
+        for method, params in (
+            ("tools/list", {"cursor": CANARY, "_meta": meta}),
+            ("completion/complete", {"ref": CANARY, "argument": {"name": "x", "value": CANARY}, "_meta": meta}),
+        ):
+            for headers in (named | {"Mcp-Method": method}, session):
+                answer = api.post("/mcp", json=_message(method, params), headers=headers)
+                assert answer.is_error or "error" in answer.text, method
+                yield Ran(answer.status_code, answer.text, "")
+        answer = api.post("/mcp", content=f'{{"jsonrpc": "{CANARY}', headers=session)
+        yield Ran(answer.status_code, answer.text, "")
+        answer = api.post(
+            "/mcp", json=INITIALIZE, headers=both | {"Mcp-Session-Id": CANARY, "Origin": f"http://{CANARY}"}
+        )
+        yield Ran(answer.status_code, answer.text, "")
+
+
+def _message(method: str, params: Mapping[str, object]) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
 
 
 def _give_keys(hub: Hub) -> Iterator[Ran]:
@@ -140,33 +222,32 @@ def _give_keys(hub: Hub) -> Iterator[Ran]:
         assert refused.status_code == 409, "Prefect tells who sent it, and stores nothing"
 
 
-def test_no_error_and_no_listing_shows_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
-    needles = needles_of(canary_hub[0])
-    for ran in canary_hub[1]:
+def test_no_error_and_no_listing_shows_it(given: Given) -> None:
+    needles = given.needles
+    for ran in given.ran:
         assert not shows(ran.out.encode(), needles), ran
         assert not shows(ran.err.encode(), needles), ran
 
 
-def test_no_log_and_no_file_of_prefects_shows_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
-    hub = canary_hub[0]
+def test_no_log_and_no_file_of_prefects_shows_it(given: Given) -> None:
+    hub, needles = given.hub, given.needles
     files = [path for folder in ("logs", "prefect", "run") for path in (hub.home / folder).rglob("*") if path.is_file()]
     assert files
-    shown = [path for path in files if "ui" not in path.parts and shows(path.read_bytes(), needles_of(hub))]
+    shown = [path for path in files if "ui" not in path.parts and shows(path.read_bytes(), needles)]
     assert not shown, [(path, path.read_bytes()[:2000]) for path in shown]
 
 
-def test_the_logs_tell_what_was_done(canary_hub: tuple[Hub, list[Ran]]) -> None:
-    logs = canary_hub[0].home / "logs"
+def test_the_logs_tell_what_was_done(given: Given) -> None:
+    logs = given.hub.home / "logs"
     written = [line for name in ("api", "worker") for line in (logs / f"{name}.log").read_text().splitlines()]
     lines = [json.loads(line) for line in written if not line.startswith("--- ")]
     events = {line["event"] for line in lines if "event" in line}
     assert events >= {"stored", "dispatched", "claimed", "called", "ended", "refused", "answered", "rotated"}
-    assert {line["tool"] for line in lines if line.get("event") == "stored"} == {"say", "fail", "raise", "die"}
+    assert {line["tool"] for line in lines if line.get("event") == "stored"} == {"say", "fail", "raise", "die", "look"}
 
 
-def test_prefects_database_does_not_hold_it(canary_hub: tuple[Hub, list[Ran]]) -> None:
-    hub = canary_hub[0]
-    needles = needles_of(hub)
+def test_prefects_database_does_not_hold_it(given: Given) -> None:
+    hub, needles = given.hub, given.needles
     with psycopg.connect(hub.prefect_database_url) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         assert len(tables) > 20
@@ -179,25 +260,25 @@ def test_prefects_database_does_not_hold_it(canary_hub: tuple[Hub, list[Ran]]) -
     assert runs[0] >= 2, "the jobs ran through this Prefect"
 
 
-def test_the_hubs_database_holds_it_only_in_jobs_and_only_sealed_elsewhere(canary_hub: tuple[Hub, list[Ran]]) -> None:
-    hub = canary_hub[0]
-    with psycopg.connect(hub.app_url) as connection:
-        connection.execute("SELECT set_config('nexus.scope', 'service', false)")
+def test_the_hubs_database_holds_it_only_in_jobs_and_only_sealed_elsewhere(given: Given) -> None:
+    hub, needles = given.hub, given.needles
+    with psycopg.connect(Home(hub.home).migration_database_url()) as connection:  # the owner, who may read all of it
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         holding = set()
         for (table,) in tables:
             rows = connection.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))).fetchall()
-            holding |= {table for (row,) in rows if shows(row.encode(), needles_of(hub))}
+            holding |= {table for (row,) in rows if shows(row.encode(), needles)}
     assert holding == {"job_results"}
 
 
-def test_the_calls_themselves_went_through(canary_hub: tuple[Hub, list[Ran]]) -> None:
-    with canary_hub[0].api() as api:
+def test_the_calls_themselves_went_through(given: Given) -> None:
+    with given.hub.api() as api:
         echo = api.get("/v1/servers/echo").json()["id"]
         rows = [row for row in api.get("/v1/jobs").json()["items"] if row["server_id"] == echo]
-        said = next(row for row in rows if row["tool_name"] == "say")
-        result = api.get(f"/v1/jobs/{said['id']}").json()["result"]
-    assert f"{CANARY}-say" in result["content"][0]["text"]
+        said = [row for row in rows if row["tool_name"] == "say" and row["status"] == "completed"]
+        results = {row["lane"]: api.get(f"/v1/jobs/{row['id']}").json()["result"] for row in reversed(said)}
+    for lane in ("durable", "direct"):
+        assert CANARY in results[lane]["content"][0]["text"], lane
     assert {row["tool_name"]: row["status"] for row in rows} == {
         "say": "completed",
         "fail": "completed",

@@ -17,8 +17,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from nexus_hub.db.migrate import migrate
-from tests.fixtures import run
-from tests.fixtures.postgres import created_database, ensure_role
+from tests.fixtures.postgres import created_database, embedded_server, ensure_role, ensure_roles
 
 ALICE, BOB = uuid4(), uuid4()
 Connection = psycopg.Connection[dict[str, Any]]
@@ -75,31 +74,33 @@ class Gateway:
 
 
 @pytest.fixture(scope="module", params=["BYPASSRLS", "NOBYPASSRLS"])
-def gateway(request: pytest.FixtureRequest, postgres_admin_url: str, migrated_template: str) -> Iterator[Gateway]:
-    """A database that was migrated where Supabase's roles, privileges and publication existed."""
-    with run.alone("roles"), psycopg.connect(postgres_admin_url, autocommit=True) as admin:
-        for role in ROLES:
-            ensure_role(admin, role, "NOLOGIN NOBYPASSRLS")
-        ensure_role(admin, "service_role", request.param)
-        try:
-            with created_database(postgres_admin_url, template=None) as database:
-                with psycopg.connect(database.owner_url) as owner:
-                    for kind in ("TABLES", "FUNCTIONS", "SEQUENCES"):
-                        owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO {', '.join(ROLES)}".encode())
-                    owner.execute("CREATE PUBLICATION supabase_realtime")
-                asyncio.run(migrate(database.owner_url))
-                with psycopg.connect(database.admin_url, autocommit=True, row_factory=dict_row) as connection:
-                    yield Gateway(connection)
-        finally:
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    """A database that was migrated where Supabase's roles, privileges and publication existed.
+
+    Its server is its own: elsewhere whatever is migrated meanwhile would grant rights to those roles.
+    """
+    with embedded_server() as url:
+        ensure_roles(url)
+        with psycopg.connect(url, autocommit=True) as admin:
             for role in ROLES:
-                admin.execute(f"DROP ROLE {role}".encode())
+                ensure_role(admin, role, "NOLOGIN NOBYPASSRLS")
+            ensure_role(admin, "service_role", request.param)
+        with created_database(url, template=None) as database:
+            with psycopg.connect(database.owner_url) as owner:
+                for kind in ("TABLES", "FUNCTIONS", "SEQUENCES"):
+                    owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO {', '.join(ROLES)}".encode())
+                owner.execute("CREATE PUBLICATION supabase_realtime")
+            asyncio.run(migrate(database.owner_url))
+            with psycopg.connect(database.admin_url, autocommit=True, row_factory=dict_row) as connection:
+                yield Gateway(connection)
 
 
 @pytest.fixture(autouse=True)
 def _empty(gateway: Gateway) -> None:
     gateway.connection.execute(
         "TRUNCATE job_results, user_servers, system_servers, server_state, tool_cache, resource_cache, prompt_cache, "
-        "rate_limit_tracking, vault_rotations, vault_backups"
+        "rate_limit_tracking, vault_rotations, vault_backups, call_policies, job_inputs, tool_pins, catalog_changes, "
+        "bundle_entries, access_grants"
     )
 
 

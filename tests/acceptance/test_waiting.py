@@ -24,8 +24,9 @@ def test_a_job_over_its_servers_limit_waits_and_then_completes_in_the_same_run(h
     call = {"name": "limited__get_current_time", "arguments": {"timezone": "UTC"}}
     assert hub.called(call)["status"] == "completed"
     make_older(hub, 45)
-    beside = running_call(hub, 10)
+    hub.until_idle()
     waiting = hub.submit(call)
+    beside = running_call(hub, 10)
     with hub.api() as api, hub.prefect() as prefect:
 
         def look() -> str | None:

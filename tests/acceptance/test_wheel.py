@@ -41,6 +41,17 @@ def test_the_wheel_holds_all_sql_inside_the_package(names: list[str]) -> None:
     assert {name for name in names if name.endswith(".sql")} == ours
 
 
+def test_the_wheel_holds_the_console(names: list[str]) -> None:
+    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "nexus_hub" / "web").rglob("*") if path.is_file()}
+    assert "nexus_hub/web/index.html" in ours
+    assert ours <= set(names)
+
+
+def test_the_wheel_holds_the_dashboard_and_the_rules(names: list[str]) -> None:
+    shipped = {path.name for path in (ROOT / "deployments" / "monitoring").iterdir()}
+    assert {f"deployments/monitoring/{name}" for name in shipped} <= set(names)
+
+
 def test_the_wheel_holds_nothing_but_the_four_packages(names: list[str]) -> None:
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == TOP_LEVEL

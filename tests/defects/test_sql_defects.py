@@ -21,7 +21,7 @@ from nexus_hub.api.app import create_app
 from nexus_hub.catalog import read
 from nexus_hub.catalog.store import store as store_catalog
 from nexus_hub.errors import InvalidRequest, NotConfigured, NotFound
-from nexus_hub.jobs import store
+from nexus_hub.jobs import lists, store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import Principal, ServerRef
 from nexus_hub.settings import Settings
@@ -287,4 +287,4 @@ async def test_defect_17_what_is_searched_for_is_never_part_of_a_statement(seed:
             await read.find(library.database, alice, "tool", text)
         with pytest.raises(InvalidRequest):
             store.parse_id(text)
-        assert (await store.list_jobs(library.database, alice, status=text))["items"] == []  # type: ignore[arg-type]
+        assert (await lists.list_jobs(library.database, alice, lists.JobFilter(status=text)))["items"] == []  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from tests.fixtures.hub import Hub, copy_prepared_home, processes_of
 from tests.fixtures.upstreams import ROOT, free_port
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
-    ROOT.glob("docs/**/*.md")
+    [*ROOT.glob("docs/**/*.md"), *ROOT.glob("deployments/**/*.md")]
 )
 WITH_COMMANDS = [path for path in DOCUMENTS if any(examples(path.read_text()))]
 DEFAULT_HOME = "~/.local/share/nexus-hub"

@@ -5,6 +5,7 @@ import psutil
 import pytest
 
 from tests.fixtures.hub import Hub, running_call, until
+from tests.fixtures.traces import Collector, only
 
 pytestmark = pytest.mark.stack
 CALL = {"name": "time__get_current_time", "arguments": {"timezone": "UTC"}}
@@ -48,11 +49,16 @@ def test_a_call_that_may_have_had_its_effect_is_not_repeated_after_the_worker_di
     assert fragile_hub.flow_run(ended["flow_run_id"])["state"]["name"] == "Crashed"
 
 
-def test_a_call_that_the_caller_lets_repeat_is_another_attempt_after_the_worker_died(fragile_hub: Hub) -> None:
+def test_a_call_that_the_caller_lets_repeat_is_another_attempt_after_the_worker_died(
+    fragile_hub: Hub, fragile_collector: Collector
+) -> None:
     job_id = running_call(fragile_hub, 8, retry="always")
     fragile_hub.back("worker", fragile_hub.kill("worker"))
     ended = fragile_hub.ended(job_id, seconds=120)
     assert (ended["status"], ended["attempt"]) == ("completed", 2)
+    spans = fragile_collector.arrived(ended["trace_id"], "job.rescue", "job.record", "job.attempt")
+    assert only(spans, "job.attempt").attributes["nexus.job.attempt"] == 2, "the first one went with its process"
+    assert only(spans, "job.attempt").parent == only(spans, "job.rescue").parent == only(spans, "job.store").id
 
 
 def test_a_running_call_outlives_the_death_of_the_api_prefect_and_postgres(fragile_hub: Hub) -> None:

@@ -151,7 +151,11 @@ class Place:
         ).__aenter__()
         self._listening = scripted_http()
         self.http: ScriptedHttp = await self._listening.__aenter__()
-        self.good = [target(over_stdio(PLAIN), name="good"), target(self.http.add(PLAIN), name="good-http")]
+        unhurried = {"connect_seconds": HANG_SECONDS}
+        self.good = [
+            target(config.model_copy(update=unhurried), name=name)
+            for name, config in (("good", over_stdio(PLAIN)), ("good-http", self.http.add(PLAIN)))
+        ]
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         del loop

@@ -19,6 +19,7 @@ FIELDS = {
     "rotate-vault-key": ["old_key_id", "new_key_id"],
     "cleanup-jobs": ["days_completed", "days_orphaned"],
     "check-jobs": [],
+    "refresh-logins": [],
 }
 
 

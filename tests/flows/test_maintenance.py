@@ -13,7 +13,7 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import CannotOpen, DatabaseUnavailable, NoSecondKey
-from nexus_hub.jobs import store
+from nexus_hub.jobs import lists, store
 from nexus_hub.models import OPERATOR
 from nexus_hub.orchestration.cleanup import Cleanup
 from nexus_hub.orchestration.mirror import Mirror
@@ -105,7 +105,7 @@ def raising(error: Exception) -> Any:
 
 
 async def rows(database: Database) -> list[tuple[str, str | None, str | None]]:
-    listed = (await store.list_jobs(database, OPERATOR))["items"]
+    listed = (await lists.list_jobs(database, OPERATOR))["items"]
     return [(row["status"], row["error_code"], row["error"]) for row in listed]
 
 
@@ -214,7 +214,7 @@ async def test_a_run_that_is_cancelled_in_a_step_of_the_library_stops_there(
         """Has its row cancelled while orphans are looked for."""
 
         async def fail_orphans(self, days_orphaned: int) -> int:
-            for row in (await store.list_jobs(hub_database, OPERATOR, status="running"))["items"]:
+            for row in (await lists.list_jobs(hub_database, OPERATOR, lists.JobFilter(status="running")))["items"]:
                 await store.cancel(hub_database, OPERATOR, row["id"])
             return await super().fail_orphans(days_orphaned)
 
@@ -240,11 +240,12 @@ async def test_the_clean_up_leaves_all_its_counts_as_progress_and_result(
         cleanup=Cleanup(hub_database, FakePrefect()),
         rotation=Rotation(hub_database, FixedKeyring(Keyring(VaultKey.generate()))),
         limiter=Limiter(hub_database),
+        settings=SimpleNamespace(audit_days=365),
     )
     context.use(cast("Runtime", runtime))
     state = await cleanup_jobs(return_state=True)
     assert (state.name, state.message) == ("Completed", "2 jobs deleted, 0 orphans failed")
-    (row,) = (await store.list_jobs(hub_database, OPERATOR))["items"]
+    (row,) = (await lists.list_jobs(hub_database, OPERATOR))["items"]
     counts = {"orphans_failed": 0, "deleted_completed": 1, "deleted_orphaned": 1}
     assert await table.get(row["id"], "result", "progress") == (counts | {"total_deleted": 2}, counts)
 

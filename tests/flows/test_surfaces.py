@@ -10,11 +10,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from flows import run_log, this_run
-from flows.artifacts import attempt_page, batch_page, facts_table, table
+from flows.artifacts import attempt_page, facts_table, shared_run_page, table
 from flows.refresh_catalog import CatalogReport
 from flows.rotate_vault_key import RotationPage
 from nexus_hub.execution.attempt import Attempt
-from nexus_hub.execution.batch import BatchReport, EndedJobs
+from nexus_hub.execution.run_report import EndedJobs, RunReport
 from nexus_hub.orchestration.tool_choices import offer_tools, offered_tools
 from nexus_hub.servers.refresh import RefreshReport
 from nexus_hub.vault.rotation import RotationReport
@@ -41,8 +41,8 @@ def attempt_of(name: str) -> str:
     return attempt_page(cast("Attempt", attempt), "failed", "tool-error")
 
 
-def batch_of(name: str) -> str:
-    return batch_page(BatchReport(ended=[EndedJobs(name, "failed", name, 1, 0.5, 0.5)], seconds=1))
+def shared_run_of(name: str) -> str:
+    return shared_run_page(RunReport(ended=[EndedJobs(name, "failed", name, 1, 0.5, 0.5)], seconds=1))
 
 
 def catalog_of(name: str) -> str:
@@ -60,7 +60,7 @@ def tables_of(name: str) -> str:
     return f"{facts_table({'server': name})}\n\n{table([{'a': name, 'b': name}], {'a': 'a', 'b': 'b'})}\n"
 
 
-@pytest.mark.parametrize("page", [attempt_of, batch_of, catalog_of, rotation_of, tables_of])
+@pytest.mark.parametrize("page", [attempt_of, shared_run_of, catalog_of, rotation_of, tables_of])
 def test_a_page_has_the_same_shape_whatever_the_names_are(page: Any) -> None:
     plain = shapes(page("name"))
     for name in HOSTILE:

@@ -15,6 +15,7 @@ from nexus_hub.orchestration.ownership import Ownership
 from nexus_hub.runtime import Runtime
 from tests.fixtures.jobs import LONG_AGO, Table, ago
 from tests.fixtures.library import Library
+from tests.fixtures.shared_runs import shared
 
 NOWHERE = "http://127.0.0.1:1/api"
 
@@ -45,6 +46,6 @@ async def test_a_run_that_is_cancelled_before_it_runs_anywhere_takes_its_job_alo
     run, other = uuid4(), uuid4()
     jobs = [await table.add(flow_run_id=one, dispatched_at=ago(LONG_AGO)) for one in (run, other)]
     worker = NexusWorker("nexus")
-    worker._runtime = cast(Runtime, SimpleNamespace(database=library.database))
+    worker._runtime = cast(Runtime, SimpleNamespace(database=library.database, shared_runs=shared(library.execution)))
     await worker._cancel(run)
     assert [(await table.get(job, "status"))[0] for job in jobs] == ["cancelled", "pending"]

@@ -191,6 +191,7 @@ def old_jobs(service: Connection) -> None:
     )
 
 
+@pytest.mark.both_forms
 def test_clean_up_counts_all_it_deletes_and_leaves_live_jobs(service: Connection) -> None:
     old_jobs(service)
     row = one(service, b"SELECT * FROM cleanup_job_results_manual()")
@@ -201,6 +202,7 @@ def test_clean_up_counts_all_it_deletes_and_leaves_live_jobs(service: Connection
     assert left == [{"status": "pending"}, {"status": "running"}]
 
 
+@pytest.mark.both_forms
 def test_the_nightly_clean_up_returns_the_full_count(service: Connection) -> None:
     old_jobs(service)
     assert one(service, b"SELECT cleanup_old_job_results() AS deleted") == {"deleted": 4}
@@ -214,12 +216,14 @@ def test_clean_up_refuses_days_out_of_range(service: Connection, days: tuple[int
     assert service.execute("SELECT FROM job_results").rowcount == 8
 
 
+@pytest.mark.both_forms
 def test_a_user_deletes_no_jobs_by_the_functions(database: HubDatabase, service: Connection) -> None:
     old_jobs(service)
     with psycopg.connect(database.app_url, options=f"-c nexus.scope=user -c nexus.user_id={uuid4()}") as user:
         assert user.execute("SELECT * FROM cleanup_job_results_manual(0, 0)").fetchall() == [(0, 0, 0)]
 
 
+@pytest.mark.both_forms
 def test_waking_the_dispatch_names_the_job_and_leaves_it(service: Connection, database: HubDatabase) -> None:
     before = one(service, b"INSERT INTO job_results (job_type, server_id) VALUES ('tool_invoke', 'hub') RETURNING *")
     with psycopg.connect(database.app_url, autocommit=True) as listener:
@@ -230,6 +234,7 @@ def test_waking_the_dispatch_names_the_job_and_leaves_it(service: Connection, da
     assert one(service, b"SELECT * FROM job_results") == before
 
 
+@pytest.mark.both_forms
 def test_waking_the_dispatch_for_an_unknown_job_raises(service: Connection) -> None:
     with pytest.raises(psycopg.errors.NoDataFound, match="not found"):
         service.execute("SELECT execute_job_via_pg_net(%s)", (uuid4(),))

@@ -275,6 +275,8 @@ ANOTHER = {
     "retry": "'always'",
     "timeout_seconds": "NULL",
     "max_attempts": "4",
+    "bundle_entry_id": "gen_random_uuid()",
+    "called_as": "'travel__other'",
 }
 
 
@@ -411,3 +413,53 @@ def test_a_namespaced_name_is_unique_for_a_user(owner: Connection) -> None:
     owner.execute(query, (uuid4(),))
     with pytest.raises(psycopg.errors.UniqueViolation):
         owner.execute(query, (user_id,))
+
+
+def direct(owner: Connection, **columns: Any) -> dict[str, Any]:
+    """A direct call that is under way."""
+    return stored(owner, lane="direct", **CLAIM | {"claim_id": uuid4()} | columns)
+
+
+def test_what_is_put_back_goes_on_in_the_durable_lane(owner: Connection) -> None:
+    row = direct(owner)
+    assert row["lane"] == "direct"
+    put_back = update(owner, row["id"], "status = 'pending'")
+    assert (put_back["lane"], put_back["claim_id"]) == ("durable", None)
+    again = update(owner, row["id"], CLAIMING.replace("attempt = 1", "attempt = 2"))
+    assert again["lane"] == "durable"
+
+
+def test_nothing_is_pending_in_the_direct_lane(owner: Connection) -> None:
+    assert stored(owner, lane="direct")["lane"] == "durable"
+
+
+def test_a_direct_call_under_way_has_a_claim(owner: Connection) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="job_results_direct_is_leased"):
+        stored(owner, lane="direct", status="running")
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_a_direct_call_may_begin_ended_and_keeps_its_lane(owner: Connection, status: str) -> None:
+    assert stored(owner, lane="direct", status=status)["lane"] == "direct"
+    assert update(owner, direct(owner)["id"], f"status = '{status}'")["lane"] == "direct"
+
+
+def test_there_are_two_lanes(owner: Connection) -> None:
+    assert job(owner)["lane"] == "durable"
+    with pytest.raises(psycopg.errors.CheckViolation, match="job_results_known_lane"):
+        stored(owner, lane="fast", status="completed")
+
+
+def test_a_change_of_a_policy_is_told_of(owner: Connection, database: HubDatabase) -> None:
+    server = system_server(owner, "srv")
+    with psycopg.connect(database.owner_url, autocommit=True) as listening:
+        listening.execute("LISTEN nexus_catalog")
+        for statement in (
+            "INSERT INTO call_policies (server_type, server_ref_id, durable) VALUES ('system', %s, 'always')",
+            "UPDATE call_policies SET durable = 'never' WHERE server_ref_id = %s",
+            "DELETE FROM call_policies WHERE server_ref_id = %s",
+        ):
+            owner.execute(statement, (server,))
+        told = [json.loads(notice.payload) for notice in listening.notifies(timeout=5, stop_after=3)]
+    assert [one["server_ref_id"] for one in told] == [str(server)] * 3
+    assert {(one["server_type"], *one["kinds"]) for one in told} == {("system", "server")}

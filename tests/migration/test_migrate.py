@@ -1,14 +1,18 @@
 import asyncio
+import re
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from nexus_hub.db.migrate import known_migrations, migrate, pending
+from nexus_hub.db.migrate import Migration, find_newer, known_migrations, migrate, pending
 from nexus_hub.errors import CannotMigrate, DatabaseUnavailable
-from tests.fixtures.postgres import OWNER, HubDatabase, created_database, ensure_role, url_as
+from tests.fixtures.postgres import OWNER, HubDatabase, created_database, embedded_server, ensure_role, url_as
 
 NAMES = [migration.name for migration in known_migrations()]
+KEEPS_READERS_OUT = (
+    b"SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'job_results'::regclass "
+    b"AND mode = 'AccessExclusiveLock'"
+)
 
 
 async def test_an_empty_database_gets_every_migration_once(empty_database: HubDatabase) -> None:
@@ -39,6 +43,19 @@ def test_every_file_runs_twice_by_itself(database: HubDatabase) -> None:
         assert _counts(connection) == before
 
 
+def test_readers_of_jobs_wait_for_no_index_that_is_built(database: HubDatabase) -> None:
+    (text,) = [migration.text for migration in known_migrations() if migration.name == "0016_size"]
+    built = 0
+    with psycopg.connect(database.owner_url) as connection:
+        for statement in re.sub(rb"--.*", b"", text).split(b";"):
+            if b"CREATE" in statement:
+                built += 1
+                assert connection.execute(KEEPS_READERS_OUT).rowcount == 0
+            connection.execute(statement)
+        assert connection.execute(KEEPS_READERS_OUT).rowcount == 1
+    assert built > 10
+
+
 async def test_a_file_that_changed_after_it_was_applied_is_named(database: HubDatabase) -> None:
     with psycopg.connect(database.owner_url) as connection:
         connection.execute("UPDATE schema_migrations SET checksum = 'other' WHERE version = 2")
@@ -46,6 +63,15 @@ async def test_a_file_that_changed_after_it_was_applied_is_named(database: HubDa
         await migrate(database.owner_url)
     with pytest.raises(CannotMigrate, match="0002_servers was changed"):
         await pending(database.owner_url)
+
+
+async def test_a_schema_of_a_later_release_is_left_as_it_is(database: HubDatabase) -> None:
+    assert await find_newer(database.owner_url) is None
+    with psycopg.connect(database.owner_url) as connection:
+        connection.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (9999, '9999_later', 'x')")
+    assert await pending(database.owner_url) == []
+    assert await migrate(database.owner_url, app_url="postgresql://nobody@127.0.0.1/x") == []
+    assert await find_newer(database.owner_url) == 9999
 
 
 async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database: HubDatabase) -> None:
@@ -59,6 +85,36 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database: H
     before = {"users", "api_tokens", "schema_migrations", "system_servers", "user_servers"}
     assert {name for (name,) in tables} == {"server_state", *before}
     assert applied == [("0001_access",), ("0002_servers",)]
+
+
+async def test_a_migration_lets_readers_pass_while_a_table_that_it_changes_is_in_use(
+    database: HubDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_hub.db.migrate.LOCK_PAUSE_SECONDS", 0.2)
+    _know_more(monkeypatch)
+    with psycopg.connect(database.owner_url) as user, psycopg.connect(database.owner_url, autocommit=True) as reader:
+        user.execute("SELECT FROM job_results")
+        migrating = asyncio.create_task(migrate(database.owner_url))
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'job_results'::regclass"
+        while not reader.execute(waiting).rowcount:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(reader.execute, "SELECT FROM job_results")
+        assert not migrating.done()
+        user.rollback()
+        assert await migrating == ["more"]
+
+
+async def test_a_migration_whose_table_stays_in_use_changes_nothing_and_says_what_to_do(
+    database: HubDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_hub.db.migrate.LOCK_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("nexus_hub.db.migrate.LOCK_TRIES", 1)
+    _know_more(monkeypatch)
+    with psycopg.connect(database.owner_url) as user:
+        user.execute("SELECT FROM job_results")
+        with pytest.raises(CannotMigrate, match="more changed nothing: a table that it changes was in use"):
+            await migrate(database.owner_url)
+    assert await pending(database.owner_url) == ["more"]
 
 
 async def test_the_app_role_is_let_in_and_owns_nothing(empty_database: HubDatabase, stranger: str) -> None:
@@ -88,22 +144,15 @@ async def test_an_owner_who_may_not_grant_is_told_the_statement(database: HubDat
         )
 
 
-async def test_an_owner_who_may_not_create_the_group_role_is_told_how(
-    postgres_admin_url: str, migrated_template: str
-) -> None:
-    with psycopg.connect(postgres_admin_url, autocommit=True) as connection:
-        ensure_role(connection, "nexus_test_plain_owner", "LOGIN NOCREATEROLE PASSWORD 'nexus-test'")
-        with created_database(postgres_admin_url, template=None) as database:
-            connection.execute(
-                sql.SQL("ALTER DATABASE {} OWNER TO nexus_test_plain_owner").format(sql.Identifier(database.name))
-            )
-            connection.execute("ALTER ROLE nexus_app RENAME TO nexus_test_away")
-            try:
-                with pytest.raises(CannotMigrate, match="CREATE ROLE nexus_app NOLOGIN"):
-                    await migrate(url_as(database.owner_url, user="nexus_test_plain_owner"))
-            finally:
-                connection.execute("ALTER ROLE nexus_test_away RENAME TO nexus_app")
-            assert await migrate(url_as(database.owner_url, user="nexus_test_plain_owner")) == NAMES
+async def test_an_owner_who_may_not_create_the_group_role_is_told_how() -> None:
+    """On a server of its own: elsewhere others need that role."""
+    with embedded_server() as url, psycopg.connect(url, autocommit=True) as connection:
+        ensure_role(connection, OWNER, "LOGIN NOCREATEROLE PASSWORD 'nexus-test'")
+        with created_database(url, template=None) as database:
+            with pytest.raises(CannotMigrate, match="CREATE ROLE nexus_app NOLOGIN"):
+                await migrate(database.owner_url)
+            connection.execute("CREATE ROLE nexus_app NOLOGIN")
+            assert await migrate(database.owner_url) == NAMES
 
 
 async def test_a_wrong_password_is_not_quoted(database: HubDatabase) -> None:
@@ -111,6 +160,13 @@ async def test_a_wrong_password_is_not_quoted(database: HubDatabase) -> None:
         await migrate(url_as(database.owner_url, password="wrong-canary"))
     assert "canary" not in str(raised.value)
     assert OWNER not in str(raised.value)
+
+
+def _know_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the code have one migration more, which changes a table that all use."""
+    known = known_migrations()
+    more = Migration(len(known) + 1, "more", b"ALTER TABLE job_results ADD COLUMN note text", "checksum")
+    monkeypatch.setattr("nexus_hub.db.migrate.known_migrations", lambda: (*known, more))
 
 
 def _some_rows(connection: psycopg.Connection[tuple[object, ...]]) -> None:

@@ -10,8 +10,11 @@ import pytest
 
 
 @pytest.mark.parametrize("module", ["nexus_hub.cli.main", "nexus_hub.api.app", "nexus_hub.runtime", "nexus_hub.client"])
-def test_prefect_is_not_imported(module: str) -> None:
-    script = f"import sys, {module}; print('prefect' in sys.modules)"
+def test_prefect_and_what_traces_need_are_not_imported(module: str) -> None:
+    script = (
+        f"import sys, {module}\n"
+        "print(bool({'prefect', 'opentelemetry.sdk', 'google.protobuf', 'requests'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -22,12 +25,16 @@ WITHOUT_REQUEST = SLOW_TO_IMPORT | {"httpx", "httpcore", "anyio", "asyncio", "ss
 MOST_MODULES = {"without a request": 230, "until the request": 450}
 
 
-def imported(*words: str) -> list[str]:
-    """The modules that are imported when the command asks the network for something, or ends."""
+STARTS = {"psycopg", "httpx", "rich", "cryptography", "mcp", "uvicorn", "fastapi", "prefect"}
+"""What a start of the stack needs, or a part: not who shows or stops it, nor who only makes way for a part."""
+
+
+def imported(*words: str, **variables: str) -> list[str]:
+    """The modules that are imported when the command asks the network for something, or ends, or another begins."""
     script = (
         "import atexit, json, os, sys\n"
         "def tell(event='', _=()):\n"
-        "    if event in ('', 'socket.getaddrinfo', 'socket.connect'):\n"
+        "    if event in ('', 'socket.getaddrinfo', 'socket.connect', 'os.exec'):\n"
         "        os.write(2, ('\\n' + json.dumps(sorted(sys.modules)) + '\\n').encode())\n"
         "        os._exit(0)\n"
         "sys.addaudithook(tell)\n"
@@ -36,7 +43,7 @@ def imported(*words: str) -> list[str]:
         f"sys.argv = {['nexus-hub', *words]!r}\n"
         "main()\n"
     )
-    environment = os.environ | {"NEXUS_URL": "http://127.0.0.1:9", "NEXUS_TOKEN": "x"}
+    environment = os.environ | {"NEXUS_URL": "http://127.0.0.1:9", "NEXUS_TOKEN": "x"} | variables
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True, check=True
     )
@@ -51,13 +58,21 @@ def test_help_and_wrong_use_import_nothing_that_takes_long(words: list[str]) -> 
     assert len(modules) <= MOST_MODULES["without a request"]
 
 
-@pytest.mark.parametrize("words", [["job", "list"], ["call", "a__b", "-a", "n=1"], ["tools"], ["server", "list"]])
+@pytest.mark.parametrize(
+    "words", [["job", "list"], ["call", "a__b", "-a", "n=1"], ["tools"], ["server", "list"], ["status", "--jobs"]]
+)
 def test_a_request_goes_out_before_anything_else_that_takes_long_is_imported(words: list[str]) -> None:
     modules = imported(*words)
     assert "httpx" in modules
     assert "httpx._main" not in modules
     assert SLOW_TO_IMPORT & set(modules) == set()
     assert len(modules) <= MOST_MODULES["until the request"]
+
+
+@pytest.mark.parametrize("command", ["status", "down", "worker", "deploy"])
+def test_who_starts_nothing_imports_nothing_of_a_start(tmp_path: Path, command: str) -> None:
+    variables = {"NEXUS_HOME": str(tmp_path / "home"), "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    assert STARTS & set(imported(command, **variables)) == set()
 
 
 @pytest.mark.parametrize("command", ["worker", "deploy"])

@@ -42,6 +42,7 @@ def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NEXUS_SERVICE_KEY", "VAULT_ENCRYPTION_KEY", "NEXUS_TOKEN", "NEXUS_DATABASE_URL"):
         monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("NEXUS_OTLP_ENDPOINT", "http://canary@127.0.0.1:4318")
     assert "canary" not in repr(Settings()) + str(Settings())
 
 
@@ -57,6 +58,11 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"NEXUS_HEARTBEAT_SECONDS": "inf"}, "NEXUS_HEARTBEAT_SECONDS: "),
         ({"NEXUS_WORKER_GRACE_SECONDS": "-1"}, "NEXUS_WORKER_GRACE_SECONDS: "),
         ({"NEXUS_LOG_LEVEL": "loud"}, "NEXUS_LOG_LEVEL: "),
+        ({"NEXUS_OTLP_ENDPOINT": "collector:4318"}, "NEXUS_OTLP_ENDPOINT: Value error, must be a URL such as http://"),
+        ({"NEXUS_OTLP_ENDPOINT": "grpc://canary@collector"}, "NEXUS_OTLP_ENDPOINT: "),
+        ({"NEXUS_TRUSTED_PROXIES": "*"}, "NEXUS_TRUSTED_PROXIES: Value error, must be addresses and networks"),
+        ({"NEXUS_TRUSTED_PROXIES": "10.0.0.2,canary"}, "NEXUS_TRUSTED_PROXIES: "),
+        ({"NEXUS_TRACE_CALLERS": "always"}, "NEXUS_TRACE_CALLERS: "),
     ],
 )
 def test_a_setting_that_would_harm_is_refused_by_its_name(
@@ -67,6 +73,7 @@ def test_a_setting_that_would_harm_is_refused_by_its_name(
     with pytest.raises(InvalidSetting) as refused:
         load()
     assert named in refused.value.message
+    assert "canary" not in refused.value.message
 
 
 def test_a_heartbeat_of_a_third_of_the_lease_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +87,81 @@ def test_a_heartbeat_of_a_third_of_the_lease_is_taken(monkeypatch: pytest.Monkey
 )
 def test_an_address_to_listen_on_becomes_one_to_reach(host: str, url: str) -> None:
     assert Settings(host=host).listen_url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("https://Hub.Example/", "https://hub.example"),
+        ("https://hub.example:443", "https://hub.example"),
+        ("https://hub.example:8443", "https://hub.example:8443"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_the_public_url_is_the_base_of_all_addresses(monkeypatch: pytest.MonkeyPatch, given: str, read: str) -> None:
+    assert load().public_base == load().listen_url
+    monkeypatch.setenv("NEXUS_PUBLIC_URL", given)
+    assert (load().public_url, load().public_base) == (read, read)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "hub.example",
+        "http://hub.example",
+        "ftp://hub.example",
+        "https://hub.example/hub",
+        "https://hub.example?a=b",
+        "https://hub.example#a",
+        "https://ann:word@hub.example",
+        "https://hub.example:word",
+        'https://hub".example',
+        "https://",
+    ],
+)
+def test_a_public_url_that_is_no_base_is_refused_without_its_value(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("NEXUS_PUBLIC_URL", given)
+    with pytest.raises(InvalidSetting, match="NEXUS_PUBLIC_URL: Value error, must be") as refused:
+        load()
+    assert "word" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["NEXUS_ISSUER", "NEXUS_ISSUER_JWKS_URL"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "issuer.example",
+        "http://issuer.example",
+        "ftp://issuer.example",
+        "https://ann:word@issuer.example",
+        "https://issuer.example/#word",
+        "https://issuer.example:word",
+        "https://",
+        "https://issuer.example/a b",
+    ],
+)
+def test_an_issuer_that_anybody_could_play_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, given: str) -> None:
+    monkeypatch.setenv("NEXUS_PUBLIC_URL", "https://hub.example")
+    monkeypatch.setenv(name, given)
+    with pytest.raises(InvalidSetting, match=f"{name}: Value error, must begin with https://") as refused:
+        load()
+    assert "word" not in str(refused.value)
+
+
+def test_an_issuer_needs_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_ISSUER", "https://issuer.example/realm/")
+    with pytest.raises(InvalidSetting, match="NEXUS_ISSUER: Value error, needs NEXUS_PUBLIC_URL"):
+        load()
+    monkeypatch.setenv("NEXUS_ISSUER_AUDIENCE", "hub")
+    assert load().issuer == "https://issuer.example/realm/"
+    monkeypatch.delenv("NEXUS_ISSUER_AUDIENCE")
+    monkeypatch.setenv("NEXUS_PUBLIC_URL", "http://127.0.0.1:8700")
+    assert load().issuer == "https://issuer.example/realm/"
+
+
+@pytest.mark.parametrize("given", ["none", "HS256", "RS256,HS256", "rs256", "ES256K", ","])
+def test_tokens_that_anybody_could_sign_are_not_allowed(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("NEXUS_ISSUER_ALGORITHMS", given)
+    with pytest.raises(InvalidSetting, match="NEXUS_ISSUER_ALGORITHMS: Value error, must be some of ES256, ES384"):
+        load()

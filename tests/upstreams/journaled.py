@@ -117,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--host", default="127.0.0.1")
     options = parser.parse_args()
     journaled = Journaled(Journal(options.journal))
     server: Server[Any] = Server(
@@ -130,7 +131,8 @@ def main() -> None:
     if options.port is None:
         asyncio.run(over_stdio(server))
     else:
-        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=options.port, log_level="error")
+        application = server.streamable_http_app(host=options.host)
+        uvicorn.run(application, host=options.host, port=options.port, log_level="error")
 
 
 if __name__ == "__main__":

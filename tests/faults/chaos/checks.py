@@ -6,7 +6,7 @@ ended, and the rows at the end.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -32,6 +32,8 @@ class Evidence:
     executions: dict[str, list[Execution]]
     """By tag."""
     struck: list[Struck]
+    made_for: dict[str, str] = field(default_factory=dict)
+    """Of each shared run's flow run, the batch that it was made for, if it was made for one."""
     jobs: list[tuple[Submission, Row, list[Execution]]] = field(init=False)
     """Each submission that became a row, with that row and its executions."""
 
@@ -67,11 +69,16 @@ def every_job_ended(evidence: Evidence) -> Iterator[str]:
             yield f"has not ended: {row}"
 
 
-def no_ended_job_changed(evidence: Evidence) -> Iterator[str]:
-    for job_id, before in evidence.first_seen.items():
-        after = evidence.rows.get(job_id)
+def find_changed(first_seen: Mapping[str, Row], rows: Mapping[str, Row]) -> Iterator[str]:
+    """Find the rows that are not as they were when they were first seen ended."""
+    for job_id, before in first_seen.items():
+        after = rows.get(job_id)
         if after != before:
             yield f"{before} became {after}"
+
+
+def no_ended_job_changed(evidence: Evidence) -> Iterator[str]:
+    yield from find_changed(evidence.first_seen, evidence.rows)
 
 
 def none_ran_twice_at_once(evidence: Evidence) -> Iterator[str]:
@@ -149,11 +156,13 @@ def a_failure_has_its_reason(evidence: Evidence) -> Iterator[str]:
 
 
 def cancelled_is_what_was_asked_for(evidence: Evidence) -> Iterator[str]:
-    """By name, or with the flow run that carried it."""
+    """By name, with the flow run that carried it, or with the one that was made for its batch before it was taken."""
     runs = {one.cancelled_run for one in evidence.submissions} - {None}
+    batches = {batch for run, batch in evidence.made_for.items() if run in runs}
     for one, row, _ in evidence.jobs:
         carried_by = {row["flow_run_id"], row["lost_flow_run_id"]}
-        if row["status"] == "cancelled" and not one.asked_to_cancel and not carried_by & runs:
+        was_asked = one.asked_to_cancel or carried_by & runs or row["batch_id"] in batches
+        if row["status"] == "cancelled" and not was_asked:
             yield f"nobody cancelled {row}"
         if one.cancelled_by_api and row["status"] != "cancelled":
             yield f"the API said that it cancelled {row}"

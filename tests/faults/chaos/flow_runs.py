@@ -17,7 +17,7 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 async def read(prefect: httpx.AsyncClient) -> Runs:
-    """The flow runs by the id of their job or batch, each list in the order of the attempts."""
+    """The flow runs by the id of their job or shared run, each list in the order of the attempts."""
     found: Runs = {}
     offset = 0
     while True:
@@ -60,7 +60,7 @@ def open_states(runs: Runs, job_ids: Collection[str]) -> Counter[str]:
 
 
 def is_shared(run: dict[str, Any]) -> bool:
-    """Whether it carries a batch."""
+    """Whether it carries whatever jobs wait in the queue."""
     return "batch_id" in run["parameters"]
 
 

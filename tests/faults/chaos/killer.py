@@ -138,7 +138,9 @@ class Killer:
         while True:
             try:
                 sessions = await self._rows.hub_sessions()
-                pids = [one["pid"] for one in sessions if which != "listeners" or one["name"] == "nexus-hub listen"]
+                pids = [
+                    one["pid"] for one in sessions if which != "listeners" or one["name"].startswith("nexus-hub listen")
+                ]
                 share = {"half": (len(pids) + 1) // 2, "one": min(1, len(pids))}.get(which, len(pids))
                 await self._rows.terminate(self._chance.sample(pids, share))
             except psycopg.Error:

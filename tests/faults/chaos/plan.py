@@ -97,7 +97,25 @@ def jobs(seed: int, count: int, span: float) -> list[Planned]:
     """So many jobs, submitted within `span` seconds, in the order of their submission."""
     chance = random.Random(f"jobs {seed}")
     drawn = [_job(chance, number, count, span) for number in range(count)]
-    return list(_batched(drawn, random.Random(f"batches {seed}")))
+    return list(_batched(_crowded(drawn, random.Random(f"crowds {seed}")), random.Random(f"batches {seed}")))
+
+
+def _crowded(jobs: list[Planned], chance: random.Random) -> list[Planned]:
+    """Some that follow each other come within a moment, and leave a lull: shared runs open, are joined and end.
+
+    Those that come last in a crowd may find the run at its end, since it waits a second for more.
+    """
+    crowded, moment, left = [], 0.0, 0
+    for job in jobs:
+        if not left and chance.random() < 0.1:
+            left, moment = chance.randint(3, 10), job.at
+        if left:
+            left -= 1
+            moment += chance.choice([0.0, 0.0, 0.1, 1.0])
+            crowded.append(replace(job, at=max(job.at, moment)))
+        else:
+            crowded.append(job)
+    return sorted(crowded, key=lambda job: job.at)
 
 
 def _batched(jobs: list[Planned], chance: random.Random) -> Iterator[Planned]:

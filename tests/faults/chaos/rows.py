@@ -78,6 +78,13 @@ class Rows:
         )
         return rows[0]["run"] if rows else None
 
+    async def made_for(self) -> dict[str, str]:
+        """The shared runs that Prefect was told of, by their flow run."""
+        rows = await self._execute(
+            "SELECT id::text, flow_run_id::text AS run FROM shared_runs WHERE flow_run_id IS NOT NULL"
+        )
+        return {row["run"]: row["id"] for row in rows}
+
     async def hub_sessions(self) -> list[Row]:
         """The connections of the hub's processes: pid and name."""
         return await self._execute(HUB_SESSIONS)

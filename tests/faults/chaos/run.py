@@ -20,6 +20,7 @@ from tests.faults.chaos.flow_runs import Runs
 from tests.faults.chaos.killer import Killer, SecondWorker
 from tests.faults.chaos.observer import Observer
 from tests.faults.chaos.rows import Rows, Server
+from tests.fixtures import forks
 from tests.fixtures.hub import Hub
 from tests.fixtures.upstreams import ROOT, free_port, start
 
@@ -97,7 +98,12 @@ async def run(hub: Hub, size: Size, directory: Path) -> Report:
         with suppress(asyncio.CancelledError):
             await watch
         evidence = Evidence(
-            submissions, await rows.all(), observer.first_seen, journal.read(_journal(directory)), killer.struck
+            submissions,
+            await rows.all(),
+            observer.first_seen,
+            journal.read(_journal(directory)),
+            killer.struck,
+            await rows.made_for(),
         )
     last_kill = max(one.at for one in killer.struck if one.deed == "kill")
     for connection in (rows, watching):
@@ -139,10 +145,11 @@ async def _driver(
     """Users with their tokens, the upstreams registered under the names that the plan uses, and who drives them."""
     tokens: dict[str | None, str] = {None: hub.key}
     users: dict[str | None, str | None] = {None: None}
+    piped, *arguments = forks.command(UPSTREAM, "--journal", str(_journal(directory)))
     bodies = [
         {"name": "journaled", "url": url},
         {"name": "limited", "url": url, "limit_per_minute": per_minute},
-        {"name": "piped", "command": sys.executable, "args": [UPSTREAM, "--journal", str(_journal(directory))]},
+        {"name": "piped", "command": piped, "args": arguments},
         {"name": "own", "url": url, "owner": plan.USERS[0]},
     ]
     headers = {"Authorization": f"Bearer {hub.key}"}

@@ -1,8 +1,9 @@
 """Bounds of what one user's requests cost the others: turns, connections and statements."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,53 +15,47 @@ from fastapi import FastAPI
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import SecretStr
+from psycopg_pool import PoolTimeout
 from starlette.types import Message
 
-from nexus_hub.access import users
+from nexus_hub.access import tokens, turns, user_tokens, users
+from nexus_hub.access.tokens import Authenticator, new_token
 from nexus_hub.access.turns import Turns
-from nexus_hub.api import access, catalog, events, internal, jobs, servers, vault
+from nexus_hub.api import access, catalog, events, internal, jobs, queue, servers, vault
 from nexus_hub.api import users as user_routes
 from nexus_hub.api.access import Lanes
 from nexus_hub.api.app import create_app
-from nexus_hub.errors import ApiProblem, NotAuthenticated
-from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.errors import ApiProblem, NotAuthenticated, TooMany
+from nexus_hub.jobs import store
+from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.jobs.store import LARGE_RESULT_BYTES
+from nexus_hub.json_object import JsonObject
+from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.runtime import Runtime
-from nexus_hub.settings import Settings
-from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.postgres import HubDatabase
-from tests.fixtures.served import SERVICE_KEY, Served
+from tests.fixtures.served import SERVICE_KEY, Served, settings_of
+from tests.fixtures.upstreams import free_port
 
-KEY = "the-service-key-of-this-test"
-LISTS = ("/v1/tools", "/v1/tools?query=time", "/v1/resources", "/v1/prompts", "/v1/jobs", "/v1/servers")
+LISTS = ("/v1/tools", "/v1/tools?query=time", "/v1/resources", "/v1/prompts", "/v1/jobs", "/v1/servers", "/v1/queue")
 SINGLE = (f"/v1/jobs/{uuid4()}", "/v1/tools/srv__none", "/v1/servers/none")
 CACHES = b"LOCK TABLE tool_cache, resource_cache, prompt_cache, job_results, user_servers IN ACCESS EXCLUSIVE MODE"
 
 
 def only_one() -> Lanes:
     """Turns for one of each kind, and none who waits."""
-    kinds = ("reads", "heavy", "upstream", "streams")
+    kinds = ("reads", "heavy", "large", "upstream", "streams")
     return Lanes(**{kind: Turns(kind, per_user=1, patience=0) for kind in kinds})
 
 
 @pytest.fixture
 def app(database: HubDatabase, tmp_path: Path) -> FastAPI:
-    return create_app(
-        Settings(
-            home=tmp_path,
-            database_url=SecretStr(database.app_url),
-            service_key=SecretStr(KEY),
-            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
-            prefect_api_url="http://127.0.0.1:1/api",
-            statement_seconds=0.2,
-        )
-    )
+    return create_app(settings_of(database, tmp_path, free_port(), statement_seconds=0.2))
 
 
 @pytest.fixture
 async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The operator's client."""
-    headers = {"Authorization": f"Bearer {KEY}"}
+    headers = {"Authorization": f"Bearer {SERVICE_KEY}"}
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=headers) as client,
@@ -77,7 +72,7 @@ def runtime(api: httpx.AsyncClient, app: FastAPI) -> Runtime:
 async def add_user(runtime: Runtime, name: str) -> tuple[Principal, dict[str, str]]:
     """A new user, and the headers of its requests."""
     user = await users.add(runtime.database, name)
-    return Principal(user.id), {"Authorization": f"Bearer {await users.issue_token(runtime.database, name)}"}
+    return Principal(user.id), {"Authorization": f"Bearer {(await user_tokens.issue(runtime.database, name)).token}"}
 
 
 def refused(answer: httpx.Response) -> bool:
@@ -106,7 +101,7 @@ LANES = [
 
 ROUTERS = [
     jobs.batches,
-    *(module.router for module in (catalog, events, internal, jobs, servers, user_routes, vault)),
+    *(module.router for module in (catalog, events, internal, jobs, queue, servers, user_routes, vault)),
 ]
 
 
@@ -141,7 +136,7 @@ async def test_of_a_users_lists_one_runs_at_a_time_and_nobody_else_is_held(
     (ann, anns), (_, bobs) = await add_user(runtime, "ann"), await add_user(runtime, "bob")
     app.state.lanes = only_one()
     async with app.state.lanes.heavy.turn(ann):
-        for path in LISTS:
+        for path in (*LISTS, "/v1/health"):
             assert refused(await api.get(path, headers=anns)), path
             assert (await api.get(path, headers=bobs)).status_code == 200
             assert (await api.get(path)).status_code == 200
@@ -219,14 +214,21 @@ async def test_tokens_are_looked_up_while_all_other_connections_are_in_use(
 ) -> None:
     ann, anns = await add_user(runtime, "ann")
     token = anns["Authorization"].removeprefix("Bearer ")
-    async with AsyncExitStack() as stack:
-        for _ in range(runtime.database._pool.max_size):
-            await stack.enter_async_context(runtime.database.transaction())
-        assert await app.state.authenticator.principal(token) == ann
+    pool = runtime.database._pool
+    held: list[psycopg.AsyncConnection[dict[str, Any]]] = []
+    with suppress(PoolTimeout):  # the last one may be with a loop of the hub's
+        while len(held) < pool.max_size:
+            held.append(await pool.getconn(timeout=5))
+    try:
+        assert (await app.state.authenticator.bearer(token)).principal == ann
         with pytest.raises(NotAuthenticated):
-            await app.state.authenticator.principal("nxh_unknown")
+            await app.state.authenticator.bearer("nxh_unknown")
         assert (await api.get("/v1/jobs", headers={"Authorization": "Bearer nxh_unknown"})).status_code == 401
-    assert await users.revoke_tokens(runtime.database, "ann") == 1
+    finally:
+        for connection in held:
+            await pool.putconn(connection)
+    assert await user_tokens.revoke_all(runtime.database, "ann") == 1
+    app.state.authenticator.forget()
     assert (await api.get("/v1/jobs", headers=anns)).status_code == 401
 
 
@@ -288,3 +290,196 @@ async def test_a_stream_waits_for_its_turn_to_read_and_loses_no_end(served: Serv
         seen += [event.data async for event in stream]
     assert seen[-1]["status"] == "completed"
     assert seen[-1]["result"] is not None
+
+
+async def count_lookups(database: HubDatabase) -> int:
+    """The lookups of tokens that wait in the database."""
+    async with await psycopg.AsyncConnection.connect(database.admin_url, autocommit=True) as connection:
+        cursor = await connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'nexus-hub tokens'"
+            " AND wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def until_lookups(database: HubDatabase, count: int) -> None:
+    async with asyncio.timeout(60):
+        while await count_lookups(database) < count:
+            await asyncio.sleep(0.02)
+
+
+async def test_invented_tokens_leave_a_connection_to_those_that_held_before(
+    api: httpx.AsyncClient, app: FastAPI, runtime: Runtime, database: HubDatabase
+) -> None:
+    (_, anns), (bob, bobs) = await add_user(runtime, "ann"), await add_user(runtime, "bob")
+    assert (await api.get("/v1/jobs", headers=anns)).status_code == 200
+    authenticator: Authenticator = app.state.authenticator
+    authenticator.forget()
+    async with await psycopg.AsyncConnection.connect(database.admin_url) as connection:
+        await connection.execute("LOCK TABLE api_tokens IN ACCESS EXCLUSIVE MODE")
+        invented = [
+            asyncio.create_task(api.get("/v1/jobs", headers={"Authorization": f"Bearer {new_token()}"}))
+            for _ in range(20)
+        ]
+        invented_elsewhere = [
+            asyncio.create_task(authenticator.bearer(new_token(), f"192.0.2.{number}")) for number in range(20)
+        ]
+        await until_lookups(database, 1)
+        await asyncio.sleep(0.2)  # those that went on would have come as far by now
+        assert await count_lookups(database) == 1
+        hers = asyncio.create_task(api.get("/v1/jobs", headers=anns))
+        await until_lookups(database, 2)
+        his = asyncio.create_task(authenticator.bearer(bobs["Authorization"].removeprefix("Bearer "), "192.0.2.200"))
+        await asyncio.sleep(0.1)
+    assert (await hers).status_code == 200
+    assert (await his).principal == bob
+    assert {answer.status_code for answer in await asyncio.gather(*invented)} == {401}
+    found = await asyncio.gather(*invented_elsewhere, return_exceptions=True)
+    assert all(isinstance(one, NotAuthenticated) for one in found)
+    assert not authenticator._others._lanes
+
+
+async def test_a_token_that_was_revoked_is_one_of_the_others(
+    api: httpx.AsyncClient, app: FastAPI, runtime: Runtime
+) -> None:
+    _, anns = await add_user(runtime, "ann")
+    authenticator: Authenticator = app.state.authenticator
+    assert (await api.get("/v1/jobs", headers=anns)).status_code == 200
+    assert len(authenticator._held) == 1
+    assert await user_tokens.revoke_all(runtime.database, "ann") == 1
+    authenticator.forget()
+    for _ in range(2):
+        assert (await api.get("/v1/jobs", headers=anns)).status_code == 401
+    assert not authenticator._held
+
+
+async def test_of_the_tokens_that_held_the_oldest_is_forgotten_when_there_are_too_many(
+    api: httpx.AsyncClient, app: FastAPI, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "MOST_HELD", 2)
+    everybody = [(await add_user(runtime, name))[1] for name in ("ann", "bob", "eve")]
+    for headers in everybody * 2:
+        assert (await api.get("/v1/jobs", headers=headers)).status_code == 200
+    assert len(app.state.authenticator._held) == 2
+
+
+async def test_from_one_address_only_so_many_invented_tokens_wait(
+    api: httpx.AsyncClient, app: FastAPI, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MOST_WAITING", 3)
+    _, anns = await add_user(runtime, "ann")
+    authenticator: Authenticator = app.state.authenticator
+    async with authenticator._others.turn_of("192.0.2.1"):
+        waiting = [asyncio.create_task(authenticator.bearer(new_token(), "192.0.2.1")) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooMany, match="for each address"):
+            await authenticator.bearer(new_token(), "192.0.2.1")
+        hers = asyncio.create_task(authenticator.bearer(anns["Authorization"].removeprefix("Bearer "), "192.0.2.2"))
+    await hers
+    assert all(isinstance(one, NotAuthenticated) for one in await asyncio.gather(*waiting, return_exceptions=True))
+
+
+async def large_result(served: Served, principal: Principal, size: int = LARGE_RESULT_BYTES) -> str:
+    """A job of the principal's whose result has more bytes than that."""
+    attempt = await served.claimed(await served.stored(principal))
+    attempt.result = JsonObject.of({"content": [{"type": "text", "text": "x" * size}], "isError": False})
+    assert await served.execution.record(attempt) == "completed"
+    return str(attempt.id)
+
+
+async def test_a_large_result_waits_for_its_turn_and_nothing_else_does(served: Served) -> None:
+    (ann, hers), (bob, his) = await served.user("ann"), await served.user("bob")
+    large = Turns("large results", per_user=1, patience=0)
+    served.app.state.lanes = Lanes(Turns("event streams", per_user=9), large=large)
+    job_id, bobs = await large_result(served, ann), await large_result(served, bob)
+    small, pending = await large_result(served, ann, 1000), await served.stored(ann)
+    async with served.client(hers) as client, served.client(his) as other:
+        async with large.turn(ann):
+            with pytest.raises(ApiProblem, match="large results") as refusal:
+                await client.job(job_id)
+            assert (refusal.value.status, refusal.value.code) == (429, "too-many")
+            with pytest.raises(ApiProblem, match="large results"):
+                await anext(client.events(job_id))
+            for readable in (small, str(pending)):
+                assert (await client.job(readable))["id"] == readable
+                async with aclosing(client.events(readable)) as stream:
+                    await anext(stream)
+            assert len((await client.request("GET", "/v1/jobs"))["items"]) == 3
+            assert len((await other.job(bobs))["result"]["content"][0]["text"]) == LARGE_RESULT_BYTES
+        assert len((await client.job(job_id))["result"]["content"][0]["text"]) == LARGE_RESULT_BYTES
+        async with aclosing(client.events(job_id)) as stream:
+            assert (await anext(stream)).data["status"] == "completed"
+    async with asyncio.timeout(30):
+        while large._lanes:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_repeated_request_whose_job_has_a_large_result_waits_for_its_turn_too(served: Served) -> None:
+    ann = (await served.user("ann"))[0]
+    request = JobRequest("tool_invoke", "srv__t", {}, idempotency_key="once")
+    job, _ = await store.add(served.database, ann, request, ServerRef("system", uuid4()), "t")
+    attempt = await served.claimed(job["id"])
+    attempt.result = JsonObject.of({"content": [{"type": "text", "text": "x" * LARGE_RESULT_BYTES}]})
+    assert await served.execution.record(attempt) == "completed"
+    turns_taken = 0
+
+    async def take_turn() -> None:
+        nonlocal turns_taken
+        turns_taken += 1
+
+    again, place = await store.add(
+        served.database, ann, request, ServerRef("system", uuid4()), "t", take_turn=take_turn
+    )
+    assert (again["id"], place, turns_taken) == (job["id"], None, 1)
+    assert again == await store.get(served.database, ann, job["id"])
+
+
+@pytest.mark.parametrize("path", ["", "/events"])
+async def test_who_leaves_a_large_result_unread_keeps_its_turn_and_gets_no_third(served: Served, path: str) -> None:
+    ann, hers = await served.user("ann")
+    large = Turns("large results", per_user=2, patience=0)
+    served.app.state.lanes = Lanes(Turns("event streams", per_user=50), large=large)
+    job_id = await large_result(served, ann, 12 * 2**20)
+    port = int(served.url.rsplit(":", 1)[1])
+    unread: list[asyncio.StreamWriter] = []
+
+    async def begin() -> bytes:
+        """Ask and read no more than the status; what is not read stays with the hub."""
+        with socket.socket() as small:
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", port))
+            reader, writer = await asyncio.open_connection(sock=small.dup(), limit=1024)
+        unread.append(writer)
+        head = f"GET /v1/jobs/{job_id}{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {hers}\r\n\r\n"
+        writer.write(head.encode())
+        return await reader.readline()
+
+    try:
+        async with asyncio.timeout(60):
+            assert [(await begin()).split()[1] for _ in range(2)] == [b"200", b"200"]
+            for _ in range(5):
+                assert (await begin()).split()[1] == b"429"
+            assert large._lanes[ann.user_id].requests == 2
+    finally:
+        for writer in unread:
+            writer.transport.abort()
+    async with asyncio.timeout(30):
+        while large._lanes:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stream_takes_one_turn_however_often_it_reads() -> None:
+    turns_of_ann, ann = Turns("large results", per_user=1, patience=0), Principal(uuid4())
+    async with turns_of_ann.later(ann) as take:
+        async with turns_of_ann.turn(ann):
+            pass
+        for _ in range(3):
+            await take()
+        with pytest.raises(TooMany):
+            async with turns_of_ann.turn(ann):
+                pass
+    async with turns_of_ann.turn(ann):
+        pass

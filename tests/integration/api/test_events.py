@@ -56,7 +56,9 @@ async def test_a_job_is_told_of_from_its_state_now_to_its_end(served: Served) ->
         ("state", "4", "completed"),
     ]
     assert first[2].data["progress"] == {"progress": 1, "total": 2, "fraction": 0.5, "message": "half"}
-    assert first[3].data == row
+    more = {name: row.pop(name) for name in ("waits", "server", "user", "duration_ms")}
+    assert first[3].data == row, "only a request for a job names its server and user, and says what it waits for"
+    assert more["waits"] is None
 
 
 async def test_a_job_that_has_ended_is_told_of_once(served: Served) -> None:

@@ -423,3 +423,71 @@ async def test_a_refresh_of_what_is_due_answers_with_the_servers(api: httpx.Asyn
     assert answer.json() == {"servers": [{"server": "a", "error_code": None}]}
     worker.result = {}
     assert (await api.post("/internal/refresh-catalog")).json() == {"servers": []}
+
+
+async def test_a_rotation_is_started_at_once_and_followed(
+    api: httpx.AsyncClient, app: FastAPI, prefect: FakePrefect, worker: Worker
+) -> None:
+    assert (await api.get("/v1/vault/rotation")).json() == {
+        "state": "none",
+        "done": 0,
+        "total": None,
+        "started_at": None,
+        "ended_at": None,
+        "errors": [],
+    }
+    answer = await api.post("/v1/vault/rotate", json={"new_key_id": SECOND.id})
+    assert (answer.status_code, answer.json()["state"]) == (202, "running"), answer.text
+    ((flow, parameters),) = asked(prefect)
+    assert (flow, parameters["new_key_id"]) == ("rotate-vault-key", SECOND.id)
+    again = await api.post("/v1/vault/rotate", json={"new_key_id": SECOND.id})
+    assert (again.status_code, again.json()["code"]) == (409, "rotation-running")
+    mirror, job_id = app.state.runtime.mirror, UUID(parameters["job_id"])
+    await mirror.begin("key_rotation", uuid4(), {}, job_id=job_id)
+    await mirror.note(job_id, {"done": 3, "total": 8})
+    progress = (await api.get("/v1/vault/rotation")).json()
+    assert (progress["state"], progress["done"], progress["total"], progress["ended_at"]) == ("running", 3, 8, None)
+    await mirror.complete(job_id, {"updated": 8, "errors": []})
+    progress = (await api.get("/v1/vault/rotation")).json()
+    assert (progress["state"], progress["done"], progress["total"], progress["errors"]) == ("done", 8, 8, [])
+    assert progress["started_at"] <= progress["ended_at"]
+
+
+async def test_a_rotation_that_failed_says_why(api: httpx.AsyncClient, prefect: FakePrefect, worker: Worker) -> None:
+    worker.result, worker.code = {"updated": 1, "errors": ["Server user/1: can't be opened"]}, "rotation-incomplete"
+    await api.post("/v1/vault/rotate")
+    progress = (await api.get("/v1/vault/rotation")).json()
+    assert (progress["state"], progress["errors"]) == ("failed", ["Server user/1: can't be opened"])
+    worker.result = None
+    await api.post("/v1/vault/rotate")
+    assert (await api.get("/v1/vault/rotation")).json()["errors"] == ["It failed."]
+    prefect.away = True
+    answer = await api.post("/v1/vault/rotate")
+    assert answer.status_code == 503
+    progress = (await api.get("/v1/vault/rotation")).json()
+    assert (progress["state"], len(progress["errors"])) == ("failed", 1)
+
+
+async def test_of_a_rotation_whose_row_is_gone_the_vault_still_knows(api: httpx.AsyncClient, app: FastAPI) -> None:
+    rotation = app.state.runtime.rotation
+    report = await rotation.run(await rotation.plan(), on_progress=_ignore)
+    progress = (await api.get("/v1/vault/rotation")).json()
+    assert (progress["state"], progress["done"]) == ("done", report.updated)
+    keys = {key["key_id"]: key for key in (await api.get("/v1/vault")).json()["keys"]}
+    assert [keys[SECOND.id][name] for name in ("is_primary", "sealed")] == [True, 0]
+    assert keys[SECOND.id]["first_used_at"] <= keys[SECOND.id]["rotated_at"]
+    assert keys[FIRST.id]["first_used_at"] is None
+
+
+async def _ignore(_progress: dict[str, Any]) -> None:
+    pass
+
+
+async def test_rotations_are_the_operators(api: httpx.AsyncClient, app: FastAPI) -> None:
+    await api.post("/v1/users", json={"name": "ann"})
+    token = (await api.post("/v1/users/ann/tokens")).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await api.post("/v1/vault/rotate", headers=headers)).status_code == 403
+    assert (await api.get("/v1/vault/rotation", headers=headers)).status_code == 403
+    keyed = await api.post("/v1/vault/rotate", json={"new_key_hex": SECOND.reveal()})
+    assert (keyed.status_code, SECOND.reveal() in keyed.text) == (400, False)

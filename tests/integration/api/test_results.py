@@ -7,6 +7,7 @@ import pytest
 
 from nexus_hub.json_object import JsonObject
 from tests.fixtures.served import SERVICE_KEY, Served
+from tests.fixtures.upstreams import own_server
 
 TEXT = '{ "z":1.10, "a":[1E400, 12345678901234567890123], "s":"\\ud800\u00e9\u2028", "content":[] }'
 
@@ -39,6 +40,36 @@ async def test_a_result_is_answered_byte_by_byte_and_read_by_nobody(
     assert f',"result":{TEXT},"error":null,' in answer.text
     assert f',"result":{TEXT},"error":null,' in stream.text
     assert "result" not in listed.json()["items"][0]
+
+
+async def test_numbers_of_a_request_and_of_a_definition_keep_their_form(served: Served) -> None:
+    await served.runtime.servers.register("literal", own_server("literal"))
+    arguments = '{"text":"t","more":[1.10,1E5,-0,-0.0,1e400,12345678901234567890123,0.1000000000000000055,1.0,1]}'
+    job = f'{{"name":"literal__say","arguments":{arguments}}}'
+    async with client(served) as api:
+        api.headers["Content-Type"] = "application/json"
+        single = await api.post("/v1/jobs", content=job)
+        assert single.status_code == 202, single.text
+        assert f'"params":{arguments},' in single.text
+        many = await api.post("/v1/jobs:batch", content=f"[{job},{job}]")
+        for job_id in (single.json()["id"], *many.json()["ids"]):
+            assert f'"params":{arguments},' in (await api.get(f"/v1/jobs/{job_id}")).text
+        for path in ("/v1/tools/literal__say", "/v1/tools", "/v1/tools?query=say"):
+            shown = (await api.get(path)).text
+            assert '"default":1E5,"maximum":1e400,"examples":[-0,-0.0,1.10,0.1000000000000000055,1234567890' in shown
+
+
+@pytest.mark.parametrize(("levels", "status"), [(100, 202), (101, 422), (251, 422), (900, 422), (40_000, 422)])
+async def test_arguments_that_are_nested_too_deep_are_refused_with_the_bound(
+    served: Served, levels: int, status: int
+) -> None:
+    await served.runtime.servers.register("literal", own_server("literal"))
+    text = '{"text":"t","more":' + '{"a":' * (levels - 2) + "{}" + "}" * (levels - 1)
+    async with client(served) as api:
+        body = f'{{"name":"literal__say","arguments":{text}}}'
+        answer = await api.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert status == 202 or "100 levels" in answer.json()["detail"]
 
 
 async def test_the_answer_is_the_row_in_the_order_of_its_columns(served: Served) -> None:

@@ -16,6 +16,8 @@ from nexus_hub.models import TERMINAL, Principal
 from tests.fixtures.served import SERVICE_KEY, Served
 
 FEEDS, SINGLES, JOBS, CUTS = 40, 60, 200, 2
+AT_ONCE = 10
+"""Watchers that begin at the same time: each reads from the database, and all at once they may wait for it too long."""
 
 
 @dataclass
@@ -76,7 +78,8 @@ async def watching(api: Served, stack: AsyncExitStack, jobs: dict[UUID, tuple[Pr
         stream = await stack.enter_async_context(aclosing(clients[token].events(str(job_id) if job_id else None)))
         visible = {one for one, (_, owner) in jobs.items() if token in (SERVICE_KEY, owner)}
         watchers.append(Watcher(stream, {str(one) for one in ({job_id} if job_id else visible)}))
-    await asyncio.gather(*(watcher.begin() for watcher in watchers))
+    for first in range(0, len(watchers), AT_ONCE):
+        await asyncio.gather(*(watcher.begin() for watcher in watchers[first : first + AT_ONCE]))
     return watchers
 
 

@@ -143,6 +143,8 @@ async def test_a_search_holds_each_tool_against_each_word_that_counts_once(
         "all_users": True,
         "user_id": None,
         "server": None,
+        "tagged": None,
+        "read_only": False,
         "limit": 11,
         "most_bytes": read.PAGE_BYTES,
         "compact": False,

@@ -88,7 +88,7 @@ async def test_odd_names_are_stored_listed_and_found(hub_database: Database) -> 
     assert {item["definition"]["name"] for item in items} == set(ODD)
     for item in items:
         assert (await read.find(hub_database, OPERATOR, "tool", item["name"])).name == item["tool_name"]
-        definition = await read.tool_definition(hub_database, REF, item["tool_name"])
+        definition = (await read.tool_to_call(hub_database, REF, item["tool_name"])).definition
         assert definition["inputSchema"] == {"type": "object"}
 
 
@@ -219,7 +219,7 @@ async def test_a_server_that_was_removed_during_a_refresh_does_not_come_back(
         await library.servers.remove(OPERATOR, ref)
         return offering("ghost")
 
-    monkeypatch.setattr(library.refresher._connections, "inspect", removed_meanwhile)
+    monkeypatch.setattr(library.servers, "inspect", removed_meanwhile)
     with pytest.raises(NotFound):
         await library.refresher.refresh(ref)
     assert await names(library.database) == []

@@ -16,7 +16,7 @@ from nexus_hub.execution.steps import Execution
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, ServerRef
-from nexus_hub.orchestration.dispatcher import BATCH_MIN_JOBS, dispatch_now
+from nexus_hub.orchestration.dispatcher import dispatch_now, open_run
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.rescuer import Rescuer
 from nexus_hub.rate_limit.limiter import Limiter
@@ -25,11 +25,13 @@ from tests.fixtures.cutting import MOMENTS, Moment, Proxy
 from tests.fixtures.jobs import Table
 from tests.fixtures.library import Library
 from tests.fixtures.prefect_runs import FakePrefect
+from tests.fixtures.shared_runs import opened, run_rows, shared
 from tests.fixtures.upstreams import own_server
 
 CALL = JobRequest("tool_invoke", "journaled__plain", {"tag": "one", "seconds": 0.0})
 CLAIM, SENT, ENDED = "status = 'running', attempt = attempt + 1", "SET sent_at = now()", "jsonb_to_recordset"
 DISPATCHED = "SET dispatched_at = now(), flow_run_id"
+OPENED, NOTED, QUEUED_CLAIM = "INSERT INTO shared_runs (id)", "nexus_runs", "claim_id = gen_random_uuid(), batch_id"
 
 
 @dataclass
@@ -139,22 +141,58 @@ async def test_an_end_that_is_cut_is_written_once(worker: Worker, proxy: Proxy, 
     assert (await store.get(worker.library.database, OPERATOR, job_id))["version"] == version + 1
 
 
-@pytest.mark.parametrize("jobs", [1, BATCH_MIN_JOBS])
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_dispatch_that_is_cut_makes_one_run(
-    worker: Worker, proxy: Proxy, prefect: FakePrefect, moment: Moment, jobs: int
+    worker: Worker, proxy: Proxy, prefect: FakePrefect, moment: Moment
 ) -> None:
-    database = worker.library.database
-    if jobs == 1:
-        ids = [await worker.library.submitted(CALL)]
-    else:
-        ids, _ = await store.add_batch(database, OPERATOR, [(CALL, worker.ref, "plain")] * jobs, uuid4())
+    job_id = await worker.library.submitted(CALL)
     cut = proxy.cut(DISPATCHED, moment)
-    assert not await dispatch_now(worker.execution.database, prefect, ids[0])
+    assert not await dispatch_now(worker.execution.database, prefect, job_id)
     assert cut.done.is_set()
     async with asyncio.timeout(60):
-        while None in (runs := [(await store.get(database, OPERATOR, one))["flow_run_id"] for one in ids]):
+        while (run := (await store.get(worker.library.database, OPERATOR, job_id))["flow_run_id"]) is None:
             worker.rescuer.wake()
             await worker.rescuer.reconcile()
-    assert len(set(runs)) == len(prefect.keys) == 1
-    assert set(runs) == set(prefect.keys.values())
+    assert prefect.keys == {f"{job_id}:1:0": run}
+
+
+@pytest.mark.parametrize("text", [OPENED, NOTED])
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_shared_run_whose_making_is_cut_is_made_once(
+    worker: Worker, proxy: Proxy, prefect: FakePrefect, moment: Moment, text: str
+) -> None:
+    await store.add_batch(worker.library.database, OPERATOR, [(CALL, worker.ref, "plain")] * 2, uuid4())
+    cut = proxy.cut(text, moment)
+    with pytest.raises(DatabaseUnavailable):
+        await open_run(worker.execution.database, prefect)
+    assert cut.done.is_set()
+    await worker.table.connection.execute("UPDATE shared_runs SET created_at = created_at - interval '1 minute'")
+    await worker.table.connection.execute("UPDATE job_results SET available_at = available_at - interval '1 minute'")
+    for _ in range(2):
+        worker.rescuer.wake()
+        await worker.rescuer.reconcile()
+    ((run_id, flow_run_id, begun, closed),) = await run_rows(worker.table)
+    assert prefect.keys == {f"batch:{run_id}": flow_run_id}
+    assert not begun
+    assert not closed
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_shared_run_whose_claims_are_cut_makes_each_call_once(
+    worker: Worker, proxy: Proxy, moment: Moment
+) -> None:
+    """Claims that nobody heard of run out, and their jobs go on as another attempt."""
+    ids, _ = await store.add_batch(worker.library.database, OPERATOR, [(CALL, worker.ref, "plain")] * 3, uuid4())
+    cut = proxy.cut(QUEUED_CLAIM, moment)
+    run_id = await opened(worker.library.database)
+    working = asyncio.create_task(shared(worker.execution, linger_seconds=60).run(run_id, uuid4()))
+    await cut.done.wait()
+    if moment == "commit":
+        await worker.table.connection.execute("UPDATE job_results SET lease_expires_at = now() - interval '1 s'")
+        assert (await worker.rescuer.rescue()).rescued == 3
+        await worker.table.connection.execute("UPDATE job_results SET dispatched_at = now()")
+    async with asyncio.timeout(60):
+        while {(await store.get(worker.library.database, OPERATOR, one))["status"] for one in ids} != {"completed"}:
+            await asyncio.sleep(0.1)
+    assert worker.calls == 3
+    working.cancel()

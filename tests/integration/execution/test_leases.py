@@ -1,4 +1,4 @@
-"""Leases of all attempts of a process, single ones and members of batches, renewed together by one loop."""
+"""Leases of all attempts of a process, single ones and those of shared runs, renewed together by one loop."""
 
 import asyncio
 import time
@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.execution.attempt import Attempt, ClaimStale
-from nexus_hub.execution.batch import BatchRunner
 from nexus_hub.execution.steps import Execution
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
@@ -24,6 +23,7 @@ from nexus_hub.upstream.connections import Connections
 from tests.fixtures.jobs import Table
 from tests.fixtures.library import CutDatabase, Library, looping
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.shared_runs import carried
 from tests.fixtures.upstreams import own_server
 
 RENEWED = "heartbeat_at > started_at"
@@ -64,13 +64,13 @@ async def take_away(table: Table, job_id: UUID) -> None:
     )
 
 
-async def test_single_jobs_and_members_of_batches_are_renewed_in_the_same_statement(
+async def test_single_jobs_and_those_of_shared_runs_are_renewed_in_the_same_statement(
     fast: Library, table: Table, tmp_path: Path
 ) -> None:
     job_id = await fast.submitted(hang(tmp_path / "single"))
-    ids, batch_id, _ = await submit_batch(fast.database, OPERATOR, [hang(tmp_path / name) for name in ("a", "b")])
+    ids, _, _ = await submit_batch(fast.database, OPERATOR, [hang(tmp_path / name) for name in ("a", "b")])
     single = asyncio.create_task(fast.ran(job_id))
-    batch = asyncio.create_task(BatchRunner(fast.execution, batch_id, uuid4()).run())
+    run = asyncio.create_task(carried(fast.execution))
     for name in ("single", "a", "b"):
         await appears(tmp_path / name / "began")
     await becomes(table, ids[1], RENEWED)
@@ -79,7 +79,7 @@ async def test_single_jobs_and_members_of_batches_are_renewed_in_the_same_statem
     assert len(set(await cursor.fetchall())) == 1
     for one in (job_id, *ids):
         await store.cancel(fast.database, OPERATOR, one)
-    assert (await batch).outcomes == {"cancelled": 2}
+    assert (await run).outcomes == {"cancelled": 2}
     await asyncio.wait([single])
     assert not fast.execution.leases.held
 
@@ -88,8 +88,8 @@ async def test_a_claim_that_another_took_over_ends_its_call_and_no_other(
     fast: Library, table: Table, tmp_path: Path
 ) -> None:
     requests = [hang(tmp_path / "kept"), hang(tmp_path / "taken")]
-    ids, batch_id, _ = await submit_batch(fast.database, OPERATOR, requests)
-    working = asyncio.create_task(BatchRunner(fast.execution, batch_id, uuid4()).run())
+    ids, _, _ = await submit_batch(fast.database, OPERATOR, requests)
+    working = asyncio.create_task(carried(fast.execution))
     for name in ("kept", "taken"):
         await appears(tmp_path / name / "began")
     await take_away(table, ids[1])

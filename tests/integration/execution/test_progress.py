@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 
 from nexus_hub.execution.attempt import Attempt
-from nexus_hub.execution.batch import BatchRunner
 from nexus_hub.execution.steps import Execution
 from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
@@ -19,6 +17,7 @@ from nexus_hub.upstream.connections import Connections
 from tests.fixtures.jobs import Table
 from tests.fixtures.library import CutDatabase, Library, looping
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.shared_runs import carried
 from tests.fixtures.upstreams import own_server
 
 ECHO = JobRequest("tool_invoke", "habits__echo")
@@ -43,10 +42,10 @@ async def until(hub: Library, attempts: list[Attempt], expected: list[str]) -> N
             await asyncio.sleep(0.02)
 
 
-async def test_progress_of_a_job_in_a_batch_is_written_down(hub: Library) -> None:
+async def test_progress_of_a_job_in_a_shared_run_is_written_down(hub: Library) -> None:
     steps = JobRequest("tool_invoke", "habits__steps", {"count": 4, "seconds": 2})
-    (job_id,), batch_id, _ = await submit_batch(hub.database, OPERATOR, [steps])
-    working = asyncio.create_task(BatchRunner(hub.execution, batch_id, uuid4()).run())
+    (job_id,), _, _ = await submit_batch(hub.database, OPERATOR, [steps])
+    working = asyncio.create_task(carried(hub.execution))
     seen = set()
     while not working.done():
         job = await store.get(hub.database, OPERATOR, job_id)

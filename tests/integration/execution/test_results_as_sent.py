@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from nexus_hub import json_text
 from nexus_hub.catalog import read
 from nexus_hub.db.pool import Database
 from nexus_hub.jobs import store
@@ -17,7 +18,7 @@ from nexus_hub.models import OPERATOR
 from nexus_hub.upstream.config import HttpConfig
 from tests.fixtures.jobs import Table
 from tests.fixtures.library import Library
-from tests.fixtures.upstreams import Serve
+from tests.fixtures.upstreams import Serve, own_server
 
 NUMBERS = "[1.10, 1E5, -0, -0.0, 12345678901234567890123456789, 0.1000000000000000055511151231257827, 1e400]"
 RESULTS = [
@@ -78,7 +79,44 @@ async def test_arguments_arrive_in_the_order_in_which_they_were_given(literal: L
         await literal.ran(job_id)
         job = await store.get(literal.database, OPERATOR, job_id)
         assert json.dumps(job["result"]["structuredContent"]) == json.dumps(given)
-        assert json.dumps(job["params"]) == json.dumps(given)
+        assert json.dumps(dict(job["params"])) == json.dumps(given)
+
+
+async def test_numbers_in_arguments_reach_the_server_as_they_were_given(literal: Library) -> None:
+    await literal.servers.register("child", own_server("literal"))
+    given = '{"z":"\\u00e9","text":"message","a":1e5,"more":' + NUMBERS.replace(" ", "") + ',"deep":{"1":[1.0,1]}}'
+    for tool in ("literal__say", "child__say"):
+        request = JobRequest("tool_invoke", tool, json_text.read(given))
+        single = await literal.submitted(request)
+        batch, _, _ = await submit_batch(literal.database, OPERATOR, [request])
+        for job_id in (single, *batch):
+            await literal.ran(job_id)
+            job = await store.get(literal.database, OPERATOR, job_id)
+            message = job["result"]["content"][0]["text"]
+            assert f'"arguments":{given}'.replace("\\u00e9", "\u00e9") in message
+            assert json_text.write(job["params"]).decode() == given
+
+
+async def test_numbers_that_jsonb_does_not_take_are_stored_all_the_same(library: Library, literal: Library) -> None:
+    given = '{"more":[1e400000,-1e-400000,' + "9" * 6000 + ',1e99999999999999999999],"text":"message","z":"%s"}'
+    for z in ("", "3e5", "\\u0000", "\\u001a"):
+        request = JobRequest("tool_invoke", "literal__say", json_text.read(given % z))
+        single = await literal.submitted(request)
+        batch, _, _ = await submit_batch(literal.database, OPERATOR, [request])
+        for job_id in (single, *batch):
+            await literal.ran(job_id)
+            job = await store.get(library.database, OPERATOR, job_id)
+            stored = json_text.read(json_text.write(job["params"]))
+            message = json_text.read(job["result"]["content"][0]["text"])
+            for found in (stored, message["params"]["arguments"]):  # with what jsonb escapes, in jsonb's order
+                assert json_text.write(found, sort_keys=True).decode() == given % z
+
+
+async def test_numbers_in_a_definition_keep_their_form(literal: Library) -> None:
+    shown = await read.show(literal.database, OPERATOR, "literal__say")
+    found = json_text.write(shown.definition["inputSchema"]["properties"]["a"]).decode()
+    examples = "[-0,-0.0,1.10,0.1000000000000000055,12345678901234567890123,1e-400]"
+    assert found == '{"type":"number","default":1E5,"maximum":1e400,"examples":' + examples + "}"
 
 
 async def test_a_definition_keeps_the_order_of_its_members(literal: Library) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import Conflict, TooMany
-from nexus_hub.jobs import store
+from nexus_hub.jobs import lists, store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from tests.fixtures.postgres import HubDatabase
@@ -35,7 +35,7 @@ async def add_batch(
 
 
 async def count(database: Database, principal: Principal = ANN) -> int:
-    return len((await store.list_jobs(database, principal, limit=1000))["items"])
+    return len((await lists.list_jobs(database, principal, limit=1000))["items"])
 
 
 async def test_one_more_than_the_bound_is_refused_and_nothing_is_stored(hub_database: Database) -> None:

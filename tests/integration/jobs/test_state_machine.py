@@ -30,10 +30,13 @@ REQUESTS = {
     "hinted": JobRequest("tool_invoke", "srv__hinted"),
     "always": JobRequest("tool_invoke", "srv__plain", retry="always"),
     "resource": JobRequest("resource_fetch", "srv", uri="a://b"),
+    "joined": JobRequest("tool_invoke", "srv__plain"),
     "batched": JobRequest("tool_invoke", "srv__plain"),
     "batched, hinted": JobRequest("tool_invoke", "srv__hinted"),
+    "direct": JobRequest("tool_invoke", "srv__plain"),
+    "direct, hinted": JobRequest("tool_invoke", "srv__hinted"),
 }
-NOT_REPEATABLE = {"plain", "batched"}
+NOT_REPEATABLE = {"plain", "joined", "batched", "direct"}
 PLAIN: dict[str, tuple[str, Model]] = {
     "start": ("status = 'running' WHERE status = 'pending' AND", job_model.start_plainly),
     "complete": ("status = 'completed', result = '1' WHERE", partial(job_model.end_plainly, status="completed")),
@@ -60,22 +63,25 @@ NOTHING: Mapping[UUID, State] = MappingProxyType({})
 JOBS, HOLDERS = st.integers(0, ALIVE), st.integers(0, 3)
 CLAIMS = st.tuples(st.just("claim"), st.sampled_from([0, 0, 1, -1]))
 RECORDS = st.tuples(st.just("record"), HOLDERS, st.sampled_from(sorted(FAILURES)))
-OF_BATCHES = st.sampled_from([("claim in batch",), ("claim in batch",), ("snooze waiting",)])
-OF_HOLDERS = st.tuples(st.sampled_from(["renew", "send", "snooze", "snooze_batch_job", "cancel run"]), HOLDERS)
+OF_QUEUE = st.sampled_from([("claim queued",), ("claim queued",), ("snooze waiting",), ("cancel batch",)])
+OF_HOLDERS = st.tuples(
+    st.sampled_from(["renew", "send", "promise", "snooze", "snooze_shared_job", "cancel run"]), HOLDERS
+)
 OF_OTHERS = st.tuples(st.just("plain"), st.sampled_from(sorted(PLAIN)))
-WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, OF_BATCHES, st.just(("cancel",)), OF_OTHERS)
+WRITES = st.one_of(RECORDS, OF_HOLDERS, CLAIMS, OF_QUEUE, st.just(("cancel",)), OF_OTHERS)
 OF_PREFECT = st.sampled_from([("hand over",), ("give up run",)])
-TAKES: st.SearchStrategy[What] = st.sampled_from([("claim", 0), ("claim in batch",)])
+TAKES: st.SearchStrategy[What] = st.sampled_from([("claim", 0), ("claim queued",)])
 PUT_BACK: list[list[What]] = [[("claim", 0), ("snooze", 0)], [("claim", 0), ("record", 0, "never sent")]]
 CARRIED: list[list[What]] = [
     [("snooze waiting",)],
-    [("snooze_batch_job", 0), ("claim in batch",)],
-    [("snooze_batch_job", 0), ("hand over",), ("snooze waiting",)],
+    [("snooze_shared_job", 0), ("claim queued",)],
+    [("snooze_shared_job", 0), ("hand over",), ("snooze waiting",)],
     [("snooze", 0), ("snooze waiting",)],
-    [("snooze", 0), ("claim in batch",), ("snooze_batch_job", 1)],
+    [("snooze", 0), ("claim queued",), ("snooze_shared_job", 1)],
 ]
-"""What a run that has taken a job of its batch goes on to do, and another run of the same batch."""
-SWEEPS = st.one_of(st.just(("release",)), OF_PREFECT)
+"""What a shared run that has taken a job goes on to do, and another one."""
+SWEEPS = st.one_of(st.just(("release",)), OF_PREFECT, st.just(("leave queue",)))
+BESIDE = st.sampled_from(["comes", "begins", "close"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +147,9 @@ class Jobs(RuleBasedStateMachine):
         self.bench.run(self._swept(job_id, write, rescuer, swept_first))
 
     @rule(job=JOBS, steps=st.sampled_from(CARRIED))
-    def a_batch_is_carried(self, job: int, steps: list[What]) -> None:
+    def a_shared_run_carries_it(self, job: int, steps: list[What]) -> None:
         job_id = self.pick(job)
-        for what in (("claim in batch",), *steps):
+        for what in (("claim queued",), *steps):
             self.bench.run(self._one(job_id, what))
 
     @rule(job=JOBS, before=st.sampled_from([[], *PUT_BACK]), write=OF_OTHERS)
@@ -159,6 +165,12 @@ class Jobs(RuleBasedStateMachine):
     @rule(rescuer=SWEEPS)
     def all_is_swept(self, rescuer: What) -> None:
         self.bench.run(self._one(self.pick(0), rescuer))
+
+    @rule(beside=BESIDE)
+    def shared_runs_open_and_close(self, beside: str) -> None:
+        """The jobs stay as they are; what is stored or found waiting from now on goes another way."""
+        change = self.bench.close_runs() if beside == "close" else self.bench.open_run(begun=beside == "begins")
+        self.bench.run(change)
 
     @rule(job=JOBS)
     def a_lease_runs_out(self, job: int) -> None:
@@ -221,7 +233,12 @@ class Jobs(RuleBasedStateMachine):
         for _ in range(ALIVE - len(self._alive())):
             kind, max_attempts = next(self.kinds)
             request = replace(REQUESTS[kind], max_attempts=max_attempts)
-            job_id = await self.bench.store(request, batched=kind.startswith("batched"))
+            if kind.startswith("batched"):
+                job_id = await self.bench.store_in_batch(request)
+            elif kind.startswith("direct"):
+                job_id = await self.bench.store_direct(request)
+            else:
+                job_id = await self.bench.store(request, queued=kind == "joined")
             self.repeatable[job_id] = kind not in NOT_REPEATABLE
         self.before = self.after = await self.bench.rows()
 
@@ -330,6 +347,7 @@ class Jobs(RuleBasedStateMachine):
             dispatched=row["dispatched_at"] is not None and row["status"] not in ENDED,
             expired=row["expired"],
             batch=row["batch_id"] if row["status"] not in ENDED else None,
+            lane=row["lane"],
         )
 
     def writer(self, job_id: UUID, kind: str, *rest: Any, seen: Mapping[UUID, State] = NOTHING) -> Write | None:
@@ -352,24 +370,25 @@ class Jobs(RuleBasedStateMachine):
                 return Write(self.bench.dispatch_job, partial(self._dispatch, seen=seen), is_sweep=True)
             case "give up run":
                 return Write(self.bench.give_up_run, partial(_give_up_run, seen=seen), is_sweep=True)
-            case "claim in batch" | "snooze waiting":
-                return self._of_batch(job_id, kind)
+            case "leave queue" | "snooze waiting" | "claim queued" | "cancel batch":
+                return self._of_queue(job_id, kind)
         held = [(holder, attempt) for holder, attempt in self.bench.held.values() if attempt.id == job_id]
         return self._of_holder(*held[-1 - rest[0] % len(held)], kind, *rest[1:]) if held else None
 
-    def _of_batch(self, job_id: UUID, kind: str) -> Write | None:
-        batch = self.bench.batches.get(job_id)
-        if batch is None:
+    def _of_queue(self, job_id: UUID, kind: str) -> Write | None:
+        match kind:
+            case "leave queue":
+                return Write(self.bench.leave_queue, job_model.leave_queue, is_sweep=True)
+            case "snooze waiting":
+                return Write(partial(self.bench.snooze_waiting, job_id), job_model.snooze_waiting, skips="nothing")
+            case "claim queued":
+                holder = Holder(0, uuid4())
+                model = partial(job_model.claim_queued, holder=holder)
+                return Write(partial(self.bench.claim_queued, job_id, holder), model, skips="refused")
+        if job_id not in self.bench.batches:
             return None
-        if kind == "snooze waiting":
-            return Write(
-                partial(self.bench.snooze_waiting, job_id),
-                partial(job_model.snooze_waiting, batch=batch),
-                skips="nothing",
-            )
-        holder = Holder(0, uuid4())
-        model = partial(job_model.claim_in_batch, holder=holder, batch=batch)
-        return Write(partial(self.bench.claim_in_batch, job_id, holder), model, skips="refused")
+        batch, run = self.bench.batches[job_id]
+        return Write(partial(self.bench.cancel_run, run), partial(job_model.cancel_run, run=run, batch=batch))
 
     def _of_holder(self, holder: Holder, attempt: Attempt, kind: str, *rest: Any) -> Write:
         match kind:
@@ -383,11 +402,8 @@ class Jobs(RuleBasedStateMachine):
         return Write(partial(run, attempt), partial(model, holder=holder), skips=skips)
 
     def _dispatch(self, state: State, seen: Mapping[UUID, State]) -> job_model.Allowed:
-        if state.batch is None:
-            started = self.bench.prefect.runs.items()
-            runs = [run for (job_id, attempt, _), run in started if (job_id, attempt) == (state.job, state.attempt + 1)]
-        else:
-            runs = [run for batch, run in self.bench.prefect.batches.items() if batch == state.batch]
+        started = self.bench.prefect.runs.items()
+        runs = [run for (job_id, attempt, _), run in started if (job_id, attempt) == (state.job, state.attempt + 1)]
         return job_model.dispatch_job(state, seen.get(state.job, state), runs)
 
 

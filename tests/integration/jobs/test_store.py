@@ -12,7 +12,7 @@ import pytest
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import InvalidRequest, JobEnded, NotFound
 from nexus_hub.execution.attempt import Attempt
-from nexus_hub.jobs import store
+from nexus_hub.jobs import lists, store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.orchestration.ownership import Ownership, take_run
@@ -23,6 +23,8 @@ from tests.fixtures.postgres import HubDatabase
 
 CALL = JobRequest("tool_invoke", "srv__t", {"a": 1})
 REF = ServerRef("system", uuid4())
+
+pytestmark = pytest.mark.both_forms
 
 
 async def add(database: Database, principal: Principal = OPERATOR, name: str = "t", **more: Any) -> UUID:
@@ -36,7 +38,7 @@ async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(hub_database:
     found: list[UUID] = []
     cursor: str | None = None
     while True:
-        page = await store.list_jobs(hub_database, OPERATOR, limit=3, cursor=cursor)
+        page = await lists.list_jobs(hub_database, OPERATOR, limit=3, cursor=cursor)
         found += [item["id"] for item in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -50,8 +52,8 @@ async def test_jobs_of_the_same_moment_are_all_listed(hub_database: Database, da
             "INSERT INTO job_results (job_type, server_id, created_at)"
             " SELECT 'tool_invoke', 'x', '2026-01-01T00:00:00.000001Z' FROM generate_series(1, 5)"
         )
-    first = await store.list_jobs(hub_database, OPERATOR, limit=3)
-    rest = await store.list_jobs(hub_database, OPERATOR, limit=3, cursor=first["next_cursor"])
+    first = await lists.list_jobs(hub_database, OPERATOR, limit=3)
+    rest = await lists.list_jobs(hub_database, OPERATOR, limit=3, cursor=first["next_cursor"])
     assert len({item["id"] for item in first["items"] + rest["items"]}) == 5
     assert rest["next_cursor"] is None
 
@@ -60,15 +62,15 @@ async def test_a_list_can_be_narrowed_to_a_state(hub_database: Database) -> None
     pending, cancelled = await add(hub_database), await add(hub_database)
     await store.cancel(hub_database, OPERATOR, cancelled)
     for status, expected in {"pending": [pending], "cancelled": [cancelled], "running": []}.items():
-        page = await store.list_jobs(hub_database, OPERATOR, status=status)  # type: ignore[arg-type]
+        page = await lists.list_jobs(hub_database, OPERATOR, lists.JobFilter(status=status))  # type: ignore[arg-type]
         assert [item["id"] for item in page["items"]] == expected
 
 
 async def test_the_operator_sees_all_jobs_and_a_user_its_own(hub_database: Database) -> None:
     ann, bob = Principal(uuid4()), Principal(uuid4())
     hers, his = await add(hub_database, ann), await add(hub_database, bob)
-    assert [item["id"] for item in (await store.list_jobs(hub_database, ann))["items"]] == [hers]
-    assert {item["id"] for item in (await store.list_jobs(hub_database, OPERATOR))["items"]} == {hers, his}
+    assert [item["id"] for item in (await lists.list_jobs(hub_database, ann))["items"]] == [hers]
+    assert {item["id"] for item in (await lists.list_jobs(hub_database, OPERATOR))["items"]} == {hers, his}
     with pytest.raises(NotFound):
         await store.cancel(hub_database, ann, his)
 
@@ -97,26 +99,26 @@ async def test_a_tool_with_an_odd_name_is_called_by_just_that_name(library: Libr
 
 async def test_storing_a_job_gives_its_row_as_reading_it_does_whether_it_is_new_or_not(hub_database: Database) -> None:
     odd = replace(CALL, arguments={"a": "NUL \x00"}, idempotency_key="once")
-    stored, is_new = await store.add(hub_database, OPERATOR, odd, REF, "t")
-    again, is_new_again = await store.add(hub_database, OPERATOR, odd, REF, "t")
+    stored, place = await store.add(hub_database, OPERATOR, odd, REF, "t")
+    again, place_again = await store.add(hub_database, OPERATOR, odd, REF, "t")
     read = await store.get(hub_database, OPERATOR, stored["id"])
-    assert (is_new, is_new_again) == (True, False)
+    assert (place, place_again) == (store.Place(queued=False, joined=False), None)
     assert list(stored.items()) == list(again.items()) == list(read.items())
     assert stored["params"] == odd.arguments
 
 
 async def test_the_two_large_columns_are_not_listed(hub_database: Database) -> None:
     await add(hub_database)
-    (item,) = (await store.list_jobs(hub_database, OPERATOR))["items"]
+    (item,) = (await lists.list_jobs(hub_database, OPERATOR))["items"]
     assert not {"params", "result", "claim_id", "request_digest", "idempotency_key"} & item.keys()
 
 
 async def test_a_run_is_taken_by_one_of_many_who_ask(hub_database: Database, table: Table) -> None:
-    run, batch_run = uuid4(), uuid4()
+    run, many = uuid4(), uuid4()
     job = await add(hub_database, flow_run_id=run)
     for _ in range(3):
-        await table.add(flow_run_id=batch_run, dispatched_at=ago(LONG_AGO), batch_id=uuid4())
-    for one in (run, batch_run):
+        await table.add(flow_run_id=many, dispatched_at=ago(LONG_AGO))
+    for one in (run, many):
         rights = await asyncio.gather(*(take_run(hub_database, one) for _ in range(12)))
         assert Counter(rights) == {Ownership.ACQUIRED: 1, Ownership.HELD_ELSEWHERE: 11}
     assert (await store.get(hub_database, OPERATOR, job))["status"] == "pending"
@@ -143,8 +145,8 @@ async def test_only_a_run_of_new_jobs_is_had_without_prefect(hub_database: Datab
 
 
 async def test_a_run_stays_taken_though_the_job_that_says_so_is_cancelled(hub_database: Database, table: Table) -> None:
-    run, batch = uuid4(), uuid4()
-    jobs = [await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO), batch_id=batch) for _ in range(3)]
+    run = uuid4()
+    jobs = [await table.add(flow_run_id=run, dispatched_at=ago(LONG_AGO)) for _ in range(3)]
     assert await take_run(hub_database, run) is Ownership.ACQUIRED
     await store.cancel(hub_database, OPERATOR, min(jobs))
     assert await take_run(hub_database, run) is Ownership.HELD_ELSEWHERE

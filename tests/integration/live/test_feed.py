@@ -126,6 +126,17 @@ async def test_what_the_snapshot_has_already_is_not_told_again(live: Live) -> No
         assert [told.version for told in await taken(stream, 2)] == [2, 3]
 
 
+async def test_what_a_follower_knows_takes_no_room_in_its_queue(live: Live) -> None:
+    """After a cut all open jobs are told of again: to a thousand followers that would be a million events."""
+    with live.feed.follow(OPERATOR) as follower:
+        for number in range(3):
+            change = JobChange(UUID(int=number), 2, "running")
+            follower.offer(change)
+            assert await follower.next(1) == change
+            follower.offer(change)
+        assert not follower._queue
+
+
 async def test_an_old_notice_is_dropped(live: Live) -> None:
     job_id = await live.insert()
     await all_heard(live.feed, live.url)

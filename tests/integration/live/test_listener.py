@@ -20,9 +20,14 @@ def asked() -> asyncio.Event:
 
 
 @pytest.fixture
-async def heard(database: HubDatabase, asked: asyncio.Event) -> AsyncIterator[Heard]:
+def coming() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def heard(database: HubDatabase, asked: asyncio.Event, coming: asyncio.Event) -> AsyncIterator[Heard]:
     told: Heard = asyncio.Queue()
-    task = asyncio.create_task(listen(database.app_url, told.put_nowait, asked.set))
+    task = asyncio.create_task(listen(database.app_url, told.put_nowait, asked.set, coming.set))
     assert await next_of(told) is None
     yield told
     task.cancel()
@@ -76,11 +81,49 @@ async def test_a_notice_says_what_the_change_comes_to(database: HubDatabase, hea
         await connection.execute("UPDATE job_results SET progress = '{}' WHERE id = %s", row)
         await connection.execute("UPDATE job_results SET status = 'failed', error_code = 'x' WHERE id = %s", row)
     assert [await next_of(heard) for _ in range(4)] == [
-        JobChange(row[0], 1, "pending", owner, "tool_invoke"),
-        JobChange(row[0], 2, "running", owner, "tool_invoke", 1),
-        JobChange(row[0], 3, "running", owner, "tool_invoke", 1, event="progress"),
-        JobChange(row[0], 4, "failed", owner, "tool_invoke", 1, "x"),
+        JobChange(row[0], 1, "pending", owner, "tool_invoke", server_id="x"),
+        JobChange(row[0], 2, "running", owner, "tool_invoke", 1, server_id="x"),
+        JobChange(row[0], 3, "running", owner, "tool_invoke", 1, event="progress", server_id="x"),
+        JobChange(row[0], 4, "failed", owner, "tool_invoke", 1, "x", server_id="x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "queued"),
+    [
+        ({"dispatched_at": "now()"}, True),
+        ({"dispatched_at": "now()", "available_at": "now() + interval '1 minute'"}, False),
+        ({"dispatched_at": "now()", "flow_run_id": "gen_random_uuid()"}, False),
+        ({"dispatched_at": "NULL"}, False),
+    ],
+)
+async def test_a_notice_says_if_a_job_waits_for_a_shared_run(
+    database: HubDatabase, heard: Heard, columns: dict[str, str], queued: bool
+) -> None:
+    names, values = ", ".join(columns), ", ".join(columns.values())
+    async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
+        await connection.execute(
+            f"INSERT INTO job_results (job_type, server_id, {names}) VALUES ('tool_invoke', 'x', {values})".encode()
+        )
+        await connection.execute("UPDATE job_results SET dispatched_at = now() WHERE dispatched_at IS NULL")
+    change = await next_of(heard)
+    assert change is not None
+    assert (change.queued, change.server_id) == (queued, "x")
+    if columns == {"dispatched_at": "NULL"}:
+        later = await next_of(heard)
+        assert later is not None
+        assert later.queued, "as the sweep puts it into the queue"
+
+
+async def test_a_shared_run_that_was_made_is_told_of(
+    database: HubDatabase, heard: Heard, coming: asyncio.Event
+) -> None:
+    await say(database, "")
+    assert not coming.is_set()
+    async with await psycopg.AsyncConnection.connect(database.app_url, autocommit=True) as connection:
+        await connection.execute("SELECT pg_notify('nexus_runs', '')")
+    async with asyncio.timeout(60):
+        await coming.wait()
 
 
 async def test_a_lost_connection_is_made_again_and_told_of(database: HubDatabase, heard: Heard) -> None:

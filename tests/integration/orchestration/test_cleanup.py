@@ -19,6 +19,8 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MIRRORS = ["cache_refresh", "key_rotation", "job_cleanup"]
 JOBS = ["tool_invoke", "resource_fetch", "prompt_execute"]
 
+pytestmark = pytest.mark.both_forms
+
 
 class Table(jobs.Table):
     """`job_results` as its owner sees it, with jobs of any age."""
@@ -324,10 +326,22 @@ async def test_a_pending_job_whose_deployment_prefect_lacks_fails(
 
 
 async def test_a_pending_row_that_nothing_can_start_fails(cleanup: Cleanup, table: Table) -> None:
-    await table.add(dispatched_at=ago(2 * DAY))
     for job_type in MIRRORS:
         await table.add(job_type=job_type)
-    assert await cleanup.fail_orphans(1) == 4
+        await table.add(job_type=job_type, dispatched_at=ago(2 * DAY))
+    assert await cleanup.fail_orphans(1) == 2 * len(MIRRORS)
+
+
+@pytest.mark.parametrize("missing", [set(), {"invoke-tool"}, {"invoke-batch"}, {"invoke-tool", "invoke-batch"}])
+async def test_a_job_in_the_queue_is_left_to_the_shared_runs_however_long_it_waits(
+    cleanup: Cleanup, prefect: FakePrefect, table: Table, missing: set[str]
+) -> None:
+    prefect.missing = missing
+    await table.add(dispatched_at=ago(2 * DAY))
+    await table.add(dispatched_at=ago(2 * DAY), batch_id=uuid4())
+    await table.add(dispatched_at=datetime.now(UTC))
+    assert await cleanup.fail_orphans(0) == 0
+    assert (await cleanup.count(0, 0)).orphans_failed == 0
 
 
 async def test_without_prefects_word_no_pending_job_fails_and_no_mirror(
@@ -387,6 +401,7 @@ async def many(table: Table) -> None:
 PLACES = {"cutoff": "$1", "after_at": "$2", "after_id": "$3", "limit": "$4"}
 
 
+@pytest.mark.parametrize("jobs_in", ["one-table"], indirect=True)  # partitions' indexes have names of their own
 async def test_a_batch_is_found_by_its_index_whatever_the_planner_knows(hub_database: Database, many: None) -> None:
     indexes = {"delete_ended": "idx_job_results_ended", "delete_orphaned": "idx_job_results_failed_orphans"}
     values = f"'{ago(7 * DAY)}', '{ago(10 * DAY)}', '{uuid4()}', 1000"

@@ -7,7 +7,7 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import MaintenanceFailed, NotFound, PrefectUnavailable, RunCancelled
-from nexus_hub.jobs import store
+from nexus_hub.jobs import lists, store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.orchestration.maintenance import Maintenance
@@ -137,7 +137,7 @@ async def test_the_api_waits_for_a_run_that_it_started(hub_database: Database, m
     elif outcome == "away":
         with pytest.raises(PrefectUnavailable):
             await run
-        (listed,) = (await store.list_jobs(hub_database, OPERATOR))["items"]
+        (listed,) = (await lists.list_jobs(hub_database, OPERATOR))["items"]
         assert (listed["status"], listed["error_code"]) == ("failed", "prefect-unavailable")
     else:
         assert (await run).result == ({"total_deleted": 3} if outcome == "completed" else None)

@@ -12,11 +12,11 @@ from nexus_hub.cancellation import cancel_and_wait
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import DatabaseUnavailable
 from nexus_hub.orchestration.mirror import Mirror
-from nexus_hub.orchestration.prefect_runs import RunState
 from nexus_hub.orchestration.reconciler import BATCH, LOST_RUN_LIMIT, Patience
 from nexus_hub.orchestration.rescuer import Rescuer, RescueReport
 from tests.fixtures.jobs import LONG_AGO, Table, ago
-from tests.fixtures.prefect_runs import FakePrefect
+from tests.fixtures.prefect_runs import FakePrefect, KnownRun
+from tests.fixtures.shared_runs import open_row
 
 
 @pytest.fixture
@@ -59,18 +59,18 @@ async def test_while_prefect_is_away_jobs_stay_and_go_later(
     rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     prefect.away = True
-    jobs = {await table.add() for _ in range(3)}
+    job = await table.add()
     assert await rescuer.round() == RescueReport()
-    assert {await table.get(job, "status", "attempt", "dispatched_at") for job in jobs} == {("pending", 0, None)}
+    assert await table.get(job, "status", "attempt", "dispatched_at") == ("pending", 0, None)
     prefect.away = False
-    assert await rescuer.round() == RescueReport(dispatched=3)
-    assert {started[2] for started in prefect.started} == jobs
+    assert await rescuer.round() == RescueReport(dispatched=1)
+    assert [started[2] for started in prefect.started] == [job]
 
 
 async def test_a_flow_that_prefect_lacks_holds_up_no_other(
     rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
-    prefect.missing = {"fetch-resource"}
+    prefect.missing = {"fetch-resource", "invoke-batch"}
     await table.add(job_type="resource_fetch", tool_name=None, available_at=ago(LONG_AGO * 2))
     other = await table.add()
     assert (await rescuer.round()).dispatched == 1
@@ -83,7 +83,7 @@ async def test_rows_that_only_mirror_other_flows_are_never_started(
 ) -> None:
     mirrored = await table.add(job_type=job_type, tool_name=None)
     run = uuid4()
-    prefect.known[run] = RunState("SCHEDULED", ago(LONG_AGO))
+    prefect.known[run] = KnownRun("SCHEDULED", ago(LONG_AGO))
     dispatched = await table.add(job_type=job_type, tool_name=None, dispatched_at=ago(LONG_AGO), flow_run_id=run)
     job = await table.add(available_at=datetime.now(UTC))
     assert (await rescuer.round()).dispatched == 1
@@ -100,8 +100,8 @@ async def test_a_mirrored_row_ends_once_its_process_is_gone(
     silent = {"job_type": job_type, "tool_name": None, "status": "running", "attempt": 1, "heartbeat_at": ago(LONG_AGO)}
     rows = {state: await table.add(**silent, flow_run_id=run) for state, run in runs.items()}
     alive = await table.add(**silent | {"heartbeat_at": datetime.now(UTC)}, flow_run_id=uuid4())
-    prefect.known = {run: RunState(state, ago(LONG_AGO)) for state, run in runs.items() if state != "unknown"}
-    prefect.known[runs["begins"]] = RunState("PENDING", ago(-LONG_AGO))
+    prefect.known = {run: KnownRun(state, ago(LONG_AGO)) for state, run in runs.items() if state != "unknown"}
+    prefect.known[runs["begins"]] = KnownRun("PENDING", ago(-LONG_AGO))
     rescuer = Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0, patience=Patience(abandoned=0))
     prefect.away = True
     await rescuer.round()
@@ -138,6 +138,7 @@ async def test_a_job_with_an_odd_name_is_handed_over_like_any_other(
     job_type = "tool_invoke" if tool_name else "prompt_execute"
     columns = {"job_type": job_type, "tool_name": tool_name, "params": psycopg.types.json.Jsonb(params)}
     odd = [await table.add(**columns, params_escaped=escaped) for escaped in (False, True)]
+    prefect.missing = {"invoke-batch"}
     ordinary = await table.add(available_at=datetime.now(UTC))
     assert (await rescuer.round()).dispatched == 3
     assert {started[2] for started in prefect.started} == {*odd, ordinary}
@@ -219,7 +220,7 @@ async def test_after_a_start_of_postgresql_leases_have_time_to_be_renewed(
     assert await patient.round() == RescueReport()
 
 
-async def dispatched(table: Table, prefect: FakePrefect, state: RunState | None, **columns: Any) -> UUID:
+async def dispatched(table: Table, prefect: FakePrefect, state: KnownRun | None, **columns: Any) -> UUID:
     run = uuid4()
     if state is not None:
         prefect.known[run] = state
@@ -230,12 +231,12 @@ async def dispatched(table: Table, prefect: FakePrefect, state: RunState | None,
     "state",
     [
         None,
-        *(RunState(kind, ago(LONG_AGO)) for kind in ("CRASHED", "COMPLETED", "FAILED", "RUNNING", "CANCELLING")),
-        RunState("PENDING", ago(LONG_AGO)),
+        *(KnownRun(kind, ago(LONG_AGO)) for kind in ("CRASHED", "COMPLETED", "FAILED", "RUNNING", "CANCELLING")),
+        KnownRun("PENDING", ago(LONG_AGO)),
     ],
 )
 async def test_a_lost_run_gets_its_attempt_another_one(
-    rescuer: Rescuer, prefect: FakePrefect, table: Table, state: RunState | None
+    rescuer: Rescuer, prefect: FakePrefect, table: Table, state: KnownRun | None
 ) -> None:
     job_id = await dispatched(table, prefect, state)
     (lost,) = await table.get(job_id, "flow_run_id")
@@ -257,7 +258,7 @@ async def test_a_lost_run_gets_its_attempt_another_one(
 async def test_a_run_that_may_still_claim_is_waited_for(
     rescuer: Rescuer, prefect: FakePrefect, table: Table, kind: str, since: timedelta
 ) -> None:
-    job_id = await dispatched(table, prefect, RunState(kind, ago(since)))
+    job_id = await dispatched(table, prefect, KnownRun(kind, ago(since)))
     assert await rescuer.round() == RescueReport()
     assert await table.get(job_id, "status", "attempt") == ("pending", 0)
 
@@ -298,7 +299,7 @@ async def test_a_job_whose_lost_run_was_cancelled_in_prefect_is_cancelled(
     """Its worker died before it heard of it."""
     job_id = await table.running()
     (run,) = await table.get(job_id, "flow_run_id")
-    prefect.known[run] = RunState("CANCELLING", datetime.now(UTC))
+    prefect.known[run] = KnownRun("CANCELLING", datetime.now(UTC))
     assert await rescuer.round() == RescueReport(rescued=1)
     assert await table.get(job_id, "status", "error_code") == ("cancelled", "cancelled")
     assert prefect.settled == {run: "cancelled"}
@@ -310,7 +311,7 @@ async def test_the_run_of_a_lost_worker_is_over_in_prefect_too(
 ) -> None:
     jobs = [await table.running(), await table.running(sent_at=ago(LONG_AGO))]
     runs = {(await table.get(job, "flow_run_id"))[0] for job in jobs}
-    prefect.known = {run: RunState("RUNNING", datetime.now(UTC)) for run in runs}
+    prefect.known = {run: KnownRun("RUNNING", datetime.now(UTC)) for run in runs}
     prefect.away = True
     assert (await rescuer.round()).rescued == 2
     prefect.away = False
@@ -322,15 +323,19 @@ async def test_a_job_that_prefect_refuses_holds_up_no_other(
     rescuer: Rescuer, prefect: FakePrefect, table: Table
 ) -> None:
     refused, other = await table.add(available_at=ago(LONG_AGO * 2)), await table.add()
-    prefect.refused = {refused}
+    prefect.refused, prefect.missing = {refused}, {"invoke-batch"}
     assert (await rescuer.round()).dispatched == 1
     assert [started[2] for started in prefect.started] == [other]
-    assert await table.get(refused, "status", "available_at > now()") == ("pending", True)
+    assert await table.get(refused, "status", "available_at > now()", "error_code") == (
+        "pending",
+        True,
+        "prefect-refused",
+    )
 
 
 async def test_a_lost_run_behind_many_that_wait_is_found(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
     for _ in range(BATCH):
-        await dispatched(table, prefect, RunState("SCHEDULED", ago(LONG_AGO)))
+        await dispatched(table, prefect, KnownRun("SCHEDULED", ago(LONG_AGO)))
     lost = await dispatched(table, prefect, None)
     await table.connection.execute(
         "UPDATE job_results SET dispatched_at = dispatched_at + interval '1 s' WHERE id = %s", [lost]
@@ -339,8 +344,8 @@ async def test_a_lost_run_behind_many_that_wait_is_found(rescuer: Rescuer, prefe
 
 
 async def test_runs_that_are_left_over_in_prefect_end(rescuer: Rescuer, prefect: FakePrefect, table: Table) -> None:
-    """Like the job that each was made for; where there is none, or there are many, nobody knows how it ended."""
-    long_running = RunState("RUNNING", ago(LONG_AGO))
+    """Like the job that each was made for; where there is none, or a run is shared, nobody knows how it ended."""
+    long_running = KnownRun("RUNNING", ago(LONG_AGO))
     await dispatched(table, prefect, long_running, status="running", attempt=1)
     await dispatched(table, prefect, long_running, status="completed")
     ended = {
@@ -348,18 +353,48 @@ async def test_runs_that_are_left_over_in_prefect_end(rescuer: Rescuer, prefect:
         for status in ("completed", "failed", "cancelled")
     }
     runs = {status: (await table.get(job, "flow_run_id"))[0] for status, job in ended.items()}
-    without_job, shared, cancelling, young = uuid4(), uuid4(), uuid4(), uuid4()
+    without_job, shared, of_one, cancelling, young = (uuid4() for _ in range(5))
     prefect.known |= {
-        without_job: RunState("PENDING", ago(LONG_AGO)),
+        without_job: KnownRun("PENDING", ago(LONG_AGO)),
         shared: long_running,
-        cancelling: RunState("CANCELLING", ago(LONG_AGO)),
-        young: RunState("RUNNING", datetime.now(UTC)),
+        of_one: long_running,
+        cancelling: KnownRun("CANCELLING", ago(LONG_AGO)),
+        young: KnownRun("RUNNING", datetime.now(UTC)),
     }
-    for _ in range(2):
-        await table.add(status="completed", completed_at=ago(LONG_AGO), flow_run_id=shared, batch_id=uuid4())
+    for run in (shared, shared, of_one):
+        await table.add(status="completed", completed_at=ago(LONG_AGO), flow_run_id=run)
+    for run in (shared, of_one):
+        await open_row(table, run)
     await rescuer.round()
     assert prefect.settled == {run: status for status, run in runs.items()} | {cancelling: "cancelled"}
-    assert set(prefect.crashed) == {without_job, shared}
+    assert set(prefect.crashed) == {without_job, shared, of_one}
+
+
+async def test_a_run_that_died_before_it_stored_what_somebody_asked_for_begins_anew(
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
+) -> None:
+    died, in_pending, again_and_again, cancelling, of_the_hub = (uuid4() for _ in range(5))
+    prefect.known = {
+        died: KnownRun("RUNNING", ago(LONG_AGO), is_asked=True, begun=1),
+        in_pending: KnownRun("PENDING", ago(LONG_AGO), is_asked=True),
+        again_and_again: KnownRun("RUNNING", ago(LONG_AGO), is_asked=True, begun=LOST_RUN_LIMIT),
+        cancelling: KnownRun("CANCELLING", ago(LONG_AGO), is_asked=True, begun=1),
+        of_the_hub: KnownRun("PENDING", ago(LONG_AGO)),
+    }
+    await rescuer.round()
+    assert set(prefect.restarted) == {died, in_pending}
+    assert set(prefect.crashed) == {again_and_again, of_the_hub}
+    assert prefect.settled == {cancelling: "cancelled"}
+
+
+async def test_a_run_whose_job_has_ended_does_not_begin_anew(
+    rescuer: Rescuer, prefect: FakePrefect, table: Table
+) -> None:
+    run = uuid4()
+    prefect.known[run] = KnownRun("RUNNING", ago(LONG_AGO), is_asked=True, begun=1)
+    await table.add(status="failed", completed_at=ago(LONG_AGO), flow_run_id=run)
+    await rescuer.round()
+    assert (prefect.restarted, prefect.settled) == ([], {run: "failed"})
 
 
 async def test_a_prefect_that_hangs_does_not_keep_leases_from_being_taken_back(

@@ -113,6 +113,16 @@ async def test_of_two_limits_the_stricter_holds_for_each_user_in_any_sliding_min
     assert all(traffic.fullest_minute(user) <= 40 for user in traffic.users)
 
 
+async def test_of_4200_attempts_in_bursts_no_more_pass_than_the_limit_in_any_sliding_minute(traffic: Traffic) -> None:
+    """The long form, in real time, is in the benchmark of rate limits."""
+    moves = random.Random(7)
+    for _ in range(14):
+        await traffic.attempts(CHECK, LIMIT, seconds=0.2)
+        await traffic.move_on(moves.choice([0.1, 1, 15, 40, 59.5, 61.5]))
+    assert len(traffic.passed) > 3 * LIMIT
+    assert traffic.fullest_minute() == LIMIT
+
+
 @pytest.mark.parametrize(("limit", "passes"), [(0, 0), (-1, 0), (None, 3)])
 async def test_a_limit_of_nothing_stops_all_users_and_none_stops_nobody(
     database: HubDatabase, limit: int | None, passes: int

@@ -14,6 +14,7 @@ from nexus_hub.servers import registry
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.connections import Target
 from nexus_hub.upstream.snapshot import Snapshot
+from tests.fixtures.allowed import add_user, close_hub, grant
 from tests.fixtures.library import Library
 from tests.fixtures.upstreams import own_server
 
@@ -100,3 +101,21 @@ async def test_an_operator_who_names_an_owner_is_held_to_what_that_one_sees(libr
         await library.servers.check("habits", anywhere, owner=BOB.user_id)
     await library.servers.check("habits", anywhere, owner=ANN.user_id)
     await library.servers.check("habits", anywhere)
+
+
+async def test_a_user_is_not_told_by_a_name_that_a_hidden_server_has_it(library: Library) -> None:
+    ann, bob = await add_user(library.database, "ann"), await add_user(library.database, "bob")
+    secret = await store(library, "secret", OPERATOR, "log")
+    await close_hub(library.database)
+    await grant(library.database, bob, "list", server="secret", tool="log")
+    with pytest.raises(NameTaken):
+        await library.servers.check("secret", HttpConfig(url="http://127.0.0.1:9/mcp"), owner=bob.user_id)
+    with pytest.raises(NameTaken):
+        await store(library, "secret", bob, "log")
+    await library.servers.check("secret", HttpConfig(url="http://127.0.0.1:9/mcp"), owner=ann.user_id)
+    hers = await store(library, "secret", ann, "log")
+    await grant(library.database, ann, "call", server="secret")
+    assert await called(library, ann, JobRequest("tool_invoke", "secret__log")) == hers
+    assert await names(library, OPERATOR, "tools", server=str(secret.server_ref_id)) == [
+        ("secret__log", secret.server_ref_id)
+    ]

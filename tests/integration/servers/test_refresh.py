@@ -1,9 +1,11 @@
 """Reading servers anew: what is due, one refresher per server, and what stays when a server can't be read."""
 
 import asyncio
+import json
 import os
 import signal
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,18 +17,21 @@ from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound, RefreshRunning, UpstreamError
 from nexus_hub.models import OPERATOR, ServerRef
 from nexus_hub.orchestration.due_refresh import RefreshTrigger
+from nexus_hub.servers import registry
 from nexus_hub.servers.refresh import Due, Refresher
 from nexus_hub.servers.registry import Servers
 from nexus_hub.telemetry.bus import subscribe
-from nexus_hub.telemetry.events import ServerRefreshed, TelemetryEvent
+from nexus_hub.telemetry.events import CatalogChanged, ServerRefreshed, TelemetryEvent
 from nexus_hub.upstream.config import HttpConfig
-from nexus_hub.upstream.connections import Connections
+from nexus_hub.upstream.connections import Connections, Target
+from nexus_hub.upstream.requests import ToolCall
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.prefect_runs import FakePrefect
 from tests.fixtures.upstreams import Serve, own_server
 
 TOOLS = 7
+GOOD = {"name": "a", "inputSchema": {"type": "object"}}
 
 
 async def run(database: HubDatabase, statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -59,7 +64,7 @@ async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_oth
     names = [f"good-{number}" for number in range(8)]
     for name in names:
         await registered(servers, name)
-    dying, hanging = await serve("habits"), await serve("habits")
+    dying, hanging = await serve("habits"), await serve("habits", fork=False)
     refs = {
         "dead": await registered(servers, "dead", HttpConfig(url=dying.url)),
         "hanging": await registered(servers, "hanging", HttpConfig(url=hanging.url)),
@@ -68,7 +73,7 @@ async def test_a_round_with_a_dead_and_a_hanging_server_among_ten_renews_the_oth
     await run(database, "UPDATE tool_cache SET expires_at = now() - interval '1 second'")
     await dying.kill()
     os.kill(hanging.process.pid, signal.SIGSTOP)
-    refresher = Refresher(library.database, servers, connections, read_seconds=12)
+    refresher = Refresher(library.database, servers, read_seconds=12)
     try:
         found = await refresher.find_due()
         assert {one.name for one in found} == {*names, *refs}
@@ -195,6 +200,41 @@ async def test_one_server_is_read_by_hand_whether_it_is_due_or_not(library: Libr
     assert (await refresher.refresh_due(Due(ref, "srv"))).error_code == "not-found"
 
 
+@pytest.mark.parametrize(
+    ("listed", "names", "omitted"),
+    [
+        ([GOOD | {"name": "b"}, GOOD, GOOD | {"name": "c"}], ["a", "b", "c"], []),
+        ([{"name": "b"}, GOOD, GOOD | {"name": "c"}], ["a", "c"], ["b"]),
+        ([7, GOOD | {"name": "b"}, GOOD], ["a", "b"], [None]),
+        ([GOOD, GOOD | {"title": "another"}, GOOD | {"name": "b"}], ["a", "b"], ["a"]),
+        ([GOOD, {"name": "b", "inputSchema": None}, {"inputSchema": {"type": "object"}}], ["a"], ["b", None]),
+        ({"error": {"code": -32603, "message": "not today"}}, ["a", "b"], [None]),
+    ],
+    ids=["all-good", "one-went-bad", "noise", "twice", "two-bad", "listing-fails"],
+)
+async def test_what_is_read_badly_costs_no_entry_that_is_still_good(
+    library: Library, database: HubDatabase, tmp_path: Path, listed: Any, names: list[str], omitted: list[str | None]
+) -> None:
+    script = tmp_path / "answers.json"
+    first = {"tools": [GOOD, GOOD | {"name": "b"}]}
+    prompts = [{"prompts": [{"name": "p"}]}]
+    script.write_text(json.dumps({"tools/list": [first], "prompts/list": prompts}))
+    ref = await registered(library.servers, "srv", own_server("clumsy", "", str(script)))
+    known = {entry["tool_name"]: entry for entry in await entries(library.database, ref)}
+    again = listed if isinstance(listed, dict) else {"tools": listed}
+    script.write_text(json.dumps({"tools/list": [again], "prompts/list": prompts}))
+    outcome = await library.refresher.refresh_due(Due(ref, "srv"))
+    found = {entry["tool_name"]: entry for entry in await entries(library.database, ref)}
+    assert (outcome.error_code, sorted(found)) == (None, names)
+    kept = [name for name in names if name in known]
+    assert [found[name]["id"] for name in kept] == [known[name]["id"] for name in kept]
+    assert [found[name]["definition"] for name in kept] == [known[name]["definition"] for name in kept]
+    assert not any(entry["stale"] for name, entry in found.items() if isinstance(listed, list))
+    server = await registry.find(library.database, OPERATOR, "srv")
+    assert [one["name"] for one in server.omitted] == omitted
+    assert await run(database, "SELECT prompt_name FROM prompt_cache") == [("p",)]
+
+
 async def test_each_reading_is_told_with_what_the_server_offers_or_the_code_of_the_error(
     library: Library, serve: Serve
 ) -> None:
@@ -224,3 +264,23 @@ async def test_the_look_out_starts_one_round_when_something_is_due(library: Libr
     assert [(flow, parameters) for flow, _, parameters in prefect.made] == [("refresh-catalog", {})] * 2
     assert len(prefect.keys) == 1, "Prefect makes one run of one key"
     assert not await one.check(), "the round that it started is not over"
+
+
+async def test_a_round_says_what_changed_and_what_was_left_out(library: Library, connections: Connections) -> None:
+    target = await changing(library)
+    due = Due(target.ref, "srv")
+    first = await library.refresher.refresh_due(due)
+    assert (first.added, first.changes) == (0, None)
+    told: list[TelemetryEvent] = []
+    await connections.request(target, ToolCall("grow"), timeout=30)
+    with subscribe(told.append):
+        second = await library.refresher.refresh_due(due)
+    assert (second.added, second.changed, second.removed, second.changes) == (1, 0, 0, "1 added: grown-6")
+    (event,) = (one for one in told if isinstance(one, CatalogChanged))
+    assert (event.server, event.added) == ("srv", 1)
+
+
+async def changing(library: Library) -> Target:
+    """A server that adds a tool when it is asked to."""
+    ref = await registered(library.servers, "srv", own_server("speaking"))
+    return (await library.servers.open(ref))[0]

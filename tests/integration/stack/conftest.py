@@ -57,6 +57,13 @@ StartStack = Callable[..., Running]
 @pytest.fixture
 def base() -> Iterator[Path]:
     """A directory that everybody may enter, with a short path: pytest's own is neither."""
+    with new_base() as directory:
+        yield directory
+
+
+@contextmanager
+def new_base() -> Iterator[Path]:
+    """A new directory that everybody may enter."""
     directory = Path(tempfile.mkdtemp(prefix="nx-"))
     directory.chmod(0o755)
     yield directory
@@ -66,9 +73,14 @@ def base() -> Iterator[Path]:
 @pytest.fixture
 def settings(base: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a home that does not exist yet, on free ports, apart from the caller's environment."""
+    return settings_in(base, monkeypatch)
+
+
+def settings_in(base: Path, patch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a home in a directory."""
     for name in os.environ:
         if name.startswith(("NEXUS_", "PREFECT_", "VAULT_")):
-            monkeypatch.delenv(name)
+            patch.delenv(name)
     return Settings(home=base / "home", port=free_port(), prefect_port=free_port())
 
 

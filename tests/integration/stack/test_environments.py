@@ -31,8 +31,14 @@ from tests.integration.stack.plans import free_port
 PROXIES = [name for word in ("http_proxy", "https_proxy", "all_proxy") for name in (word, word.upper())]
 VAULT = ("VAULT_ENCRYPTION_KEY", "VAULT_OLD_KEY", "VAULT_NEW_KEY")
 CANARY = "canary-in-a-coal-mine"
-NEEDED = {"api": {"NEXUS_SERVICE_KEY", *VAULT}, "worker": {*VAULT}, "prefect": set(), "deploy": set()}
-SECRETS = (*VAULT, "NEXUS_SERVICE_KEY", "NEXUS_TOKEN", "NEXUS_MIGRATION_DATABASE_URL")
+TRACES = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+NEEDED = {
+    "api": {"NEXUS_SERVICE_KEY", *VAULT, *TRACES},
+    "worker": {*VAULT, *TRACES},
+    "prefect": set(),
+    "deploy": set(),
+}
+SECRETS = (*VAULT, *TRACES, "NEXUS_SERVICE_KEY", "NEXUS_TOKEN", "NEXUS_MIGRATION_DATABASE_URL")
 
 
 @pytest.fixture

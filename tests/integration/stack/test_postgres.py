@@ -30,7 +30,7 @@ from nexus_hub.stack.programs import find_programs
 from nexus_hub.stack.secrets import create_secrets
 from nexus_hub.stack.supervisor import Supervisor
 from tests.fixtures.postgres import wheel_binaries
-from tests.integration.stack.conftest import StartStack, still_alive
+from tests.integration.stack.conftest import StartStack, new_base, settings_in, started, still_alive
 from tests.integration.stack.plans import only_postgres
 
 ROOT = os.geteuid() == 0
@@ -47,6 +47,18 @@ async def server(settings: Settings) -> AsyncIterator[Home]:
         async with Supervisor(home, only_postgres(settings, home)) as supervisor:
             await supervisor.start()
             yield home
+
+
+@pytest.fixture(scope="module")
+def calm() -> Iterator[Home]:
+    """A home whose server runs as it was made, for tests that leave it so."""
+    with (
+        new_base() as base,
+        pytest.MonkeyPatch.context() as patch,
+        started("only_postgres", settings_in(base, patch)) as running,
+    ):
+        running.ready()
+        yield running.home
 
 
 async def connect(home: Home) -> psycopg.AsyncConnection[Any]:
@@ -73,6 +85,13 @@ def _command_line(process: psutil.Process) -> str:
         return ""
 
 
+def _program(process: psutil.Process) -> str | None:
+    try:
+        return process.exe()
+    except psutil.NoSuchProcess:
+        return None
+
+
 def _directory(process: psutil.Process) -> str | None:
     try:
         return process.cwd()
@@ -86,58 +105,52 @@ def modes(path: Path) -> dict[Path, tuple[int, int, int]]:
     return {parent: (status.st_mode, status.st_uid, status.st_gid) for parent, status in found.items()}
 
 
-async def test_the_app_connects_as_a_role_that_owns_nothing(settings: Settings) -> None:
-    async with server(settings) as home:
-        rights = b"""SELECT rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication
-            FROM pg_roles WHERE rolname = current_user"""
-        assert await ask(home.database_url(), rights) == (False, False, False, False, False)
-        assert await ask(home.migration_database_url(), rights) == (False, True, False, False, False)
-        owned = b"""SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
-            WHERE rolname = 'nexus_hub' AND deptype = 'o'"""
-        assert await ask(home.migration_database_url(), owned) == (0,)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await ask(home.database_url(), b"CREATE TABLE mine ()")
+async def test_the_app_connects_as_a_role_that_owns_nothing(calm: Home) -> None:
+    rights = b"""SELECT rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication
+        FROM pg_roles WHERE rolname = current_user"""
+    assert await ask(calm.database_url(), rights) == (False, False, False, False, False)
+    assert await ask(calm.migration_database_url(), rights) == (False, True, False, False, False)
+    owned = b"""SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
+        WHERE rolname = 'nexus_hub' AND deptype = 'o'"""
+    assert await ask(calm.migration_database_url(), owned) == (0,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await ask(calm.database_url(), b"CREATE TABLE mine ()")
 
 
-async def test_the_database_is_utf8_checked_and_has_no_tcp(settings: Settings) -> None:
-    async with server(settings) as home:
-        query = b"""SELECT current_setting('server_encoding'), current_setting('data_checksums'),
-            current_setting('listen_addresses'), current_setting('TimeZone'), lower('\xc3\x84')"""
-        assert await ask(home.database_url(), query) == ("UTF8", "on", "", "UTC", "ä")
-        postmaster = next(process for process in servers_on(home) if "-D" in process.cmdline())
-        assert not postmaster.net_connections("inet")
+async def test_the_database_is_utf8_checked_and_has_no_tcp(calm: Home) -> None:
+    query = b"""SELECT current_setting('server_encoding'), current_setting('data_checksums'),
+        current_setting('listen_addresses'), current_setting('TimeZone'), lower('\xc3\x84')"""
+    assert await ask(calm.database_url(), query) == ("UTF8", "on", "", "UTC", "ä")
+    postmaster = next(process for process in servers_on(calm) if " -D " in _command_line(process))
+    assert not postmaster.net_connections("inet")
 
 
-async def test_the_extension_that_prefect_needs_can_be_made_by_its_role(settings: Settings) -> None:
-    async with server(settings) as home:
-        url = home.role_url("prefect", "prefect")
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            await connection.execute(b"CREATE EXTENSION pg_trgm")
+async def test_the_extension_that_prefect_needs_can_be_made_by_its_role(calm: Home) -> None:
+    url = calm.role_url("prefect", "prefect")
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute(b"CREATE EXTENSION pg_trgm")
 
 
-async def test_roles_enter_only_their_own_database(settings: Settings) -> None:
-    async with server(settings) as home:
-        for role, database in (("nexus_hub", "prefect"), ("prefect", "hub"), ("nexus_hub", "postgres")):
-            with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-                await ask(home.role_url(role, database), b"SELECT 1")
+async def test_roles_enter_only_their_own_database(calm: Home) -> None:
+    for role, database in (("nexus_hub", "prefect"), ("prefect", "hub"), ("nexus_hub", "postgres")):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            await ask(calm.role_url(role, database), b"SELECT 1")
 
 
-async def test_nobody_gets_in_without_the_right_password(settings: Settings) -> None:
-    async with server(settings) as home:
-        host = quote(str(home.socket_directory()))
-        with pytest.raises(psycopg.OperationalError, match="no password supplied"):
-            await ask(f"postgresql://postgres@/postgres?host={host}", b"SELECT 1")
-        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            await ask(f"postgresql://postgres:wrong@/postgres?host={host}", b"SELECT 1")
+async def test_nobody_gets_in_without_the_right_password(calm: Home) -> None:
+    host = quote(str(calm.socket_directory()))
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        await ask(f"postgresql://postgres@/postgres?host={host}", b"SELECT 1")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        await ask(f"postgresql://postgres:wrong@/postgres?host={host}", b"SELECT 1")
 
 
-async def test_no_password_is_in_a_log_or_a_command_line(settings: Settings) -> None:
-    async with server(settings) as home:
-        secrets = [home.password(role) for role in ("postgres", "nexus_owner", "nexus_hub", "prefect")]
-        seen = "".join(_command_line(process) for process in servers_on(home))
-        seen += (home.logs / "postgres.log").read_text()
-        assert not [secret for secret in secrets if secret in seen]
-        assert not list(home.run.glob("initdb*"))
+async def test_no_password_is_in_a_log_or_a_command_line(calm: Home) -> None:
+    secrets = [calm.password(role) for role in ("postgres", "nexus_owner", "nexus_hub", "prefect")]
+    seen = "".join(_command_line(process) for process in servers_on(calm))
+    seen += (calm.logs / "postgres.log").read_text()
+    assert not [secret for secret in secrets if secret in seen]
+    assert not list(calm.run.glob("initdb*"))
 
 
 async def test_data_and_roles_outlive_a_stop_and_a_second_start(settings: Settings) -> None:
@@ -216,7 +229,7 @@ async def test_backends_of_a_killed_server_are_ended_before_the_next_one_works_o
         backend = psutil.Process(connection.info.backend_pid)
         backend.suspend()
         try:
-            next(process for process in servers_on(home) if "-D" in process.cmdline()).kill()
+            next(process for process in servers_on(home) if " -D " in _command_line(process)).kill()
             # the supervisor starts the server again; the suspended backend can't end by itself
             await until_answers(home)
             assert still_alive([backend]) == []
@@ -329,7 +342,7 @@ async def test_as_root_programs_that_its_user_can_not_reach_are_copied_once(
         for _ in range(2):
             async with server(settings) as home:
                 assert await ask(home.database_url(), b"SELECT 1") == (1,)
-                programs = {process.exe() for process in servers_on(home)}
+                programs = {exe for process in servers_on(home) if (exe := _program(process))}
             assert len(programs) == 1
             program = Path(programs.pop())
             assert program.is_relative_to(home.postgres / "programs")

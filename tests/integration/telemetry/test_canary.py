@@ -1,4 +1,4 @@
-"""Secrets stay out of the log lines of a call, in both formats, at the most talkative level."""
+"""Secrets stay out of the log lines of a call, in both formats, at the most talkative level, and out of its metrics."""
 
 import logging
 import sys
@@ -9,9 +9,13 @@ from pydantic import SecretStr
 
 from nexus_hub.errors import HubError
 from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.telemetry.bus import subscribe
+from nexus_hub.telemetry.exposition import write_page
 from nexus_hub.telemetry.logs import OWN_LOGGERS, LogFormat, configure_logging
+from nexus_hub.telemetry.metrics import Metrics
 from nexus_hub.upstream.config import HttpConfig, StdioConfig
-from tests.acceptance.test_secrets import CANARY, UPSTREAM, shows
+from tests.acceptance.test_secrets import UPSTREAM, shows
+from tests.fixtures.canary_logins import CANARY
 from tests.fixtures.library import Library
 
 
@@ -33,9 +37,16 @@ def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[LogFormat]
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
+@pytest.fixture
+def metrics() -> Iterator[Metrics]:
+    metrics = Metrics()
+    with subscribe(metrics):
+        yield metrics
+
+
 @pytest.mark.parametrize("style", ["plain", "json"])
 async def test_nothing_of_a_call_and_of_its_server_is_logged(
-    library: Library, written: Callable[[LogFormat], Callable[[], str]], style: LogFormat
+    library: Library, written: Callable[[LogFormat], Callable[[], str]], style: LogFormat, metrics: Metrics
 ) -> None:
     output = written(style)
     command = (str(UPSTREAM), f"--token={CANARY}")
@@ -56,3 +67,6 @@ async def test_nothing_of_a_call_and_of_its_server_is_logged(
     assert str(server.id) in lines
     assert "upstream" in lines
     assert not shows(lines.encode())
+    page, _ = write_page(metrics.collect())
+    assert b'server="srv"' in page
+    assert not shows(page)

@@ -9,27 +9,29 @@ import pytest
 
 from nexus_hub.db.pool import Database
 from nexus_hub.errors import NotFound
-from nexus_hub.execution.batch import BatchRunner
+from nexus_hub.jobs import store
 from nexus_hub.jobs.requests import JobRequest
 from nexus_hub.jobs.submit import submit, submit_batch
 from nexus_hub.models import OPERATOR, Principal
-from nexus_hub.orchestration.dispatcher import JobDispatch, dispatch_batch, dispatch_job
+from nexus_hub.orchestration.dispatcher import JobDispatch, dispatch_job, open_run
 from nexus_hub.orchestration.mirror import Mirror
 from nexus_hub.orchestration.rescuer import Rescuer
-from nexus_hub.rate_limit.limiter import Limits
+from nexus_hub.rate_limit.limiter import Limiter, Limits
 from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.events import (
     AttemptEnded,
-    BatchDispatched,
     BatchStored,
     CallRefused,
     CallReturned,
     JobClaimed,
+    JobClosed,
     JobDispatched,
     JobRescued,
     JobStored,
     JobTags,
     KeysRotated,
+    LimitDecided,
+    RunOpened,
     TelemetryEvent,
 )
 from nexus_hub.vault.keyring import FixedKeyring, Keyring
@@ -38,6 +40,7 @@ from nexus_hub.vault.rotation import Rotation, RotationPlan
 from tests.fixtures.jobs import Table
 from tests.fixtures.library import Library
 from tests.fixtures.prefect_runs import FakePrefect
+from tests.fixtures.shared_runs import carried
 from tests.fixtures.upstreams import own_server
 
 ECHO = JobRequest("tool_invoke", "srv__echo", {"text": "canary"})
@@ -86,11 +89,11 @@ async def test_a_call_that_fails_or_is_over_the_limit_is_told_with_its_code(
     library: Library, seen: list[TelemetryEvent]
 ) -> None:
     await library.servers.register("srv", own_server("habits"), limits=Limits(per_minute=1))
-    ids, batch_id, _ = await submit_batch(library.database, OPERATOR, [replace(ECHO, timeout_seconds=1)] * 2)
+    ids, _, _ = await submit_batch(library.database, OPERATOR, [replace(ECHO, timeout_seconds=1)] * 2)
     seen.clear()
-    await BatchRunner(library.execution, batch_id, uuid4()).run()
+    await carried(library.execution)
     refused = [event for event in seen if isinstance(event, CallRefused)]
-    assert [(event.code, event.job.job_id in ids) for event in refused] == [("rate-limited", True)]
+    assert {(event.code, event.job.job_id in ids) for event in refused} == {("rate-limited", True)}
     claimed = await library.claimed(await library.submitted(replace(ECHO, name="srv__echo")))
     claimed.failure = NotFound("server", "srv")
     await library.execution.record(claimed)
@@ -111,18 +114,18 @@ async def test_a_batch_is_told_as_one_event_and_a_refused_one_not_at_all(
     assert (event.batch_id, event.jobs) == (batch_id, 3)
 
 
-async def test_a_job_and_a_batch_are_told_once_prefect_has_them(
+async def test_a_job_and_a_shared_run_are_told_once_prefect_has_them(
     hub_database: Database, prefect: FakePrefect, table: Table, seen: list[TelemetryEvent]
 ) -> None:
-    job_id, batch_id = await table.add(), uuid4()
+    job_id, run_id = await table.add(), uuid4()
     await dispatch_job(hub_database, prefect, JobDispatch(job_id, 1, "tool_invoke", "srv__echo"))
-    await table.add(batch_id=batch_id)
-    await dispatch_batch(hub_database, prefect, batch_id, 1)
-    one, many = seen
+    assert await open_run(hub_database, prefect, run_id)
+    assert not await open_run(hub_database, prefect), "there is one to join"
+    one, opened = seen
     assert isinstance(one, JobDispatched)
     assert one.job == JobTags(job_id, 1, flow_run_id=prefect.runs[job_id, 1, 0])
-    assert isinstance(many, BatchDispatched)
-    assert (many.batch_id, many.jobs, many.flow_run_id) == (batch_id, 1, prefect.batches[batch_id])
+    assert isinstance(opened, RunOpened)
+    assert (opened.run_id, opened.flow_run_id) == (run_id, prefect.shared[run_id])
 
 
 async def test_a_job_whose_worker_is_gone_is_told_with_what_became_of_it(
@@ -133,17 +136,37 @@ async def test_a_job_whose_worker_is_gone_is_told_with_what_became_of_it(
     again = await table.add(**held)
     failed = await table.add(**held, sent_at=past)
     await Rescuer(hub_database, prefect, Mirror(hub_database), lease_seconds=0).rescue()
-    assert set(seen) == {
-        JobRescued(JobTags(again), "pending"),
-        JobRescued(JobTags(failed, flow_run_id=run), "failed"),
+    rescued = [event for event in seen if isinstance(event, JobRescued)]
+    assert {(event.job.job_id, event.job.flow_run_id, event.status, event.code) for event in rescued} == {
+        (again, None, "pending", "lease-expired"),
+        (failed, run, "failed", "outcome-unknown"),
     }
+    assert all(event.job.server_id and event.job.job_type == "tool_invoke" for event in rescued)
+
+
+async def test_a_job_that_is_cancelled_is_told_to_have_ended(library: Library, seen: list[TelemetryEvent]) -> None:
+    server = await library.servers.register("srv", own_server("habits"))
+    job_id = await library.submitted(ECHO)
+    await store.cancel(library.database, OPERATOR, job_id)
+    job = JobTags(job_id, server_id=server.id, job_type="tool_invoke")
+    assert seen[-1] == JobClosed(job, "cancelled", "cancelled")
+
+
+async def test_a_call_to_a_server_with_a_limit_is_told_with_what_was_decided(
+    hub_database: Database, seen: list[TelemetryEvent]
+) -> None:
+    limiter, server_id = Limiter(hub_database), uuid4()
+    for _ in range(2):
+        await limiter.take(server_id, None, Limits(per_minute=1))
+    await limiter.take(server_id, None, Limits())
+    assert seen == [LimitDecided(server_id, "allowed"), LimitDecided(server_id, "refused")]
 
 
 async def test_a_rotation_is_told_with_the_ids_of_its_keys(hub_database: Database, seen: list[TelemetryEvent]) -> None:
     old, new = VaultKey.generate(), VaultKey.generate()
     rotation = Rotation(hub_database, FixedKeyring(Keyring(old, (new,)), new))
     rotation_id: UUID = await rotation.begin(RotationPlan(new.id))
-    await rotation.finish(rotation_id, 3, ["Server x: can't be opened"], promoted=True)
+    await rotation.finish(rotation_id, 3, ["Server x: can't be opened"], promoted=True, bound=False)
     (event,) = seen
     assert isinstance(event, KeysRotated)
     assert (event.rotation_id, event.old_key_id, event.new_key_id) == (rotation_id, old.id, new.id)

@@ -78,6 +78,16 @@ async def test_a_malformed_tool_is_left_out_and_named_and_the_others_stay(
     assert not seen.unread
 
 
+@pytest.mark.parametrize("one", [[], {}, 1, [1]])
+async def test_a_tool_of_too_many_values_is_left_out_however_few_bytes_they_are(clumsy: Clumsy, one: Any) -> None:
+    crowded = {**ECHO, "name": "bad", "inputSchema": {"type": "object", "x": [one] * 60_000}}
+    wordy = {**ECHO, "name": "wordy", "description": '[{"a", ' * 20_000}
+    async with Connections(log_dir=None) as connections:
+        seen = await connections.inspect(target(clumsy(tools_list=[{"tools": [crowded, wordy, ECHO]}])))
+    assert [tool["name"] for tool in seen.tools] == ["wordy", "echo"]
+    assert reasons(seen) == {"tools[0]": "it has more than 50000 values"}
+
+
 async def test_malformed_resources_templates_and_prompts_are_left_out(connections: Connections, clumsy: Clumsy) -> None:
     config = clumsy(
         resources_list=[{"resources": [{"uri": "a:b", "name": "good"}, {"uri": "c:d"}, {"uri": 5, "name": "n"}]}],

@@ -6,19 +6,20 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 import pytest_asyncio
 
-from nexus_hub.db.pool import Database
+from nexus_hub.db.pool import Database, Transaction
 from nexus_hub.errors import InvalidRequest, NoSecondKey, NotFound, RotationRunning, UnboundValue
 from nexus_hub.models import ServerRef
 from nexus_hub.servers.registry import Servers
 from nexus_hub.upstream.connections import Connections
 from nexus_hub.vault.keyring import FixedKeyring, Keyring, KeyringFile, create
 from nexus_hub.vault.keys import VaultKey
-from nexus_hub.vault.resealing import VAULT
+from nexus_hub.vault.resealing import FIRST, VAULT, Resealer
 from nexus_hub.vault.rotation import Rotation, RotationPlan, RotationReport
 from nexus_hub.vault.sealing import SealContext, Vault, is_bound, open_sealed, seal
 from tests.fixtures.postgres import HubDatabase
@@ -211,6 +212,69 @@ async def test_what_is_edited_meanwhile_is_not_lost(database: HubDatabase, rotat
         assert held.get("edited", False) is (ref in edited)
 
 
+async def test_no_more_than_a_batch_is_read_at_a_time(
+    database: HubDatabase, hub_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(database.owner_url, *(sealed_row(OLD) for _ in range(9)), *(corrupt_row(OLD) for _ in range(9)))
+    read, given = list[int](), list[int]()
+    all_rows = Transaction.all
+
+    async def all_of(transaction: Transaction, query: bytes, *rest: Any, **params: Any) -> list[Any]:
+        rows: list[Any] = await all_rows(transaction, query, *rest, **params)
+        read.append(len(rows))
+        given.append(len(params["failed"]))
+        return rows
+
+    monkeypatch.setattr(Transaction, "all", all_of)
+    work = Resealer(hub_database, FixedKeyring(RING, NEW), PLAN, uuid4(), batch=3, patience=0)
+    async with hub_database.transaction() as transaction:
+        await transaction.run(
+            b"INSERT INTO vault_rotations (id, new_key_id) VALUES (%(id)s, %(key)s)", id=work.rotation_id, key=NEW.id
+        )
+    lines = await work.run(silent)
+    assert len(lines) == 9
+    assert (max(read), sum(read)) == (3, 18)
+    assert max(given) == 0, "what fails in a pass is not sent with each batch"
+
+
+async def test_a_batch_costs_the_same_however_many_values_there_are(
+    database: HubDatabase, hub_database: Database
+) -> None:
+    """The planner has a small table here, where it likes to read the whole of it."""
+    insert(database.owner_url, *(sealed_row(OLD, "user") for _ in range(40)), *(sealed_row(OLD) for _ in range(40)))
+    with psycopg.connect(database.admin_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO vault_rotations (id, new_key_id) VALUES (gen_random_uuid(), %s)", [NEW.id])
+        for kind in ("system", "user"):
+            connection.execute(
+                "INSERT INTO vault_backups (server_type, server_ref_id, new_key_id, rotation_id, config_encrypted, "
+                f"resealed_digest) SELECT '{kind}', gen_random_uuid(), %s, (SELECT id FROM vault_rotations), '', '' "
+                "FROM generate_series(1, 1000)",
+                [NEW.id],
+            )
+        connection.execute("ANALYZE")
+    ids, some = [uuid4() for _ in range(20)], [b"x" * 40] * 20
+    async with hub_database.transaction() as transaction:
+        rotation_id = await transaction.only(b"SELECT id FROM vault_rotations", UUID)
+        plans = {}
+        for kind in ("system", "user"):
+            page = {"rotation_id": rotation_id, "after": FIRST, "limit": 500}
+            plans[f"sealed_{kind}"] = await _explain(transaction, f"sealed_{kind}", **page)
+        await transaction.run(VAULT["no_new_revision"])
+        for kind in ("system", "user"):
+            values = {"ids": ids, "old": some, "new": some, "new_key_id": NEW.id, "rotation_id": rotation_id}
+            plans[f"reseal_{kind}"] = await _explain(transaction, f"reseal_{kind}", **values)
+            put_back = {"ids": ids, "new_key_id": NEW.id}
+            plans[f"restore_{kind}"] = await _explain(transaction, f"restore_{kind}", **put_back)
+    of_page = {name: plan for name, plan in plans.items() if name.startswith("sealed")}
+    assert {name for name, plan in of_page.items() if "Seq Scan on vault_backups" in plan} == set()
+    assert {name for name in plans.keys() - of_page.keys() if "Seq Scan" in plans[name]} == set()
+    assert "Index Cond: ((server_type = 'user'::text) AND (server_ref_id = server.id)" in plans["sealed_user"]
+
+
+async def _explain(transaction: Transaction, name: str, **params: object) -> str:
+    return "\n".join(await transaction.all(b"EXPLAIN " + VAULT[name], str, **params))
+
+
 async def test_a_row_that_somebody_holds_is_taken_in_a_later_pass(database: HubDatabase, rotation: Rotation) -> None:
     rows = [sealed_row(OLD) for _ in range(5)]
     insert(database.owner_url, *rows)
@@ -356,6 +420,8 @@ async def test_the_status_counts_rows_by_their_keys(database: HubDatabase, rotat
     stranger = VaultKey.generate()
     insert(database.owner_url, sealed_row(OLD), sealed_row(OLD, "user"), unbound_row(OLD), sealed_row(stranger))
     status = await rotation.status()
+    assert all(key["is_primary"] == key["primary"] and key["sealed"] == key["rows"] for key in status["keys"])
+    status["keys"] = [{name: key[name] for name in ("key_id", "primary", "rows")} for key in status["keys"]]
     assert status == {
         "primary_key_id": OLD.id,
         "keys": [{"key_id": OLD.id, "primary": True, "rows": 2}, {"key_id": NEW.id, "primary": False, "rows": 0}],

@@ -11,22 +11,31 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Message
 
+from nexus_hub import memory
+from nexus_hub.access.tokens import Bearer
 from nexus_hub.access.turns import MOST_WAITING
 from nexus_hub.api import middleware, problems
 from nexus_hub.errors import NotAuthenticated
 from nexus_hub.models import OPERATOR, Principal
 
-USERS = {"ann": Principal(UUID(int=1)), "bob": Principal(UUID(int=2)), "operator": OPERATOR}
+USERS = {
+    "ann": Principal(UUID(int=1)),
+    "anns-phone": Principal(UUID(int=1), frozenset({"jobs"})),
+    "bob": Principal(UUID(int=2)),
+    "operator": OPERATOR,
+    "guest": Principal(UUID(int=3)),
+}
 AT_ONCE = 3
+METADATA = "https://hub.example/.well-known/oauth-protected-resource"
 
 
 class Tokens:
     """Tokens that are the names of their holders."""
 
-    async def principal(self, token: str | None) -> Principal:
+    async def bearer(self, token: str | None, _address: str) -> Bearer:
         if token not in USERS:
             raise NotAuthenticated
-        return USERS[token]
+        return Bearer(USERS[token], "/stay" if token == "guest" else None)
 
 
 class Room:
@@ -38,8 +47,15 @@ class Room:
         self.out = asyncio.Event()
         self.app = app = FastAPI(default_response_class=problems.Json)
         problems.install(app)
-        middleware.install(app, max_body_bytes=1000, body_seconds=0.1, user_requests=AT_ONCE)
-        app.state.authenticator = Tokens()
+        middleware.install(
+            app,
+            max_body_bytes=1000,
+            max_body_values=100,
+            body_seconds=0.1,
+            user_requests=AT_ONCE,
+            user_calls=AT_ONCE,
+        )
+        app.state.authenticator, app.state.public_url = Tokens(), "https://hub.example"
 
         @app.post("/body")
         async def body(given: dict[str, int]) -> Any:
@@ -169,7 +185,11 @@ async def test_without_a_known_token_no_body_is_read(
     method: str, path: str, headers: dict[str, str], token: str
 ) -> None:
     status, got, said = await Room().ask(method, path, token, headers=headers, receive=unread)
-    assert (status, said["code"], got["www-authenticate"]) == (401, "not-authenticated", "Bearer")
+    assert (status, said["code"]) == (401, "not-authenticated")
+    assert got["www-authenticate"].startswith(
+        f'Bearer resource_metadata="{METADATA}", scope="tools:list tools:call jobs"'
+    )
+    assert ("invalid_token" in got["www-authenticate"]) == bool(token)
 
 
 @pytest.mark.parametrize("token", ["ann", "operator"])
@@ -216,6 +236,21 @@ async def test_a_user_has_so_many_requests_at_once_and_the_rest_in_turn() -> Non
     assert room.inside.count("ann") == AT_ONCE
     room.out.set()
     assert {(await one)[0] for one in (*hers, *others)} == {200}
+
+
+async def test_the_tokens_of_a_user_share_its_turns_whatever_they_are_good_for() -> None:
+    room = Room()
+    hers = [
+        asyncio.create_task(room.ask("GET", f"/stay/{one}", one))
+        for one in ("ann", "anns-phone")
+        for _ in range(AT_ONCE)
+    ]
+    bobs = asyncio.create_task(room.ask("GET", "/stay/bob", "bob"))
+    await until(lambda: len(room.inside) == AT_ONCE + 1)
+    assert "bob" in room.inside
+    room.out.set()
+    assert {(await one)[0] for one in (*hers, bobs)} == {200}
+    assert USERS["ann"] == USERS["anns-phone"]
 
 
 async def test_too_many_that_wait_are_refused_with_the_bound_before_their_bodies() -> None:
@@ -277,3 +312,60 @@ async def test_an_event_stream_gives_its_turn_back_when_it_begins() -> None:
     assert (await room.ask("POST", "/body", "ann", receive=parts(b"{}")))[0] == 200
     room.out.set()
     assert {(await one)[2] for one in streams} == {b": one\n\n"}
+
+
+@pytest.mark.parametrize("one", [b"[]", b"{}", b"1", b'{"a":[1]}'])
+@pytest.mark.parametrize("path", ["/body", "/raw"])
+async def test_a_body_of_too_many_values_is_a_413_that_names_the_bound_and_nobody_parses_it(
+    path: str, one: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(*_: object, **__: object) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(Request, "json", parse)
+    body = b"[" + b",".join([one] * 200) + b"]"
+    status, _, said = await Room().ask("POST", path, "ann", receive=parts(body[:400], body[400:]))
+    assert (status, said["code"]) == (413, "too-large")
+    assert "NEXUS_MAX_BODY_VALUES" in said["error"]
+
+
+async def test_others_get_their_turn_while_a_large_body_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "PIECE_BYTES", 10)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(count_turns())
+    assert (await Room().ask("POST", "/raw", "ann", receive=parts(b"x" * 900, b"x")))[2] == 901
+    others.cancel()
+    assert turns >= 900 // 10 - 1
+
+
+async def test_after_large_bodies_and_answers_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    trims: list[None] = []
+    monkeypatch.setattr(middleware, "TRIM_SECONDS", 0.05)
+    monkeypatch.setattr(middleware, "LARGE_BYTES", 500)
+    monkeypatch.setattr(memory, "trim", lambda: trims.append(None))
+    room = Room()
+    assert (await room.ask("POST", "/raw", "ann", receive=parts(b"x" * 250, b"x" * 200)))[2] == 450
+    await asyncio.sleep(0.1)
+    assert trims == []
+    for _ in range(3):
+        assert (await room.ask("POST", "/raw", "ann", receive=parts(b"x" * 300, b"x" * 300)))[2] == 600
+    await until(lambda: len(trims) > 0)
+    trims.clear()
+    assert (await room.ask("GET", "/large", "ann"))[0] == 200
+    await until(lambda: len(trims) > 0)
+
+
+async def test_a_token_for_another_resource_is_refused_before_the_body() -> None:
+    room = Room()
+    room.out.set()
+    assert (await room.ask("GET", "/stay/guest", "guest"))[0] == 200
+    status, _, said = await room.ask("POST", "/body", "guest", receive=unread)
+    assert (status, said["code"]) == (401, "not-authenticated")
+    assert "another resource" in said["error"]

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from nexus_hub.api import connections
-from nexus_hub.api.connections import ServerConfig, ServingLimits
+from nexus_hub.api.connections import KNOWN, ServerConfig, ServingLimits
 
 SECONDS = 60
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -24,18 +24,22 @@ IMPATIENT = ServingLimits(header_seconds=0.1, send_seconds=0.1)
 
 @dataclass
 class Program:
-    """An app that answers at once, when it is told to, or with much."""
+    """An app that answers at once, when it is told to (whether it knows who asks, or not), or with much."""
 
     port: int
     go: asyncio.Event
     begun: int = 0
     ended: int = 0
+    sender: str = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         self.begun += 1
+        self.sender = scope["client"][0]
         try:
             if scope["path"] == "/slow":
+                scope["state"][KNOWN]()
+            if scope["path"] in {"/slow", "/unknown"}:
                 await self.go.wait()
             headers = [(b"content-type", b"text/plain")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -172,7 +176,10 @@ async def test_who_sends_its_body_first_reads_an_early_answer_all_the_same() -> 
         assert (await answered(peer)).startswith(b"HTTP/1.1 200"), "the connection can be used again"
 
 
-@pytest.mark.parametrize("sent", [b"", *UNFINISHED, GET])
+UNKNOWN = b"GET /unknown HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", *UNFINISHED, GET, UNKNOWN])
 async def test_connections_without_a_request_make_room_the_oldest_first(sent: bytes) -> None:
     async with serving(ServingLimits(max_connections=5)) as program:
         kept = await connect(program, SLOW)
@@ -227,3 +234,19 @@ async def test_no_connection_becomes_a_websocket() -> None:
     async with serving(ServingLimits()) as program:
         peer = await connect(program, b"GET / HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
         assert (await answered(peer)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "said", "sender"),
+    [
+        ("127.0.0.1", b"203.0.113.7", "203.0.113.7"),
+        ("127.0.0.0/8, 10.1.0.0/16", b"198.51.100.9, 203.0.113.7, 10.1.2.3", "203.0.113.7"),
+        ("10.0.0.2", b"203.0.113.7", "127.0.0.1"),
+    ],
+)
+async def test_the_senders_address_is_what_a_proxy_of_ours_says_and_nobody_else(
+    trusted: str, said: bytes, sender: str
+) -> None:
+    async with serving(ServingLimits(trusted_proxies=trusted)) as program:
+        await answered(await connect(program, GET[:-2] + b"X-Forwarded-For: " + said + b"\r\n\r\n"))
+        assert program.sender == sender

@@ -12,8 +12,11 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from starlette.exceptions import HTTPException
 
 from nexus_hub import errors
+from nexus_hub.access.tokens import Bearer
 from nexus_hub.api import middleware, problems
-from nexus_hub.models import OPERATOR, Principal
+from nexus_hub.api.challenges import METADATA_PATH
+from nexus_hub.gateway.endpoint import Sources
+from nexus_hub.models import OPERATOR
 from nexus_hub.telemetry.bus import subscribe
 from nexus_hub.telemetry.events import DefectFound, RequestAnswered, RequestRejected, TelemetryEvent
 
@@ -29,15 +32,15 @@ class Body(BaseModel):
 
 
 class Everybody:
-    async def principal(self, _token: str | None) -> Principal:
-        return OPERATOR
+    async def bearer(self, _token: str | None, _address: str) -> Bearer:
+        return Bearer(OPERATOR)
 
 
 def build() -> FastAPI:
     app = FastAPI(default_response_class=problems.Json)
     problems.install(app)
-    middleware.install(app, max_body_bytes=1000, body_seconds=60, user_requests=8)
-    app.state.authenticator = Everybody()
+    middleware.install(app, max_body_bytes=1000, max_body_values=1000, body_seconds=60, user_requests=8, user_calls=8)
+    app.state.authenticator, app.state.public_url, app.state.sources = Everybody(), None, Sources(None, frozenset())
 
     @app.post("/body")
     async def take(body: Body) -> Any:
@@ -99,7 +102,9 @@ async def test_of_many_faults_the_first_are_listed(api: httpx.AsyncClient) -> No
 
 async def test_a_missing_credential_names_the_scheme(api: httpx.AsyncClient) -> None:
     answer = await api.get("/fail/authentication")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["www-authenticate"] == (
+        f'Bearer resource_metadata="http://hub{METADATA_PATH}", scope="tools:list tools:call jobs"'
+    )
     assert problem(answer)["status"] == 401
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema.validators import Draft202012Validator
 
 from nexus_hub.calls.evaluation import MOST_PROBLEMS, MOST_STEPS, Evaluation, EvaluationEndedError
-from nexus_hub.calls.keywords import KEYWORDS
+from nexus_hub.calls.keywords import KEYWORDS, find_dialect
 from nexus_hub.calls.schemas import Findings, Schema
 from tests.fixtures.hostile_schemas import HOSTILE, Pair
 
@@ -25,7 +25,7 @@ DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 def verdict(schema: Any, value: Any) -> bool | None:
     with suppress(EvaluationEndedError):
-        return Evaluation(schema, KEYWORDS).follow(schema, value, None)
+        return Evaluation(schema, find_dialect).follow(schema, value, None)
     return None
 
 
@@ -165,7 +165,7 @@ NUMBERS += [Decimal("0.1"), Decimal("1e999999999"), Decimal("-1e-999999999"), De
 def test_a_number_of_any_size_or_form_ends_no_check(keyword: str, rule: Any) -> None:
     for number in NUMBERS:
         for value in (number, [number, number], {"a": number}):
-            check = Evaluation({}, KEYWORDS)
+            check = Evaluation({}, find_dialect)
             check.follow({keyword: rule}, value, None)
 
 
@@ -377,6 +377,8 @@ def test_what_is_sure_is_so(document: Any, definition: Any, values: list[Any]) -
         if (told := verdict(whole, value)) is not None:
             try:
                 right = Draft202012Validator(whole).is_valid(value)
-            except RecursionError:
-                continue
+            except BaseException as error:
+                if "RecursionError" not in f"{type(error).__name__} {error}":
+                    raise
+                continue  # its library of persistent maps, in Rust, panics instead
             assert told is right

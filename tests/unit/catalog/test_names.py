@@ -10,7 +10,7 @@ from nexus_hub.catalog.names import check_server_name, make_namespaced, make_ser
 from nexus_hub.errors import InvalidName
 
 SERVERS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]|_(?=[A-Za-z0-9-])){0,31}", fullmatch=True).filter(
-    lambda name: len(name) <= 32
+    lambda name: len(name) <= 32 and name.lower() != "hub"
 )
 TOOLS = st.text(max_size=200) | st.from_regex(r"[a-z_.]{1,80}", fullmatch=True)
 FOR_PROVIDERS = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -23,7 +23,26 @@ def test_a_name_of_the_allowed_form_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "_a", "-a", "a_", "a__b", "a.b", "a b", "a/b", "é", "a" * 33, "a\n", "\x00", "a\x00", "a" * 10_000, "\ud800"],
+    [
+        "",
+        "_a",
+        "-a",
+        "a_",
+        "a__b",
+        "a.b",
+        "a b",
+        "a/b",
+        "é",
+        "a" * 33,
+        "a\n",
+        "\x00",
+        "a\x00",
+        "a" * 10_000,
+        "\ud800",
+        "hub",
+        "Hub",
+        "HUB",
+    ],
 )
 def test_any_other_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidName) as caught:
@@ -79,7 +98,7 @@ def test_a_name_that_breaks_the_rules_is_made_one_that_keeps_them(name: str, mad
     assert make_server_name(name) == made == check_server_name(made)
 
 
-@pytest.mark.parametrize("name", ["", "天気", "🚀", "a" * 33, "x/" * 40, "\ud800"])
+@pytest.mark.parametrize("name", ["", "天気", "🚀", "a" * 33, "x/" * 40, "\ud800", "hub", "-hub-"])
 def test_a_name_of_which_too_little_or_too_much_is_left_ends_in_a_digest(name: str) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9-]+-[0-9a-f]{8}", check_server_name(make_server_name(name)))
 

@@ -76,3 +76,48 @@ def test_json_is_the_last_row_and_nothing_else(hub: PlayedHub) -> None:
         streamed(RUNNING | {"version": 2, "progress": {"progress": 1}}, ended),
     ]
     assert json.loads(call("--json").output) == ended
+
+
+def test_whose_yes_a_call_waits_for_is_said_once(hub: PlayedHub) -> None:
+    asked = JOB | {"error_code": "approval-needed", "attempt": 0}
+    approval = {"id": "7", "approvers": ["leads"], "self_approval": False}
+    waits = {"for": "approval", "until": "2026-12-01T12:08:35.330916Z", "approval": approval}
+    hub.answers = [
+        httpx.Response(202, json=JOB),
+        streamed(asked, asked | {"version": 2}, DONE | {"version": 3, "error_code": None}),
+        httpx.Response(200, json=asked | {"waits": waits}),
+    ]
+    assert call().output.splitlines() == [
+        "job 1",
+        "● pending   attempt 0 (approval-needed)",
+        "It waits for a yes of an operator or a member of leads (approval 7), until 2026-12-01 12:08:35.",
+        "● completed attempt 1",
+        "the answer",
+    ]
+
+
+@pytest.mark.parametrize(("words", "advice"), [([], True), (["--server", "bank"], False), (["send money"], False)])
+def test_nothing_found_is_not_always_a_lack_of_servers(hub: PlayedHub, words: list[str], advice: bool) -> None:
+    hub.answers = [httpx.Response(200, json={"items": [], "next_cursor": None})]
+    output = CliRunner().invoke(app, ["tools", *words]).output
+    assert ("No tools found" in output, "Register a server" in output) == (True, advice)
+
+
+@pytest.mark.parametrize(("is_enabled", "status"), [(True, "failing"), (False, "off")])
+def test_a_server_that_is_switched_off_is_listed_as_that(hub: PlayedHub, is_enabled: bool, status: str) -> None:
+    server = {"name": "gone", "server_type": "system", "status": "failing", "enabled": is_enabled, "login": None}
+    listed = {"items": [server | {"circuit": {"state": "closed"}}], "next_cursor": None}
+    hub.answers = [httpx.Response(200, json=listed)]
+    assert CliRunner().invoke(app, ["server", "list"]).output.split("\t")[2] == status
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("bank__transfer", True), ("bank__tranfser", False)])
+def test_a_switch_of_a_tool_that_nobody_offers_is_said_to_be_that(hub: PlayedHub, name: str, is_known: bool) -> None:
+    tools = [{"name": "bank__transfer", "tool_name": "transfer"}]
+    hub.answers = [
+        httpx.Response(200, json={"server_type": "system", "id": "1"}),
+        httpx.Response(200, json={"items": tools, "next_cursor": None}),
+        httpx.Response(200, json={}),
+    ]
+    output = CliRunner().invoke(app, ["tool", "disable", name]).output
+    assert (f"{name} is off." in output, "offers no tool of that name" in output) == (True, not is_known)

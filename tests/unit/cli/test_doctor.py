@@ -30,6 +30,9 @@ SERVER = ListedServer(
     next_refresh_at=None,
     omitted=[],
     last_error_code=None,
+    circuit="closed",
+    circuit_since=None,
+    circuit_until=None,
     protocol_version=None,
     server_info=None,
     tools=3,
@@ -78,6 +81,7 @@ async def test_a_worker_has_to_be_heard_of_lately(seconds: list[int], well: bool
         ({"status": "ready", "enabled": True}, True, "ready, 3 tools"),
         ({"status": "failing", "enabled": True, "last_error_code": "x"}, False, "failing (x)"),
         ({"status": None, "enabled": True}, False, "never read"),
+        ({"status": "needs-login", "enabled": True, "login_kind": "oauth"}, False, "nobody has logged in at it"),
         ({"status": "failing", "enabled": False}, True, "disabled"),
     ],
 )

@@ -73,3 +73,19 @@ async def test_one_that_gives_up_waiting_holds_up_no_other() -> None:
     waiting[1].cancel()
     told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [told[0], told[2]] == [True, True]
+
+
+async def test_what_nobody_waits_for_is_written_with_what_comes_meanwhile() -> None:
+    groups: list[int] = []
+
+    async def write(group: list[Item]) -> set[UUID]:
+        groups.append(len(group))
+        return {one.claim_id for one in group if one.good}
+
+    lingering = GroupCommit(write, largest=3, linger=0.05)
+    written = [lingering.put(Item(uuid4())) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    written += [lingering.put(Item(uuid4(), good)) for good in (False, True)]
+    assert await asyncio.gather(*written) == [True, True, False, True]
+    assert groups == [3, 1]

@@ -1,5 +1,6 @@
 """What a job may ask for."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_hub.errors import InvalidRequest, TooLarge
-from nexus_hub.jobs.requests import JobRequest
+from nexus_hub.errors import InvalidArguments, InvalidRequest, TooLarge
+from nexus_hub.jobs.requests import MOST_ARGUMENT_BYTES, JobRequest
 
 CALL = JobRequest("tool_invoke", "time__get_current_time", {"timezone": "UTC"})
 
@@ -39,12 +40,21 @@ def test_arguments_of_more_than_a_mebibyte_are_refused() -> None:
     assert caught.value.limit == 1024 * 1024
 
 
+@pytest.mark.parametrize("value", [1, "", "é", None, {}, [1, 2], {"a": 1, "b": 2}])
+def test_arguments_are_measured_as_they_are_sent_without_spaces(value: Any) -> None:
+    one = len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()) + 1
+    fits = (MOST_ARGUMENT_BYTES - len('{"a":[]}') + 1) // one
+    replace(CALL, arguments={"a": [value] * fits}).check()
+    with pytest.raises(TooLarge):
+        replace(CALL, arguments={"a": [value] * (fits + 1)}).check()
+
+
 @pytest.mark.parametrize("depth", [300, 900, 50_000])
 def test_arguments_that_are_nested_too_deep_are_refused(depth: int) -> None:
     arguments: Any = {}
     for _ in range(depth):
         arguments = {"a": arguments} if depth % 200 else {"a": [arguments]}
-    with pytest.raises(InvalidRequest, match="nested"):
+    with pytest.raises(InvalidArguments, match="nested 100 levels deep at most"):
         replace(CALL, arguments=arguments).check()
 
 

@@ -95,3 +95,23 @@ async def test_an_open_prefect_is_told_from_one_that_authenticates(
 ) -> None:
     async with PrefectClient(respond(status), "admin:secret") as prefect:
         assert await refuses_strangers(prefect) is refuses
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "is_asked"),
+    [
+        ("lively-crow", {}, True),
+        ("weather__today", {"tool": "weather__today"}, True),
+        ("weather__today 04fa", {"tool": "weather__today"}, False),
+        ("lively-crow", {"job_id": str(uuid4())}, False),
+        ("lively-crow", {"batch_id": str(uuid4())}, False),
+    ],
+)
+async def test_a_run_that_has_stored_its_job_is_not_one_that_begins_anew(
+    name: str, parameters: dict[str, str], is_asked: bool
+) -> None:
+    """Though the job may be deleted by now: what it called would be called twice."""
+    run, state = uuid4(), {"type": "RUNNING", "timestamp": "2026-01-01T00:00:00Z"}
+    known = {"id": str(run), "name": name, "state": state, "parameters": parameters, "run_count": 1}
+    async with prefect_client(httpx.Response(200, json=[known])) as client:
+        assert (await client.states([run]))[run].is_asked is is_asked

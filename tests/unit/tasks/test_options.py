@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
 from prefect.states import Failed
+from prefect.task_engine import AsyncTaskRunEngine
 from prefect.tasks import Task
 
 import flows
@@ -39,12 +41,21 @@ def test_there_are_tasks_and_no_two_of_one_name() -> None:
 async def test_every_task_raises_codes_alone_and_leaves_no_result(one: "Task[..., Any]") -> None:
     assert one.persist_result is False
     assert one.cache_policy == NO_CACHE
-    assert one.retries == 0 or isinstance(getattr(one.retry_condition_fn, "__self__", None), TaskRetry)
     with pytest.raises(TaskFailed) as caught:
         await one.fn(**{"no such argument": SECRET})
     assert caught.value.code == "internal-error"
     assert SECRET not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("one", [one for one in TASKS if one.retries], ids=lambda one: one.name)
+async def test_prefect_tries_a_task_again_whose_retries_apply(one: "Task[..., Any]") -> None:
+    """Its engine asks plain functions alone, and takes any other condition for a no."""
+    run = TaskRun(task_key=one.task_key, dynamic_key="0")
+    engine: AsyncTaskRunEngine[..., Any] = AsyncTaskRunEngine(task=one, task_run=run)
+    passing = (DatabaseUnavailable.code, UpstreamUnavailable.code)
+    assert True in [await engine.can_retry(TaskFailed(code, "")) for code in passing]
+    assert await engine.can_retry(TaskFailed(NotFound.code, "")) is False
 
 
 def test_a_task_keeps_the_signature_and_the_docstring_of_its_function() -> None:

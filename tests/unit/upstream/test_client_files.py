@@ -11,10 +11,10 @@ from nexus_hub.upstream.client_files import decode
 from nexus_hub.upstream.config import HttpConfig
 from nexus_hub.upstream.mcp_json import FileEntry, parse
 
-ENVIRONMENT = {"HOME": "/home/ann", "TOKEN": "t0ken", "INPUT_API_KEY": "asked", "REGION": "eu"}
+ENVIRONMENT = {"HOME": "/srv/ann", "TOKEN": "t0ken", "INPUT_API_KEY": "asked", "REGION": "eu"}
 
 CLAUDE_DESKTOP = """{"mcpServers": {
-  "files": {"command": "npx", "args": ["-y", "server-files", "/home/ann/Desktop"]},
+  "files": {"command": "npx", "args": ["-y", "server-files", "/srv/ann/Desktop"]},
   "git": {"command": "uvx", "args": ["mcp-server-git"], "env": {"LEVEL": "debug"}}
 }}"""
 CLAUDE_CODE = """{"mcpServers": {
@@ -100,13 +100,13 @@ EMPTY = '{"servers": {}, "inputs": []}'
 FILES: dict[str, tuple[str, dict[str, str]]] = {
     "claude desktop": (
         CLAUDE_DESKTOP,
-        {"files": "npx -y server-files /home/ann/Desktop", "git": "uvx mcp-server-git LEVEL=debug"},
+        {"files": "npx -y server-files /srv/ann/Desktop", "git": "uvx mcp-server-git LEVEL=debug"},
     ),
     "claude code": (
         CLAUDE_CODE,
         {"docs": "https://eu.docs.example/mcp Authorization=Bearer t0ken", "old": "!sse", "later": "!LATER"},
     ),
-    "cursor": (CURSOR, {"web": "https://web.example/mcp X-Key=t0ken", "local": "node /home/ann/server.js"}),
+    "cursor": (CURSOR, {"web": "https://web.example/mcp X-Key=t0ken", "local": "node /srv/ann/server.js"}),
     "vs code": (
         VSCODE,
         {"asks": "https://asks.example/b Key=asked", "missing": "!INPUT_OTHER", "folder": "!workspaceFolder"},

@@ -47,3 +47,10 @@ def test_a_date_to_wait_for_is_read_from_a_header() -> None:
     assert parse_retry_after(format_datetime(later, usegmt=True)) == pytest.approx(120, abs=5)
     assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert parse_retry_after("Wed, 99 Oct 2015 07:28:00 GMT") is None
+
+
+def test_a_date_to_wait_for_is_by_the_clock_of_who_names_it() -> None:
+    named, told = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:26:30 GMT"
+    assert parse_retry_after(named, told) == 90
+    assert parse_retry_after(told, named) == 0
+    assert parse_retry_after(named, "no date") == 0

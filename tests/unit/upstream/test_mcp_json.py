@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_hub.errors import InvalidConfig
-from nexus_hub.upstream.config import HttpConfig, StdioConfig
+from nexus_hub.upstream.config import HttpConfig, OAuthLogin, StdioConfig
 from nexus_hub.upstream.mcp_json import parse
 
 CANARY = "canary-4f9d2c"
@@ -102,7 +102,12 @@ def test_a_missing_variable_is_named() -> None:
         ({"command": "a", "args": ["${workspaceFolder}/x"]}, "only an editor knows"),
         ({"command": "a", "disabled": CANARY}, "true or false"),
         ({"command": "a", "envFile": CANARY}, "'envFile'"),
-        ({"url": "https://tools.example", "oauth": {"clientId": CANARY}}, "OAuth"),
+        ({"url": "https://tools.example", "oauth": [CANARY]}, "no such way to log in"),
+        ({"url": "https://tools.example", "auth": CANARY}, "no such way to log in"),
+        ({"url": "https://tools.example", "authProviderType": "google_credentials"}, "no such way to log in"),
+        ({"url": "https://tools.example", "oauth": {"scopes": f'{CANARY}"'}}, "'oauth.scopes'"),
+        ({"url": "https://tools.example", "oauth": {"clientSecret": "${UNSET}"}}, "UNSET is not set"),
+        ({"command": "a", "oauth": {"clientId": CANARY}}, "a command is not logged in at"),
         ({"url": "https://tools.example", "headersHelper": CANARY}, "helpers"),
         ({"url": "https://tools.example", "bearer_token_env_var": "UNSET"}, "UNSET is not set"),
         ({"url": "https://tools.example", "env_http_headers": {"X": "UNSET"}}, "'env_http_headers.X'"),
@@ -127,6 +132,33 @@ def test_an_entry_that_can_not_be_used_is_named_with_its_key_and_without_its_val
     assert "'weather'" in message
     assert words in message
     assert CANARY not in message
+
+
+@pytest.mark.parametrize(
+    ("said", "login"),
+    [
+        ({"oauth": {"clientId": "c", "clientSecret": "${S}", "scopes": ["a", "b"]}}, ("c", "secret", "a b")),
+        ({"auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "${env:S}", "scopes": ["a"]}}, ("c", "secret", "a")),
+        ({"oauth": {"enabled": True, "clientId": "c", "authorizationUrl": "https://a.example/x"}}, ("c", None, None)),
+        ({"oauth": {"client_id": "c", "scope": "a  b"}}, ("c", None, "a b")),
+        ({"oauth": {}}, (None, None, None)),
+        ({"oauth": True}, (None, None, None)),
+        ({"auth": "oauth"}, (None, None, None)),
+        ({"authProviderType": "dynamic_discovery"}, (None, None, None)),
+        ({"oauth": False}, None),
+        ({"oauth": {"enabled": False, "clientId": "c"}}, None),
+    ],
+)
+def test_a_login_is_read_as_each_client_writes_it(said: Any, login: Any) -> None:
+    (entry,) = parse(json.dumps({"mcpServers": {"a": {"url": "https://tools.example", **said}}}), {"S": "secret"})
+    assert isinstance(entry.config, HttpConfig), entry.problem
+    found = entry.config.login
+    if login is None:
+        assert found is None
+    else:
+        assert isinstance(found, OAuthLogin)
+        secret = found.client_secret and found.client_secret.get_secret_value()
+        assert (found.client_id, secret, found.scope) == login
 
 
 @pytest.mark.parametrize(
@@ -206,7 +238,7 @@ def test_numbers_and_booleans_are_written_as_text() -> None:
     assert only({"url": "http://x", "headers": {"V": 1}}).headers["V"].get_secret_value() == "1"
 
 
-SHELL = {"HOME": "/home/ann", "KEY": "k", "EMPTY": "", "DOLLAR": "a$KEY"}
+SHELL = {"HOME": "/srv/ann", "KEY": "k", "EMPTY": "", "DOLLAR": "a$KEY"}
 
 
 @pytest.mark.parametrize(
@@ -231,11 +263,11 @@ SHELL = {"HOME": "/home/ann", "KEY": "k", "EMPTY": "", "DOLLAR": "a$KEY"}
         ("${UNSET:-${OTHER:-${KEY}}}", "k"),
         ("${UNSET:-$KEY}", "k"),
         ("${UNSET:-a:b/c?d}", "a:b/c?d"),
-        ("${UNSET:-~/x}", "/home/ann/x"),
+        ("${UNSET:-~/x}", "/srv/ann/x"),
         ("$DOLLAR", "a$KEY"),
-        ("~", "/home/ann"),
-        ("~/data", "/home/ann/data"),
-        ("${userHome}/data", "/home/ann/data"),
+        ("~", "/srv/ann"),
+        ("~/data", "/srv/ann/data"),
+        ("${userHome}/data", "/srv/ann/data"),
         ("${/}x", "/x"),
         ("~bob/data", "~bob/data"),
         ("a~/b", "a~/b"),

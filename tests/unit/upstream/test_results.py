@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from nexus_hub.upstream.requests import PromptGet, ResourceRead, ToolCall, UpstreamRequest
+from nexus_hub.upstream.requests import Completion, PromptGet, ResourceRead, ToolCall, UpstreamRequest
 from nexus_hub.upstream.results import find_fault
 
 CALL, READ, GET = ToolCall("t"), ResourceRead("x:y"), PromptGet("p")
+COMPLETE = Completion({"type": "ref/prompt", "name": "p"}, {"name": "a", "value": ""})
 TEXT = {"type": "text", "text": "hello"}
 SECRET = "secret-of-the-result"
 
@@ -25,6 +26,8 @@ SECRET = "secret-of-the-result"
         (CALL, {"content": [{**TEXT, "text": "\ud800\0"}]}),
         (READ, {"contents": [{"uri": "x:y", "text": ""}, {"uri": "x:y", "blob": "AA==", "mimeType": None}]}),
         (GET, {"messages": [{"role": "user", "content": TEXT}]}),
+        (COMPLETE, {"completion": {"values": []}}),
+        (COMPLETE, {"completion": {"values": ["a", ""], "total": 2, "hasMore": False, "x-own": 1}, "_meta": {"a": 1}}),
     ],
 )
 @pytest.mark.parametrize("modern", [False, True])
@@ -37,6 +40,11 @@ def test_a_good_result_has_no_fault(request_: UpstreamRequest, result: dict[str,
     [
         (CALL, {"content": [], "structuredContent": [SECRET]}, "structuredContent: must be an object"),
         (CALL, {"content": [], "structuredContent": SECRET}, "structuredContent: must be an object"),
+        (COMPLETE, {}, "completion: is missing"),
+        (COMPLETE, {"completion": [SECRET]}, "completion: must be an object"),
+        (COMPLETE, {"completion": {}}, "completion.values: is missing"),
+        (COMPLETE, {"completion": {"values": SECRET}}, "completion.values: must be an array"),
+        (COMPLETE, {"completion": {"values": ["a", {"a": SECRET}]}}, "completion.values[1]: must be a string"),
         (CALL, {}, "content: is missing"),
         (CALL, {"toolResult": {"x": SECRET}}, "content: is missing"),
         (CALL, {"content": None}, "content: must be an array"),

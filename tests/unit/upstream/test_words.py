@@ -80,12 +80,28 @@ def test_where_the_request_was_refused_the_topic_is_enough() -> None:
         (b"", "", 'Bearer error="insufficient_scope", error_description="ask"', "insufficient_scope: ask"),
         (b"", "", 'Bearer resource_metadata="http://x"', ""),
         (b'\x00data: {"jsonrpc":"2.0","id":1,"result":{"content":[]}}', "text/event-stream", "", ""),
-        (b"[" * 100_000, "application/json", "", "[" * 100_000),
+        (b"[" * 100_000, "application/json", "", ""),
         (b'{"a":' * 100_000, "application/json", "", ""),
     ],
 )
 def test_the_reason_is_found_where_servers_put_it(content: bytes, kind: str, challenge: str, reason: str) -> None:
     assert find_reason(content, kind, challenge) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('null\ndata: [ "a", [ { "": "secret" }', "null\ndata:"),
+        ('Bad Request: {"secret": 1}', "Bad Request:"),
+        ('event: message\ndata: {\n "result": "secret"', "event: message\ndata:"),
+        ('no [[1, 2, "secret"]]', "no"),
+        ('no [1, null, "secret"', "no"),
+        ('log [error] said "no" to {you}', 'log [error] said "no" to {you}'),
+        ("[400] no such thing", "[400] no such thing"),
+    ],
+)
+def test_what_may_be_an_answer_is_no_reason(text: str, reason: str) -> None:
+    assert find_reason(text.encode(), "text/plain") == reason
 
 
 def test_words_are_bounded_and_without_control_characters() -> None:

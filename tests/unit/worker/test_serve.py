@@ -1,8 +1,9 @@
-"""The worker as a process: its heartbeat file."""
+"""The worker as a process: its heartbeat file, and the lines that Prefect writes of its runs."""
 
 import asyncio
 import errno
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -51,3 +52,30 @@ async def test_a_full_disk_does_not_make_a_worker_look_dead(tmp_path: Path, monk
                 await asyncio.sleep(0.01)
     await cancel_and_wait(beats)
     assert failing.names() == ["heartbeat"]
+
+
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        ("Cancelled()", "INFO"),
+        ("Cancelled('The flow run was cancelled.')", "INFO"),
+        ("Failed('Task run encountered an exception TaskFailed: claim-stale: The job was cancelled')", "INFO"),
+        ("Failed('Task run encountered an exception TaskFailed: released: later')", "INFO"),
+        ("Failed('Task run encountered an exception TaskFailed: cancelled: by somebody')", "INFO"),
+        ("Failed('Task run encountered an exception TaskFailed: too-large: A result over the limit')", "ERROR"),
+        ("Failed('too-large: A result, claim-stale: is what it says')", "ERROR"),
+        ("Crashed('Cancelled()')", "ERROR"),
+        ("Failed()", "ERROR"),
+    ],
+)
+def test_a_run_that_was_cancelled_is_no_error(state: str, level: str) -> None:
+    record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 1, f"Finished in state {state}", None, None)
+    assert serve.is_no_fault(record)
+    assert (record.levelname, record.levelno) == (level, getattr(logging, level))
+
+
+def test_only_the_last_line_of_a_run_is_lowered() -> None:
+    line = "It says Finished in state Cancelled()"
+    record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 1, line, None, None)
+    serve.is_no_fault(record)
+    assert record.levelno == logging.ERROR

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from deployments.worker.wakeup import Wakeup
+from nexus_hub.clock import RemoteClock
 
 
 async def test_many_calls_are_one() -> None:
@@ -29,6 +30,18 @@ async def test_it_wakes_when_a_run_is_due() -> None:
     wakeup.wake_at(due)
     assert await wakes(wakeup, 30)
     assert datetime.now(UTC) >= due
+
+
+async def test_a_run_is_due_by_prefects_clock() -> None:
+    clock = RemoteClock()
+    clock.note(datetime.now(UTC).timestamp() + 3600)
+    wakeup = Wakeup(clock)
+    wakeup.wake_at(datetime.now(UTC) + timedelta(seconds=3600.1))
+    assert await wakes(wakeup, 30)
+    wakeup.wake_at(datetime.now(UTC) + timedelta(seconds=7200))
+    wakeup.clear()
+    assert not await wakes(wakeup, 0.1)
+    wakeup.close()
 
 
 async def test_runs_that_are_due_together_share_a_timer() -> None:

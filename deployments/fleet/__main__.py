@@ -1,0 +1,76 @@
+"""Start a fleet and keep it until Ctrl-C: `python -m deployments.fleet`."""
+
+import argparse
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+from deployments.fleet.fleet import Fleet
+from nexus_hub.errors import HubError
+
+
+def main() -> None:
+    """Start a fleet, show it, and end it when told to."""
+    options = parse()
+    began = monotonic()
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(0))
+    try:
+        with (
+            suppress(KeyboardInterrupt),
+            Fleet(
+                options.directory,
+                api=options.api,
+                workers=options.workers,
+                prefect=options.prefect,
+                services=options.services,
+                standby=options.standby,
+                isolated=options.isolated,
+                report=say,
+            ) as fleet,
+        ):
+            say(f"ready after {monotonic() - began:.0f} s\n")
+            say(describe(fleet))
+            signal.pause()
+    except HubError as error:
+        sys.exit(error.message)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.fleet", description=__doc__)
+    parser.add_argument("--directory", type=Path, help="an empty directory for it; it is removed at the end")
+    parser.add_argument("--api", type=int, default=2, help="API processes")
+    parser.add_argument("--workers", type=int, default=3, help="workers")
+    parser.add_argument("--prefect", type=int, default=2, help="Prefect's API servers")
+    parser.add_argument("--services", type=int, default=2, help="processes of Prefect's services")
+    parser.add_argument("--isolated", action="store_true", help="a network namespace for each part (as root)")
+    parser.add_argument("--standby", action="store_true", help="a standby of PostgreSQL")
+    return parser.parse_args()
+
+
+def describe(fleet: Fleet) -> str:
+    """Write the table of parts, how to reach the fleet, and what to try."""
+    rows = [f"  {part.name:<12} {part.place.address:<22} pid {part.pid}" for part in fleet.parts]
+    lines = (
+        "",
+        f"The hub       {fleet.url}   (console: {fleet.url}/console)",
+        f"Prefect       {fleet.prefect_url.removesuffix('/api')}",
+        f"Logs          {fleet.directory}/logs",
+        f"Command line  export NEXUS_HOME={fleet.directory} NEXUS_URL={fleet.url}; nexus-hub doctor",
+        f"Try           kill -9 {fleet.part('api-1').pid}   (api-1: it comes back)",
+        "End it        Ctrl-C",
+    )
+    return "\n".join([*rows, *lines])
+
+
+def say(line: str) -> None:
+    """Write a line for the person who started it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

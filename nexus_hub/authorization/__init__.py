@@ -1,0 +1,1 @@
+"""Access tokens: those that the hub gives out itself, and those of an outside issuer."""

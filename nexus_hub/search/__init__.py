@@ -1,0 +1,1 @@
+"""Search for tools in the process's memory, for callers who see different ones."""
