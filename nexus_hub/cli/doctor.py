@@ -32,9 +32,11 @@ QUERIES = load_queries("doctor")
 WORKER_TYPE = "nexus"
 SEEN_LATELY = 90.0
 """Three heartbeats of a Prefect worker, which sends one every 30 s."""
-FIRST_RUNS_SECONDS = 10
-"""The time that a scheduler has to make the first runs after a deployment; it looks every five."""
-NO_RUNS = health.RunSchedule(None, 0.0)
+FIRST_RUNS_SECONDS = 75
+"""A scheduler has so long to make the first runs: it looks every minute, and every five seconds for new deployments.
+
+Whoever changes or removes a schedule of a deployment takes all its runs away until then.
+"""
 COLUMNS = {"state": "", "name": "Check", "detail": "Seen", "advice": "What to do"}
 
 
@@ -286,7 +288,7 @@ async def _check_deployments(prefect: PrefectClient) -> str:
 async def _check_scheduler(prefect: PrefectClient) -> str:
     schedule = await health.read_schedule(prefect)
     for _ in range(FIRST_RUNS_SECONDS):
-        if schedule != NO_RUNS:
+        if schedule.horizon_seconds > 0:
             break
         await asyncio.sleep(1)
         schedule = await health.read_schedule(prefect)
