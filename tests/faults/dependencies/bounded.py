@@ -15,26 +15,32 @@ class BoundedDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._filler = path / "filler"
 
     def fill(self) -> None:
         """Leave no room for one more byte."""
+        self._filler.write_bytes(b"x")  # an empty file system would be given the size 0, which means no limit
+        obstacle = ""
         for _ in range(TRIES):  # more may be written between the look and the deed
-            if self._resize(str(self._used())):
+            if not (obstacle := self._resize(str(self._used()))):
                 return
-        raise OSError(f"{self.path} can't be made full")
+        raise OSError(f"{self.path} can't be made full: {obstacle}")
 
     def free(self) -> None:
         """Give the room back."""
-        if not self._resize(ROOM):
-            raise OSError(f"{self.path} can't be given room")
+        if obstacle := self._resize(ROOM):
+            raise OSError(f"{self.path} can't be given room: {obstacle}")
+        self._filler.unlink()
 
     def _used(self) -> int:
         status = os.statvfs(self.path)
         return (status.f_blocks - status.f_bfree) * status.f_frsize
 
-    def _resize(self, size: str) -> bool:
+    def _resize(self, size: str) -> str:
+        """Return what stood in the way, if anything did."""
         command = ("mount", "-o", f"remount,size={size}", str(self.path))
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else ""
 
 
 @contextmanager
