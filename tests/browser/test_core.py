@@ -13,9 +13,9 @@ from tests.fixtures.console import Console
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def core(console: Console) -> AsyncIterator[Page]:
-    """A page that is not logged in: modules need no session."""
+    """One page for all tests, not logged in: modules need no session."""
     async with console.opened(None) as page:
         await page.goto("/login")
         yield page
