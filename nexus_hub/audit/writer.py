@@ -56,6 +56,7 @@ class AuditWriter:
         self._subscription.close()
         self._closing = True
         self.end_minute()
+        self._soon.hurry()
         if self._waiting:
             await asyncio.wait(self._waiting, timeout=CLOSE_SECONDS)
         self._lost += len(self._waiting)

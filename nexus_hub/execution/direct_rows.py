@@ -181,6 +181,8 @@ class DirectRows:
     async def close(self) -> None:
         """Write what waits, if the database takes it in a few seconds."""
         self._closing = True
+        self._ended.hurry()
+        self._finished.hurry()
         if self._waiting:
             await asyncio.wait(self._waiting, timeout=CLOSE_SECONDS)
         self._unrecorded += len(self._waiting)

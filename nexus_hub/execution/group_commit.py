@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
@@ -33,7 +34,7 @@ class GroupCommit(Generic[T]):
 
     `write` takes some items in one transaction and says under which claims it wrote. Of a group that it refuses with
     one of the errors `apart`, each item is written by itself. Where nobody waits for a write, it can `linger` for some
-    seconds so that more go together.
+    seconds so that more go together; `hurry` ends that for good.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class GroupCommit(Generic[T]):
         self._apart = apart
         self._largest = largest
         self._linger = linger
+        self._hurried = asyncio.Event()
         self._waiting: list[_PendingWrite[T]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -63,10 +65,15 @@ class GroupCommit(Generic[T]):
             self._task = asyncio.create_task(self._work())
         return waiting.written
 
+    def hurry(self) -> None:
+        """Write at once what lingers, and all that comes from now on."""
+        self._hurried.set()
+
     async def _work(self) -> None:
         while self._waiting:
             if self._linger and len(self._waiting) < self._largest:
-                await asyncio.sleep(self._linger)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurried.wait(), self._linger)
             group, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
             try:
                 with outlasting("group-commit"):

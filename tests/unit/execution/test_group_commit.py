@@ -89,3 +89,15 @@ async def test_what_nobody_waits_for_is_written_with_what_comes_meanwhile() -> N
     written += [lingering.put(Item(uuid4(), good)) for good in (False, True)]
     assert await asyncio.gather(*written) == [True, True, False, True]
     assert groups == [3, 1]
+
+
+async def test_what_lingers_is_written_at_once_when_it_has_to_hurry() -> None:
+    async def write(group: list[Item]) -> set[UUID]:
+        return {one.claim_id for one in group}
+
+    grouped = GroupCommit(write, linger=3600)
+    lingering = [grouped.put(one) for one in items(2)]
+    await asyncio.sleep(0)
+    grouped.hurry()
+    assert await asyncio.wait_for(asyncio.gather(*lingering), 60) == [True, True]
+    assert await asyncio.wait_for(grouped(Item(uuid4())), 60)
