@@ -19,7 +19,7 @@ FINDS_BY_ID = {name for name, text in STATEMENTS.items() if BY_ID.search(text) a
 KEYS = {"job_results_pkey", "idx_job_results_flow_run", "idx_job_results_batch"}
 PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
-pytestmark = pytest.mark.usefixtures("ended_jobs")
+pytestmark = [pytest.mark.usefixtures("ended_jobs"), pytest.mark.one_table]
 
 
 @pytest.fixture

@@ -228,6 +228,7 @@ async def test_the_queue_of_nobody_is_empty(hub_database: Database) -> None:
         assert (report.users, report.runs, report.waiting, report.more) == ([], [], 0, False)
 
 
+@pytest.mark.one_table
 async def test_a_flood_is_counted_to_a_bound_and_hides_neither_its_oldest_job_nor_other_users(
     hub_database: Database, database: HubDatabase, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
