@@ -14,6 +14,8 @@ from nexus_hub.db.migrate import migrate, pending
 from nexus_hub.errors import CannotMigrate, CannotOpen
 from tests.fixtures.postgres import HubDatabase
 
+pytestmark = pytest.mark.one_table
+
 SEED = Path(__file__).with_name("seed.sql").read_bytes()
 ALICE = UUID("00000000-0000-4000-8000-00000000000a")
 PLAIN = UUID("00000000-0000-4000-8000-0000000000f1")

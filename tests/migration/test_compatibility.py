@@ -10,6 +10,8 @@ from nexus_hub.db.queries import load, sql_root
 from tests.fixtures.postgres import HubDatabase
 from tests.migration import compatibility
 
+pytestmark = pytest.mark.one_table
+
 FIRST = 40
 """The migrations before were made for a first release, which nothing ran before."""
 Described = list[tuple[bytes | None, int, int]]

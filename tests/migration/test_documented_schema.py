@@ -97,6 +97,7 @@ def test_each_documented_column_has_its_type_and_default(owner: Connection) -> N
     assert {name: (kind, required, default) for name, kind, required, default in found} == COLUMNS
 
 
+@pytest.mark.one_table
 def test_each_documented_index_covers_its_columns_and_rows(owner: Connection) -> None:
     found = owner.execute(
         "SELECT indexname, replace(split_part(indexdef, ' ON ', 2), 'public.', '') FROM pg_indexes "

@@ -8,6 +8,8 @@ from nexus_hub.db.migrate import Migration, find_newer, known_migrations, migrat
 from nexus_hub.errors import CannotMigrate, DatabaseUnavailable
 from tests.fixtures.postgres import OWNER, HubDatabase, created_database, embedded_server, ensure_role, url_as
 
+pytestmark = pytest.mark.one_table
+
 NAMES = [migration.name for migration in known_migrations()]
 KEEPS_READERS_OUT = (
     b"SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'job_results'::regclass "

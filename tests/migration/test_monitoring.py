@@ -10,6 +10,8 @@ from psycopg.rows import dict_row
 from nexus_hub.db.migrate import known_migrations
 from tests.fixtures.postgres import HubDatabase
 
+pytestmark = pytest.mark.one_table
+
 Connection = psycopg.Connection[dict[str, Any]]
 SERVICE = "-c nexus.scope=service"
 VIEWS = ("job_results_stats", "job_results_alert")

@@ -14,6 +14,8 @@ from nexus_hub.errors import CannotMigrate
 from tests.fixtures.postgres import HubDatabase, wheel_binaries
 from tests.migration.test_partitions import ENDED, IN_DAYS, JOB, KEYED, SERVICE, Connection, parts
 
+pytestmark = pytest.mark.one_table
+
 MADE_BY_THE_CHANGE = (
     b"SELECT tgname FROM pg_trigger WHERE tgrelid = 'job_results'::regclass "
     b"AND tgname IN ('reserve', 'keep_key', 'release_key', 'release_keys')"

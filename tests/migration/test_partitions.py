@@ -13,6 +13,8 @@ from nexus_hub.db.partitions import partition_jobs
 from nexus_hub.errors import CannotMigrate
 from tests.fixtures.postgres import HubDatabase
 
+pytestmark = pytest.mark.one_table
+
 Connection = psycopg.Connection[dict[str, Any]]
 IN_DAYS = pytest.mark.parametrize("jobs_in", ["partitions"], indirect=True)
 """The partitions of the last ten days and the next three are there."""

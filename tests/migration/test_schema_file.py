@@ -10,6 +10,8 @@ import pytest
 from nexus_hub.db.queries import sql_root
 from tests.fixtures.postgres import HubDatabase, wheel_binaries
 
+pytestmark = pytest.mark.one_table
+
 SCHEMA = sql_root() / "schema.sql"
 HEADER = (
     "-- The whole schema: what all files of migrations/ come to, to read and to compare. A test keeps it so.\n"

@@ -295,6 +295,7 @@ async def test_an_outage_of_the_database_ends_no_feed(live: Live, database: HubD
         assert [told.data["status"] async for told in one if told is not None][-1] == "completed"
 
 
+@pytest.mark.one_table
 async def test_the_index_serves_the_reading_of_what_ended(live: Live) -> None:
     await live.connection.execute(
         "INSERT INTO job_results (job_type, server_id, status, completed_at)"

@@ -401,6 +401,7 @@ async def many(table: Table) -> None:
 PLACES = {"cutoff": "$1", "after_at": "$2", "after_id": "$3", "limit": "$4"}
 
 
+@pytest.mark.one_table
 @pytest.mark.parametrize("jobs_in", ["one-table"], indirect=True)  # partitions' indexes have names of their own
 async def test_a_batch_is_found_by_its_index_whatever_the_planner_knows(hub_database: Database, many: None) -> None:
     indexes = {"delete_ended": "idx_job_results_ended", "delete_orphaned": "idx_job_results_failed_orphans"}

@@ -49,6 +49,7 @@ async def test_the_days_to_come_are_there_after_it(
     assert day in await parts(owner)
 
 
+@pytest.mark.one_table
 async def test_what_a_broken_change_of_the_form_left_goes_with_it(
     hub_database: Database, owner: psycopg.AsyncConnection[Any], prefect: FakePrefect
 ) -> None:
