@@ -73,6 +73,9 @@ async def examine() -> AsyncIterator[Check]:
         return
     running = state.phase != "stopped"
     apart = not (running or settings.embeds_postgres or settings.embeds_prefect)
+    if settings.url and not (running or apart):
+        yield await _check_far_api(settings)
+        return
     async for check in _on_this_machine(settings, home, state, apart=apart):
         yield check
     async for check in _services(settings, running=running, apart=apart):
@@ -126,6 +129,12 @@ async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncI
     if running or not settings.embeds_prefect:
         async for check in _prefect(settings):
             yield check
+
+
+async def _check_far_api(settings: Settings) -> Check:
+    """Check that the hub elsewhere answers which the command line talks to."""
+    advice = "See NEXUS_URL and NEXUS_TOKEN; run the doctor where its parts run to have these looked at."
+    return await run_check("api", _check_api(settings), advice)
 
 
 async def _check_api(settings: Settings) -> str:

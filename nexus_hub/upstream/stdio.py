@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -110,11 +111,18 @@ async def _start(command: Sequence[str], environment: Mapping[str, str], errors:
     return process
 
 
+def _harmless_environment() -> dict[str, str]:
+    """Make what every child gets; the programs that are installed beside the hub come last in its path."""
+    harmless = get_default_environment()
+    beside = str(Path(sys.executable).parent)
+    return harmless | {"PATH": os.pathsep.join((harmless.get("PATH", os.defpath), beside))}
+
+
 @asynccontextmanager
 async def stdio_streams(config: StdioConfig, log: Path | None, max_bytes: int) -> AsyncGenerator[Any]:
     """Start the command and give streams for the SDK; the child and all it started are gone when this ends."""
     environment = {name: value.get_secret_value() for name, value in config.env.items()}
     async with _error_output(log) as errors:
-        process = await _start([config.command, *config.args], get_default_environment() | environment, errors)
+        process = await _start([config.command, *config.args], _harmless_environment() | environment, errors)
         async with Child(process, max_bytes).run() as streams:
             yield streams

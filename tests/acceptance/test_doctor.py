@@ -82,6 +82,17 @@ def test_a_home_that_was_never_started_is_told_so(tmp_path: Path) -> None:
     assert not never.home.exists(), "looking makes nothing"
 
 
+def test_a_hub_elsewhere_is_asked_for_itself(hub: Hub, tmp_path: Path) -> None:
+    far = Hub(tmp_path / "home", free_port(), free_port(), {"NEXUS_URL": hub.url, "NEXUS_TOKEN": hub.key})
+    code, found = examined(far)
+    assert (code, list(found)) == (0, ["python", "packages", "settings", "api"])
+    status = far.run("status")
+    assert (status.code, "nexus-hub doctor" in status.out) == (1, True)
+    with told(far, NEXUS_TOKEN="nxh_guess"):
+        assert list(wrong(far)) == ["api"]
+    assert not far.home.exists()
+
+
 def test_a_setting_that_holds_what_it_cannot_is_named(tmp_path: Path) -> None:
     ill = wrong(Hub(tmp_path / "home", 0, free_port()))
     assert list(ill) == ["settings"]

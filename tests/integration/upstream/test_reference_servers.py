@@ -36,6 +36,14 @@ async def test_the_time_server_is_inspected_in_the_era_without_sessions(
     assert snapshot.server_info["name"] == "mcp-time"
 
 
+async def test_a_server_that_is_installed_beside_the_hub_is_found_without_its_path(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    snapshot = await connections.inspect(target(StdioConfig(command="mcp-server-time", args=("--local-timezone=UTC",))))
+    assert len(snapshot.tools) == 2
+
+
 @pytest.mark.node
 async def test_everything_is_inspected_with_resources_templates_and_prompts(
     connections: Connections, everything: Target
