@@ -15,8 +15,8 @@ from nexus_hub.orchestration.health import RunSchedule, read_schedule
 from nexus_hub.orchestration.prefect_client import PrefectClient
 
 LOOK_SECONDS = 30.0
-GOOD_SECONDS = 15.0
-"""A look is good for so long, however often somebody asks."""
+GOOD_SECONDS = 5.0
+"""A look is good for so long, however often somebody asks; while Prefect gives no answer the next one comes as soon."""
 LONGEST_SECONDS = 4.0
 """The time that Prefect has to answer in, well below the ten seconds that Prometheus waits."""
 HORIZON_SECONDS = 55 * 60
@@ -37,7 +37,7 @@ class SchedulerWatch:
         """Look again and again until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(GOOD_SECONDS if self.last is None else LOOK_SECONDS)
 
     async def look(self) -> RunSchedule | None:
         """Look, unless somebody has done so a moment ago."""
