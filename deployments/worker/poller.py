@@ -156,7 +156,7 @@ class Poller:
         except OfAnotherRelease as stranger:
             left = await self._leave(flow_run, str(stranger))
         except (Abort, Pause):  # signals, which must not reach the other runs
-            logger.info("Prefect refused to go on with the run %s", flow_run.id)
+            logger.info("left the run %s alone: another worker has it, or it waits or is over", flow_run.id)
         except Exception as error:  # its message may hold anything
             logger.warning("the run %s ended by %s", flow_run.id, describe_error(error))
             await self._crash(flow_run, f"the worker met a {type(error).__name__}")

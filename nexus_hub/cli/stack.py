@@ -218,7 +218,8 @@ def _up_detached(settings: Settings, home: Home, output: Output, *, temporary: b
         os.close(handle)
     try:
         with said:
-            return _follow(child, settings, home, output, said)
+            stopping = "It stops with what has started it." if temporary else "Stop it with: nexus-hub down"
+            return _follow(child, settings, home, output, said, stopping)
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -227,7 +228,9 @@ def _up_detached(settings: Settings, home: Home, output: Output, *, temporary: b
         return INTERRUPTED
 
 
-def _follow(child: subprocess.Popen[bytes], settings: Settings, home: Home, output: Output, said: BinaryIO) -> int:
+def _follow(
+    child: subprocess.Popen[bytes], settings: Settings, home: Home, output: Output, said: BinaryIO, stopping: str
+) -> int:
     from nexus_hub.cli.stack_view import StartView
 
     with StartView(output.console, quiet=output.as_json) as view:
@@ -241,7 +244,7 @@ def _follow(child: subprocess.Popen[bytes], settings: Settings, home: Home, outp
     if child.returncode is not None:
         output.error(said.read().decode(errors="replace").rstrip(), style=None)
         return child.returncode or FAILED
-    _welcome(output, settings, home, current(settings, home), "Stop it with: nexus-hub down")
+    _welcome(output, settings, home, current(settings, home), stopping)
     return SUCCESS
 
 
