@@ -3,39 +3,45 @@
 import argparse
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
 from deployments.fleet.fleet import Fleet
 from nexus_hub.errors import HubError
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end it; a script's shell lets what it starts in the background ignore the first."""
+
 
 def main() -> None:
     """Start a fleet, show it, and end it when told to."""
     options = parse()
     began = monotonic()
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda *_: sys.exit(0))
+    for number in ENDINGS:
+        signal.signal(number, stop)
     try:
-        with (
-            suppress(KeyboardInterrupt),
-            Fleet(
-                options.directory,
-                api=options.api,
-                workers=options.workers,
-                prefect=options.prefect,
-                services=options.services,
-                standby=options.standby,
-                isolated=options.isolated,
-                report=say,
-            ) as fleet,
-        ):
+        with Fleet(
+            options.directory,
+            api=options.api,
+            workers=options.workers,
+            prefect=options.prefect,
+            services=options.services,
+            standby=options.standby,
+            isolated=options.isolated,
+            report=say,
+        ) as fleet:
             say(f"ready after {monotonic() - began:.0f} s\n")
             say(describe(fleet))
             signal.pause()
     except HubError as error:
         sys.exit(error.message)
+
+
+def stop(*_: object) -> None:
+    """End the fleet; a second signal does not disturb that."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(0)
 
 
 def parse() -> argparse.Namespace:

@@ -289,8 +289,11 @@ class Fleet:
         await asyncio.gather(*(part.end(SIGKILL) for part in self._parts.values()))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            return future.result()
         except StartFailed as error:
             error.add_note(error.tail)  # the log goes with the directory
             raise
+        finally:
+            future.cancel()  # of a start that is interrupted
