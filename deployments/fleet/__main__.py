@@ -47,7 +47,7 @@ def stop(*_: object) -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m deployments.fleet", description=__doc__)
-    parser.add_argument("--directory", type=Path, help="an empty directory for it; it is removed at the end")
+    parser.add_argument("--directory", type=Path, help="a missing or empty directory for it; it is removed at the end")
     parser.add_argument("--api", type=int, default=2, help="API processes")
     parser.add_argument("--workers", type=int, default=3, help="workers")
     parser.add_argument("--prefect", type=int, default=2, help="Prefect's API servers")

@@ -1,20 +1,18 @@
 """A fleet on one machine, from its start to its end."""
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGKILL
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from deployments.fleet.directory import make, require_empty
 from deployments.fleet.environments import Environments, FleetSecrets
 from deployments.fleet.network import Network
 from deployments.fleet.part import Part, numbered
@@ -37,7 +35,8 @@ Report = Callable[[str], None]
 class Fleet:
     """A fleet in a directory of its own, which is removed at the end; a context manager, for any thread.
 
-    None as the directory makes one. There may be none of a kind; without Prefect's servers nothing is deployed.
+    None as the directory makes one; one that is not empty is refused, unless the caller is to `keep` it and removes it.
+    There may be none of a kind; without Prefect's servers nothing is deployed.
     `extra_env` goes to all API processes, workers and commands, and of it what begins with PREFECT_ to Prefect's
     servers. Nothing of a fleet outlives the process that made it, also when that is killed; only its directory does.
     """
@@ -189,11 +188,12 @@ class Fleet:
 
     def close(self) -> None:
         """Kill all parts and remove the directory: of what a fleet does nothing is kept."""
-        with suppress(RuntimeError):  # the loop is closed already
-            self._run(self._end())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        if self._loop.is_closed():
+            return
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
         if self._network is not None:
             self._network.close()
         if self._environments is not None and not self._keep:
@@ -205,16 +205,16 @@ class Fleet:
         Raises:
             StartFailed: a program is missing.
             NotAllowed: only root can isolate the parts.
+            UnsafeHome: the directory is not empty.
         """
+        if self._given is not None and not self._keep:
+            require_empty(self._given)
         if "prefect-1" in self._names and find_spec("prefect_redis") is None:
             raise StartFailed("fleet", "prefect-redis is not installed: pip install 'nexus-hub[fleet]'")
         for needed in (*NEEDED, *(ISOLATING if self._isolated else ())):
             program(needed)
         places = self._make_places()
-        directory = self._given or Path(tempfile.mkdtemp(prefix="nexus-fleet-"))
-        if self._given is None:
-            directory.chmod(0o711 if os.geteuid() == 0 else 0o700)  # for PostgreSQL's own user
-        home = Home(directory, socket_port=places["postgres"].port)
+        home = Home(self._given or make(), socket_port=places["postgres"].port)
         home.create()
         secrets = FleetSecrets(home)
         secrets.create()
