@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGQUIT
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,6 +29,9 @@ NEEDED = ("haproxy", "redis-server")
 ISOLATING = ("ip", "nsenter")
 PREFECT_FRONT = "proxy-prefect"
 """The place at which the proxy takes what is for Prefect."""
+ENDING = {"postgres": SIGQUIT, "standby": SIGQUIT}
+"""Kind of part -> the signal that ends it with the fleet; PostgreSQL leaves shared memory when it is killed."""
+ENDING_SECONDS = 10.0
 Report = Callable[[str], None]
 
 
@@ -187,7 +190,7 @@ class Fleet:
         self.close()
 
     def close(self) -> None:
-        """Kill all parts and remove the directory: of what a fleet does nothing is kept."""
+        """End all parts at once and remove the directory: of what a fleet does nothing is kept."""
         if self._loop.is_closed():
             return
         self._run(self._end())
@@ -286,7 +289,7 @@ class Fleet:
         self._report(name)
 
     async def _end(self) -> None:
-        await asyncio.gather(*(part.end(SIGKILL) for part in self._parts.values()))
+        await asyncio.gather(*(part.end(ENDING.get(part.kind, SIGKILL), ENDING_SECONDS) for part in self.parts))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -160,11 +160,11 @@ class Part:
         self._supervisor = ServiceSupervisor(service, self.log, lambda: None)
         await self._supervisor.start()
 
-    async def end(self, first: signal.Signals | None) -> None:
+    async def end(self, first: signal.Signals | None, grace: float | None = None) -> None:
         """Stop it, in the event loop of the fleet."""
         if self._supervisor is not None:
             supervisor, self._supervisor = self._supervisor, None
-            await supervisor.stop(first)
+            await supervisor.stop(first, grace=grace)
 
     async def until_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Wait in any event loop until it answers its probe.

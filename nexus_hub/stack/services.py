@@ -101,14 +101,15 @@ class ServiceSupervisor:
         except TimeoutError:
             raise self._failure(f"no sign of life within {self.service.start_timeout:g} s") from None
 
-    async def stop(self, first: signal.Signals | None = None) -> None:
-        """End the service in order, or by another signal, and kill what does not end; nothing of it is left."""
+    async def stop(self, first: signal.Signals | None = None, *, grace: float | None = None) -> None:
+        """End the service in order, or by another signal or sooner; kill what does not end; nothing of it is left."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._process is not None:
-            await processes.end(self._process, first or self.service.stop_signal, grace=self.service.grace)
+            seconds = self.service.grace if grace is None else grace
+            await processes.end(self._process, first or self.service.stop_signal, grace=seconds)
         self._show(phase="stopped", pid=None, healthy=False)
 
     async def _supervise(self) -> None:
