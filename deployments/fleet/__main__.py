@@ -1,12 +1,14 @@
 """Start a fleet and keep it until Ctrl-C: `python -m deployments.fleet`."""
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
 from time import monotonic
 
 from deployments.fleet.fleet import Fleet
+from deployments.fleet.part import Part
 from nexus_hub.errors import HubError
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -59,17 +61,25 @@ def parse() -> argparse.Namespace:
 
 def describe(fleet: Fleet) -> str:
     """Write the table of parts, how to reach the fleet, and what to try."""
-    rows = [f"  {part.name:<12} {part.place.address:<22} pid {part.pid}" for part in fleet.parts]
+    rows = [f"  {part.name:<12} {listening(part):<22} pid {part.pid}" for part in fleet.parts]
+    struck = next((part for part in fleet.parts if part.kind == "api"), fleet.parts[0])
+    path = shlex.quote(str(Path(sys.executable).parent))
+    home = shlex.quote(str(fleet.directory))
     lines = (
         "",
         f"The hub       {fleet.url}   (console: {fleet.url}/console)",
         f"Prefect       {fleet.prefect_url.removesuffix('/api')}",
         f"Logs          {fleet.directory}/logs",
-        f"Command line  export NEXUS_HOME={fleet.directory} NEXUS_URL={fleet.url}; nexus-hub doctor",
-        f"Try           kill -9 {fleet.part('api-1').pid}   (api-1: it comes back)",
+        f"Command line  export PATH={path}:$PATH NEXUS_HOME={home} NEXUS_URL={fleet.url}; nexus-hub tools",
+        f"Try           kill -9 {struck.pid}   ({struck.name}: it comes back)",
         "End it        Ctrl-C",
     )
     return "\n".join([*rows, *lines])
+
+
+def listening(part: Part) -> str:
+    """Give the address of a part; Prefect's services listen nowhere."""
+    return "-" if part.kind == "services" else part.place.address
 
 
 def say(line: str) -> None:
