@@ -4,6 +4,7 @@ import argparse
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
@@ -84,8 +85,9 @@ def listening(part: Part) -> str:
 
 def say(line: str) -> None:
     """Write a line for the person who started it."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # who read it may be gone, and the fleet is ended in order all the same
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

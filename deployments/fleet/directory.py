@@ -9,7 +9,7 @@ from nexus_hub.errors import UnsafeHome
 PREFIX = "nexus-fleet-"
 
 
-def make() -> Path:
+def make_directory() -> Path:
     """Make a directory."""
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
     directory.chmod(0o711 if os.geteuid() == 0 else 0o700)  # for PostgreSQL's own user

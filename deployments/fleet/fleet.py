@@ -12,7 +12,7 @@ from signal import SIGKILL, SIGQUIT
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from deployments.fleet.directory import make, require_empty
+from deployments.fleet.directory import make_directory, require_empty
 from deployments.fleet.environments import Environments, FleetSecrets
 from deployments.fleet.network import Network
 from deployments.fleet.part import Part, numbered
@@ -193,14 +193,18 @@ class Fleet:
         """End all parts at once and remove the directory: of what a fleet does nothing is kept."""
         if self._loop.is_closed():
             return
+        if self._environments is not None:
+            self._report("Stopping")
         self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         if self._network is not None:
             self._network.close()
-        if self._environments is not None and not self._keep:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        if self._environments is not None:
+            if not self._keep:
+                shutil.rmtree(self.directory, ignore_errors=True)
+            self._report(f"stopped; {'left' if self.directory.exists() else 'removed'} {self.directory}")
 
     def _prepare(self) -> None:
         """Make places, directories and secrets.
@@ -217,7 +221,7 @@ class Fleet:
         for needed in (*NEEDED, *(ISOLATING if self._isolated else ())):
             program(needed)
         places = self._make_places()
-        home = Home(self._given or make(), socket_port=places["postgres"].port)
+        home = Home(self._given or make_directory(), socket_port=places["postgres"].port)
         home.create()
         secrets = FleetSecrets(home)
         secrets.create()
@@ -226,9 +230,8 @@ class Fleet:
         self._services = Services(self._environments, addresses)
         for name in self._names:
             log = home.logs / f"{name}.log"
-            self._parts[name] = Part(
-                name, places[name], self._services.maker(name), log, run=self._run, link=self._network
-            )
+            make = self._services.maker(name)
+            self._parts[name] = Part(name, places[name], make, log, self._run, self._network, self._report)
 
     def _make_places(self) -> dict[str, Site]:
         if not self._isolated:

@@ -75,6 +75,8 @@ class ServiceSupervisor:
     def __init__(self, service: Service, log: Path, changed: Callable[[], None]) -> None:
         self.service = service
         self.log = log
+        self.ended = ""
+        """The end of the last process that ended by itself, in words."""
         self.state = PartState(name=service.name, port=service.port, log=str(log))
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
@@ -125,6 +127,7 @@ class ServiceSupervisor:
                 return
             healthy_for = self._healthy_last - self._healthy_since if self._healthy_since else 0.0
             delay = self.service.backoff.following(delay, healthy_for)
+            self.ended = why
             processes.note(self.log, f"{why}; starting again in {delay:g} s")
             self._show(phase="down", pid=None, healthy=False, failing=[], restarts=self.state.restarts + 1)
             await asyncio.sleep(delay)
