@@ -1,6 +1,7 @@
 """A fleet on one machine, from its start to its end."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from signal import SIGKILL, SIGQUIT
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from deployments.fleet.directory import make_directory, require_empty
+from deployments.fleet.directory import make_directory, remove_left, require_empty
 from deployments.fleet.environments import Environments, FleetSecrets
 from deployments.fleet.network import Network
 from deployments.fleet.part import Part, numbered
@@ -38,10 +39,11 @@ Report = Callable[[str], None]
 class Fleet:
     """A fleet in a directory of its own, which is removed at the end; a context manager, for any thread.
 
-    None as the directory makes one; one that is not empty is refused, unless the caller is to `keep` it and removes it.
-    There may be none of a kind; without Prefect's servers nothing is deployed.
-    `extra_env` goes to all API processes, workers and commands, and of it what begins with PREFECT_ to Prefect's
-    servers. Nothing of a fleet outlives the process that made it, also when that is killed; only its directory does.
+    None as the directory makes one; one that is not empty is refused, unless the fleet is to `keep` it for its caller.
+    There may be none of a kind; without Prefect's servers nothing is deployed. `extra_env` goes to all API processes,
+    workers and commands, and of it what begins with PREFECT_ to Prefect's servers. No process of a fleet outlives the
+    one that made it, also when that is killed; its directory does then, until the next fleet removes it if none was
+    given.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Fleet:
         self._parts: dict[str, Part] = {}
         self._environments: Environments | None = None
         self._network: Network | None = None
+        self._lock: int | None = None
 
     @property
     def parts(self) -> list[Part]:
@@ -204,6 +207,8 @@ class Fleet:
         if self._environments is not None:
             if not self._keep:
                 shutil.rmtree(self.directory, ignore_errors=True)
+            if self._lock is not None:
+                os.close(self._lock)
             self._report(f"stopped; {'left' if self.directory.exists() else 'removed'} {self.directory}")
 
     def _prepare(self) -> None:
@@ -221,7 +226,12 @@ class Fleet:
         for needed in (*NEEDED, *(ISOLATING if self._isolated else ())):
             program(needed)
         places = self._make_places()
-        home = Home(self._given or make_directory(), socket_port=places["postgres"].port)
+        for left in remove_left():
+            self._report(f"removed {left}, of a fleet that was killed")
+        directory = self._given
+        if directory is None:
+            directory, self._lock = make_directory(keep=self._keep)
+        home = Home(directory, socket_port=places["postgres"].port)
         home.create()
         secrets = FleetSecrets(home)
         secrets.create()

@@ -1,9 +1,11 @@
 """The fleet's plan: what ships is what runs, settings come by environment alone, and secrets stay out of sight."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ import pytest
 
 from deployments.fleet import Fleet
 from deployments.fleet.__main__ import ENDINGS, main
-from deployments.fleet.directory import require_empty
+from deployments.fleet.directory import make_directory, remove_left, require_empty
 from deployments.fleet.environments import Environments, FleetSecrets
 from deployments.fleet.part import Part
 from deployments.fleet.places import Site, on_loopback
@@ -146,6 +148,24 @@ def test_a_directory_that_is_not_empty_is_refused_and_left_as_it_is(
 def test_a_directory_that_is_missing_or_empty_can_be_a_fleets(tmp_path: Path) -> None:
     require_empty(tmp_path)
     require_empty(tmp_path / "missing")
+
+
+def test_the_directory_of_a_killed_fleet_is_removed_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (left, handle), (living, other), (kept, _) = (make_directory(keep=keep) for keep in (False, False, True))
+    assert handle is not None
+    assert other is not None
+    letter = tmp_path / "nexus-fleet-letters" / "letter.txt"
+    letter.parent.mkdir()
+    letter.write_text("dear")
+    assert list(remove_left()) == []
+    os.close(handle)
+    assert list(remove_left()) == [left]
+    assert {*tmp_path.iterdir()} == {living, kept, letter.parent}
+    assert letter.exists()
+    os.close(other)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
