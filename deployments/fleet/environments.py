@@ -99,7 +99,12 @@ class Environments:
 
     def worker(self, name: str) -> dict[str, str]:
         """Make the environment of a worker."""
-        own = {"NEXUS_WORKER_HEARTBEAT_FILE": str(self.heartbeat_file(name))}
+        place = self.places[name]
+        own = {
+            "NEXUS_WORKER_HEARTBEAT_FILE": str(self.heartbeat_file(name)),
+            "NEXUS_METRICS_HOST": place.host,
+            "NEXUS_WORKER_METRICS_PORT": str(place.port),
+        }
         return self._hub(name) | own | self.extra
 
     def operator(self) -> dict[str, str]:

@@ -5,16 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGQUIT
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from deployments.fleet.directory import make_directory, remove_left, require_empty
 from deployments.fleet.environments import Environments, FleetSecrets
 from deployments.fleet.network import Network
 from deployments.fleet.part import Part, numbered
@@ -31,15 +30,20 @@ NEEDED = ("haproxy", "redis-server")
 ISOLATING = ("ip", "nsenter")
 PREFECT_FRONT = "proxy-prefect"
 """The place at which the proxy takes what is for Prefect."""
+ENDING = {"postgres": SIGQUIT, "standby": SIGQUIT}
+"""Kind of part -> the signal that ends it with the fleet; PostgreSQL leaves shared memory when it is killed."""
+ENDING_SECONDS = 10.0
 Report = Callable[[str], None]
 
 
 class Fleet:
     """A fleet in a directory of its own, which is removed at the end; a context manager, for any thread.
 
-    None as the directory makes one. There may be none of a kind; without Prefect's servers nothing is deployed.
-    `extra_env` goes to all API processes, workers and commands, and of it what begins with PREFECT_ to Prefect's
-    servers. Nothing of a fleet outlives the process that made it, also when that is killed; only its directory does.
+    None as the directory makes one; one that is not empty is refused, unless the fleet is to `keep` it for its caller.
+    There may be none of a kind; without Prefect's servers nothing is deployed. `extra_env` goes to all API processes,
+    workers and commands, and of it what begins with PREFECT_ to Prefect's servers. No process of a fleet outlives the
+    one that made it, also when that is killed; its directory does then, until the next fleet removes it if none was
+    given.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Fleet:
         self._parts: dict[str, Part] = {}
         self._environments: Environments | None = None
         self._network: Network | None = None
+        self._lock: int | None = None
 
     @property
     def parts(self) -> list[Part]:
@@ -188,16 +193,23 @@ class Fleet:
         self.close()
 
     def close(self) -> None:
-        """Kill all parts and remove the directory: of what a fleet does nothing is kept."""
-        with suppress(RuntimeError):  # the loop is closed already
-            self._run(self._end())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        """End all parts at once and remove the directory: of what a fleet does nothing is kept."""
+        if self._loop.is_closed():
+            return
+        if self._environments is not None:
+            self._report("Stopping")
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
         if self._network is not None:
             self._network.close()
-        if self._environments is not None and not self._keep:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        if self._environments is not None:
+            if not self._keep:
+                shutil.rmtree(self.directory, ignore_errors=True)
+            if self._lock is not None:
+                os.close(self._lock)
+            self._report(f"stopped; {'left' if self.directory.exists() else 'removed'} {self.directory}")
 
     def _prepare(self) -> None:
         """Make places, directories and secrets.
@@ -205,15 +217,20 @@ class Fleet:
         Raises:
             StartFailed: a program is missing.
             NotAllowed: only root can isolate the parts.
+            UnsafeHome: the directory is not empty.
         """
+        if self._given is not None and not self._keep:
+            require_empty(self._given)
         if "prefect-1" in self._names and find_spec("prefect_redis") is None:
             raise StartFailed("fleet", "prefect-redis is not installed: pip install 'nexus-hub[fleet]'")
         for needed in (*NEEDED, *(ISOLATING if self._isolated else ())):
             program(needed)
         places = self._make_places()
-        directory = self._given or Path(tempfile.mkdtemp(prefix="nexus-fleet-"))
-        if self._given is None:
-            directory.chmod(0o711 if os.geteuid() == 0 else 0o700)  # for PostgreSQL's own user
+        for left in remove_left():
+            self._report(f"removed {left}, of a fleet that was killed")
+        directory = self._given
+        if directory is None:
+            directory, self._lock = make_directory(keep=self._keep)
         home = Home(directory, socket_port=places["postgres"].port)
         home.create()
         secrets = FleetSecrets(home)
@@ -223,9 +240,8 @@ class Fleet:
         self._services = Services(self._environments, addresses)
         for name in self._names:
             log = home.logs / f"{name}.log"
-            self._parts[name] = Part(
-                name, places[name], self._services.maker(name), log, run=self._run, link=self._network
-            )
+            make = self._services.maker(name)
+            self._parts[name] = Part(name, places[name], make, log, self._run, self._network, self._report)
 
     def _make_places(self) -> dict[str, Site]:
         if not self._isolated:
@@ -286,11 +302,14 @@ class Fleet:
         self._report(name)
 
     async def _end(self) -> None:
-        await asyncio.gather(*(part.end(SIGKILL) for part in self._parts.values()))
+        await asyncio.gather(*(part.end(ENDING.get(part.kind, SIGKILL), ENDING_SECONDS) for part in self.parts))
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            return future.result()
         except StartFailed as error:
             error.add_note(error.tail)  # the log goes with the directory
             raise
+        finally:
+            future.cancel()  # of a start that is interrupted

@@ -39,7 +39,8 @@ class Link(Protocol):
 class Part:
     """A part; it is started again when it ends by itself, as systemd would do it, and when it is killed.
 
-    `make` gives its service for a Python to run it with (None: that of the fleet) and variables beyond its own.
+    `make` gives its service for a Python to run it with (None: that of the fleet) and variables beyond its own;
+    `report` hears a line of each start after an end by itself.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Part:
         log: Path,
         run: Runner,
         link: Link | None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
         self.place = place
@@ -57,6 +59,7 @@ class Part:
         self._make = make
         self._run = run
         self._link = link
+        self._report = report
         self._supervisor: ServiceSupervisor | None = None
         self._retired: str | None = None
 
@@ -157,14 +160,14 @@ class Part:
         if self._supervisor is not None:
             await self._supervisor.stop()
         service = replace(self._make(python, env), backoff=RESTART, patience=math.inf, start_timeout=START_SECONDS)
-        self._supervisor = ServiceSupervisor(service, self.log, lambda: None)
+        self._supervisor = ServiceSupervisor(service, self.log, self._tell)
         await self._supervisor.start()
 
-    async def end(self, first: signal.Signals | None) -> None:
+    async def end(self, first: signal.Signals | None, grace: float | None = None) -> None:
         """Stop it, in the event loop of the fleet."""
         if self._supervisor is not None:
             supervisor, self._supervisor = self._supervisor, None
-            await supervisor.stop(first)
+            await supervisor.stop(first, grace=grace)
 
     async def until_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Wait in any event loop until it answers its probe.
@@ -175,6 +178,10 @@ class Part:
         async with asyncio.timeout(seconds):
             while not self.is_healthy:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+
+    def _tell(self) -> None:
+        if self._supervisor is not None and self._supervisor.state.phase == "starting" and self.restarts:
+            self._report(f"{self.name}: {self._supervisor.ended}; started again, pid {self.pid}")
 
     def _find_pid(self) -> int | None:
         return None if self._supervisor is None else self._supervisor.state.pid

@@ -75,6 +75,8 @@ class ServiceSupervisor:
     def __init__(self, service: Service, log: Path, changed: Callable[[], None]) -> None:
         self.service = service
         self.log = log
+        self.ended = ""
+        """The end of the last process that ended by itself, in words."""
         self.state = PartState(name=service.name, port=service.port, log=str(log))
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
@@ -101,14 +103,15 @@ class ServiceSupervisor:
         except TimeoutError:
             raise self._failure(f"no sign of life within {self.service.start_timeout:g} s") from None
 
-    async def stop(self, first: signal.Signals | None = None) -> None:
-        """End the service in order, or by another signal, and kill what does not end; nothing of it is left."""
+    async def stop(self, first: signal.Signals | None = None, *, grace: float | None = None) -> None:
+        """End the service in order, or by another signal or sooner; kill what does not end; nothing of it is left."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._process is not None:
-            await processes.end(self._process, first or self.service.stop_signal, grace=self.service.grace)
+            seconds = self.service.grace if grace is None else grace
+            await processes.end(self._process, first or self.service.stop_signal, grace=seconds)
         self._show(phase="stopped", pid=None, healthy=False)
 
     async def _supervise(self) -> None:
@@ -124,6 +127,7 @@ class ServiceSupervisor:
                 return
             healthy_for = self._healthy_last - self._healthy_since if self._healthy_since else 0.0
             delay = self.service.backoff.following(delay, healthy_for)
+            self.ended = why
             processes.note(self.log, f"{why}; starting again in {delay:g} s")
             self._show(phase="down", pid=None, healthy=False, failing=[], restarts=self.state.restarts + 1)
             await asyncio.sleep(delay)

@@ -1,11 +1,13 @@
 """A fleet without Prefect's servers: its parts come back, find each other after a cut, and fail over."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -110,23 +112,69 @@ def test_the_hub_goes_on_after_postgresql_was_cut_off(fleet: Fleet) -> None:
     create_user(fleet)
 
 
-def test_nothing_outlives_a_runner_that_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    command = [sys.executable, "-m", "deployments.fleet", "--api", "1", "--workers", "0", "--prefect", "0"]
-    started = subprocess.Popen([*command, "--services", "0"], stdout=subprocess.PIPE, text=True)
-    with started:
-        assert started.stdout is not None
-        said = ""
-        while "End it" not in said:
-            line = started.stdout.readline()
-            assert line, said
-            said += line
-        family = psutil.Process(started.pid).children(recursive=True)
+def test_nothing_outlives_a_runner_that_is_killed_and_the_next_one_removes_its_directory() -> None:
+    with started("--api", "1") as (runner, said):
+        family = psutil.Process(runner.pid).children(recursive=True)
         assert len(family) > 4, said
-        started.send_signal(signal.SIGKILL)
-    directory = next(Path(line.split()[1]).parent for line in said.splitlines() if line.startswith("Logs"))
+        runner.send_signal(signal.SIGKILL)
+    directory = directory_in(said)
     _, alive = psutil.wait_procs(family, timeout=60)
-    shutil.rmtree(directory)
     assert not alive
+    with started("--api", "0", "--standby", ignored=signal.SIGINT) as (runner, said):
+        assert f"removed {directory}, of a fleet that was killed" in said
+        assert not directory.exists()
+        family = psutil.Process(runner.pid).children(recursive=True)
+        redis = next(process for process in family if process.name() == "redis-server")
+        redis.kill()
+        assert runner.stdout is not None
+        again = runner.stdout.readline()
+        assert re.fullmatch(r"redis: it was ended by signal SIGKILL; started again, pid \d+\n", again)
+        assert psutil.pid_exists(int(again.split()[-1]))
+        shared = set[str]().union(*map(shared_memory, family))
+        assert shared
+        runner.send_signal(signal.SIGINT)
+        assert runner.stdout.read() == f"Stopping\nstopped; removed {directory_in(said)}\n"
+    assert runner.returncode == 0
+    assert not directory_in(said).exists()
+    assert not [file for file in shared if Path(file).exists()]
+    assert not psutil.wait_procs(family, timeout=0)[1]
+
+
+@contextmanager
+def started(*options: str, ignored: signal.Signals | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a fleet by its command line, perhaps as one that ignores a signal; the program, and its words so far."""
+    counts = ("--workers", "0", "--prefect", "0", "--services", "0", *options)
+    command = [sys.executable, "-m", "deployments.fleet", *counts]
+    before = None if ignored is None else signal.signal(ignored, signal.SIG_IGN)
+    try:
+        runner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    finally:
+        if ignored is not None:
+            signal.signal(ignored, before)
+    with runner:
+        try:
+            assert runner.stdout is not None
+            said = ""
+            while "End it" not in said:
+                line = runner.stdout.readline()
+                assert line, said
+                said += line
+            yield runner, said
+        finally:
+            runner.terminate()
+
+
+def directory_in(said: str) -> Path:
+    """Find the fleet's directory in the words of its program."""
+    return next(Path(line.split()[1]).parent for line in said.splitlines() if line.startswith("Logs"))
+
+
+def shared_memory(process: psutil.Process) -> set[str]:
+    """Name the files of PostgreSQL's shared memory that a process has."""
+    try:
+        return {area.path for area in process.memory_maps() if area.path.startswith("/dev/shm/PostgreSQL.")}
+    except psutil.Error:
+        return set()
 
 
 def test_a_fail_over_loses_nothing_and_the_hub_goes_on(fleet: Fleet) -> None:

@@ -1,7 +1,11 @@
 """The fleet's plan: what ships is what runs, settings come by environment alone, and secrets stay out of sight."""
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +13,8 @@ from typing import Any, TypeVar
 import pytest
 
 from deployments.fleet import Fleet
+from deployments.fleet.__main__ import ENDINGS, main
+from deployments.fleet.directory import make_directory, remove_left, require_empty
 from deployments.fleet.environments import Environments, FleetSecrets
 from deployments.fleet.part import Part
 from deployments.fleet.places import Site, on_loopback
@@ -119,6 +125,47 @@ def test_a_program_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: 
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(StartFailed, match="haproxy is not installed; on Debian: apt-get install haproxy"), Fleet():
         pass
+
+
+@pytest.mark.parametrize("name", ["letters", "letters/letter.txt"])
+def test_a_directory_that_is_not_empty_is_refused_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    letter = tmp_path / "letters" / "letter.txt"
+    letter.parent.mkdir()
+    letter.write_text("dear")
+    monkeypatch.setattr(sys, "argv", ["fleet", "--directory", str(tmp_path / name)])
+    handlers = {number: signal.getsignal(number) for number in ENDINGS}
+    try:
+        with pytest.raises(SystemExit, match=rf"{tmp_path / name} .*; name a missing or empty one\.$"):
+            main()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (letter.read_text(), list(letter.parent.iterdir())) == ("dear", [letter])
+
+
+def test_a_directory_that_is_missing_or_empty_can_be_a_fleets(tmp_path: Path) -> None:
+    require_empty(tmp_path)
+    require_empty(tmp_path / "missing")
+
+
+def test_the_directory_of_a_killed_fleet_is_removed_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (left, handle), (living, other), (kept, _) = (make_directory(keep=keep) for keep in (False, False, True))
+    assert handle is not None
+    assert other is not None
+    letter = tmp_path / "nexus-fleet-letters" / "letter.txt"
+    letter.parent.mkdir()
+    letter.write_text("dear")
+    assert list(remove_left()) == []
+    os.close(handle)
+    assert list(remove_left()) == [left]
+    assert {*tmp_path.iterdir()} == {living, kept, letter.parent}
+    assert letter.exists()
+    os.close(other)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -44,7 +44,7 @@ def staged(*, standby: bool = False) -> Iterator[tuple[Stage, Path]]:
         config.write_text(with_log(CONFIG.read_text()))
         stack.enter_context(patch.object(services, "CONFIG", config))
         extra = {"NEXUS_ALLOW_PRIVATE_UPSTREAMS": "true"}
-        fleet = Fleet(directory, workers=2, prefect=1, standby=standby, extra_env=extra)
+        fleet = Fleet(directory, workers=2, prefect=1, standby=standby, extra_env=extra, keep=True)
         yield Stage(stack.enter_context(fleet), disks, clocks), evidence
 
 
