@@ -1,9 +1,11 @@
 """This flow run in Prefect: its state, its name, its retries."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NoReturn
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy, State
 from prefect.exceptions import Pause
@@ -36,9 +38,10 @@ async def is_cancelled() -> bool:
 
 
 async def rename(what: str, job_id: UUID) -> None:
-    """Name a run that a person or a schedule started as the hub names its own."""
+    """Name a run that a person or a schedule started as the hub names its own, if Prefect takes it."""
     async with get_client() as client:
-        await client.update_flow_run(UUID(flow_run.id), name=f"{printable(what)} {str(job_id)[:4]}")
+        with suppress(httpx.HTTPError):
+            await client.update_flow_run(UUID(flow_run.id), name=f"{printable(what)} {str(job_id)[:4]}")
 
 
 async def give_up_retries() -> None:

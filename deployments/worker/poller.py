@@ -158,8 +158,11 @@ class Poller:
         except (Abort, Pause):  # signals, which must not reach the other runs
             logger.info("left the run %s alone: another worker has it, or it waits or is over", flow_run.id)
         except Exception as error:  # its message may hold anything
-            logger.warning("the run %s ended by %s", flow_run.id, describe_error(error))
-            await self._crash(flow_run, f"the worker met a {type(error).__name__}")
+            if _shows_no_answer(error):  # a poll finds the run again, or who looks for runs without a process
+                logger.warning("the run %s is left, since Prefect fails: %s", flow_run.id, describe_error(error))
+            else:
+                logger.warning("the run %s ended by %s", flow_run.id, describe_error(error))
+                await self._crash(flow_run, f"the worker met a {type(error).__name__}")
         finally:
             decided.set()
             self.running.pop(flow_run.id, None)
@@ -231,3 +234,14 @@ class Poller:
 
 def _due(flow_run: FlowRun) -> datetime:
     return flow_run.next_scheduled_start_time or datetime.min.replace(tzinfo=UTC)
+
+
+def _shows_no_answer(error: BaseException | None) -> bool:
+    """True if Prefect gave no answer, or an error of its own, over which its engine may have met another one."""
+    while error is not None:
+        if isinstance(error, httpx.HTTPStatusError):
+            return error.response.is_server_error
+        if isinstance(error, httpx.TransportError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
