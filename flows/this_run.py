@@ -1,5 +1,6 @@
 """This flow run in Prefect: its state, its name, its retries."""
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -15,11 +16,24 @@ from prefect.states import AwaitingRetry
 from flows.run_log import write_line
 from nexus_hub.telemetry.text import printable
 
+TRIES, AGAIN_SECONDS = 24, 5.0
+
 
 async def announce(state: "State[None]") -> None:
-    """Set this run's state with the client: an AwaitingRetry that is returned would end the run."""
+    """Set this run's state with the client: an AwaitingRetry that is returned would end the run.
+
+    It is tried for two minutes while Prefect gives no answer: a run that fails over this would be over.
+    """
     async with get_client() as client:
-        await client.set_flow_run_state(UUID(flow_run.id), state, force=True)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                await client.set_flow_run_state(UUID(flow_run.id), state, force=True)
+            except httpx.HTTPError:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
 
 
 async def wait(until: datetime, why: str) -> NoReturn:
