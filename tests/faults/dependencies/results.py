@@ -94,6 +94,10 @@ fleet.md.
 A first run with PostgreSQL's disk full for 60 s found two faults, which are mended and have tests of their own: once
 there was room the jobs whose leases could not be renewed were rescued at once, one of them as of unknown outcome, and
 runs that were asked for in Prefect failed without a second try to store their jobs.
+
+A first run in which all sessions were ended and no connection was left lost seven runs that were asked for in Prefect:
+the worker crashed them over the errors of Prefect's server. It leaves them to be taken again now. The rows are of several
+runs of this program, on the machine below.
 """
 
 
