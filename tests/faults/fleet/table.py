@@ -154,7 +154,9 @@ In all {jobs:,} jobs and {calls:,} direct calls.
   others. *slowest*: the longest wait for an answer, without the call's own seconds; clients give up after
   {patience} s.
 
-`python -m tests.faults.fleet.run --rows FILE` does it again; checks that do not hold are in its log.
+`python -m tests.faults.fleet.run --rows FILE` does it again; checks that do not hold are in its log. The rows are of
+several runs on machines of the kind below: those with some 130 calls for a kill, and some 400 else, at the usual load of five
+a second, the others at less than half of it.
 """
 
 
