@@ -96,8 +96,8 @@ there was room the jobs whose leases could not be renewed were rescued at once, 
 runs that were asked for in Prefect failed without a second try to store their jobs.
 
 A first run in which all sessions were ended and no connection was left lost seven runs that were asked for in Prefect:
-the worker crashed them over the errors of Prefect's server. It leaves them to be taken again now. The rows are of several
-runs of this program, on the machine below.
+the worker crashed them over the errors of Prefect's server. It leaves them to be taken again now. The rows are of
+several runs of this program, on the machine below.
 """
 
 

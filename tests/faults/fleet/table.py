@@ -155,8 +155,8 @@ In all {jobs:,} jobs and {calls:,} direct calls.
   {patience} s.
 
 `python -m tests.faults.fleet.run --rows FILE` does it again; checks that do not hold are in its log. The rows are of
-several runs on machines of the kind below: those with some 130 calls for a kill, and some 400 else, at the usual load of five
-a second, the others at less than half of it.
+several runs on machines of the kind below: those with some 130 calls for a kill, and some 400 else, at the usual load
+of five a second, the others at less than half of it.
 """
 
 
