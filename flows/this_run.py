@@ -1,9 +1,10 @@
 """This flow run in Prefect: its state, its name, its retries."""
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import UUID
 
 import httpx
@@ -16,32 +17,37 @@ from prefect.states import AwaitingRetry
 from flows.run_log import write_line
 from nexus_hub.telemetry.text import printable
 
-TRIES, AGAIN_SECONDS = 24, 5.0
+PATIENCE_SECONDS, AGAIN_SECONDS = 120.0, 5.0
 
 
-async def announce(state: "State[None]") -> None:
-    """Set this run's state with the client: an AwaitingRetry that is returned would end the run.
+async def announce(state: "State[Any]") -> "State[Any]":
+    """Set this run's state with the client, as an AwaitingRetry that is returned would end it; its state then.
 
-    It is tried for two minutes while Prefect gives no answer: a run that fails over this would be over.
+    It is tried for two minutes while Prefect fails, since a run that fails over this would be over. One that has
+    another state than Running by then, as one that was cancelled, keeps it.
     """
+    run, give_up, tried = UUID(flow_run.id), time.monotonic() + PATIENCE_SECONDS, False
     async with get_client() as client:
-        for tries_left in reversed(range(TRIES)):
+        while True:
             try:
-                await client.set_flow_run_state(UUID(flow_run.id), state, force=True)
-            except httpx.HTTPError:
-                if not tries_left:
+                now = (await client.read_flow_run(run)).state if tried else None
+                if now is not None and not now.is_running():
+                    return now
+                tried = True
+                await client.set_flow_run_state(run, state, force=True)
+            except httpx.HTTPError as error:
+                refused = isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error
+                if refused or time.monotonic() > give_up:
                     raise
-                await asyncio.sleep(AGAIN_SECONDS)
             else:
-                return
+                return state
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def wait(until: datetime, why: str) -> NoReturn:
     """Give the worker's slot back until then; the same run goes on afterwards."""
     write_line("waits until %s: %s", until.astimezone(UTC).strftime("%H:%M:%S UTC"), why)
-    state: State[None] = AwaitingRetry(scheduled_time=until, message=why)
-    await announce(state)
-    raise Pause(state=state)
+    raise Pause(state=await announce(AwaitingRetry(scheduled_time=until, message=why)))
 
 
 async def is_cancelled() -> bool:

@@ -271,6 +271,15 @@ class Settings(BaseSettings):
         return (self.url or self.listen_url).rstrip("/")
 
     @property
+    def names_hub_elsewhere(self) -> bool:
+        """True if the command line talks to another hub than the one that this machine would run at its port."""
+        try:
+            port = urlsplit(self.api_url).port
+        except ValueError:
+            return True
+        return port != self.port or not address.is_loopback(self.api_url)
+
+    @property
     def listen_url(self) -> str:
         """URL of the API that this machine runs itself, whatever hub the command line talks to."""
         return address.listen_url(self.host, self.port)

@@ -144,6 +144,7 @@ class Poller:
             self.running[flow_run.id] = task
         self._own.append(flow_run.id)
         left = False
+        permit: RunPermit | None = None
         try:
             permit = await self._permit(flow_run, template)
             if permit is not None and await self._acquire(flow_run, permit):
@@ -158,7 +159,8 @@ class Poller:
         except (Abort, Pause):  # signals, which must not reach the other runs
             logger.info("left the run %s alone: another worker has it, or it waits or is over", flow_run.id)
         except Exception as error:  # its message may hold anything
-            if _shows_no_answer(error):  # a poll finds the run again, or who looks for runs without a process
+            # A poll finds it again, or who looks for runs of jobs without a process, as nobody does for others.
+            if left := permit is not None and "job" in permit.deployed.tags and _shows_no_answer(error):
                 logger.warning("the run %s is left, since Prefect fails: %s", flow_run.id, describe_error(error))
             else:
                 logger.warning("the run %s ended by %s", flow_run.id, describe_error(error))

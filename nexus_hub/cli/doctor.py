@@ -73,7 +73,7 @@ async def examine() -> AsyncIterator[Check]:
         return
     running = state.phase != "stopped"
     apart = not (running or settings.embeds_postgres or settings.embeds_prefect)
-    if settings.url and not (running or apart):
+    if settings.names_hub_elsewhere and not running and settings.embeds_postgres and settings.embeds_prefect:
         yield await _check_far_api(settings)
         return
     async for check in _on_this_machine(settings, home, state, apart=apart):

@@ -112,7 +112,7 @@ def status(settings: Settings, *, as_json: bool = False) -> int:
             if loops:
                 output.line(f"{name}: its loops {', '.join(loops)} failed lately; see its log", style="yellow")
         output.line(f"logs: {home.logs}", style="dim")
-    elif settings.url:
+    elif settings.names_hub_elsewhere:
         output.line(f"No hub of {home.path} is running. To look at that of NEXUS_URL: nexus-hub doctor")
     else:
         output.line(f"The hub of {home.path} is not running; start it with: nexus-hub up")

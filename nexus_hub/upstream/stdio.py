@@ -115,7 +115,7 @@ def _harmless_environment() -> dict[str, str]:
     """Make what every child gets; the programs that are installed beside the hub come last in its path."""
     harmless = get_default_environment()
     beside = str(Path(sys.executable).parent)
-    return harmless | {"PATH": os.pathsep.join((harmless.get("PATH", os.defpath), beside))}
+    return harmless | {"PATH": os.pathsep.join((harmless.get("PATH") or os.defpath, beside))}
 
 
 @asynccontextmanager

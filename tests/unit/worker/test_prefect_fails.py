@@ -22,9 +22,8 @@ from nexus_hub.orchestration.ownership import Ownership
 class Client(PrefectClient):
     """Knows one deployment."""
 
-    def __init__(self) -> None:
+    def __init__(self, entrypoint: str) -> None:
         super().__init__("http://127.0.0.1:1/api")
-        entrypoint = "flows.invoke.invoke_tool"
         self.deployment = DeploymentResponse(
             id=uuid4(), flow_id=uuid4(), name="invoke-tool", labels=None, entrypoint=entrypoint
         )
@@ -67,6 +66,15 @@ def while_handling(error: Exception) -> Exception:
 async def test_a_run_is_crashed_only_for_what_is_not_prefects_own_trouble(
     at: str, error: Exception, is_over: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given = {"tool": "a__b", "arguments": {}, "user": "", "attempt": 1}
+    proposed = await _run_once("flows.invoke.invoke_tool", given, at, error, monkeypatch)
+    assert proposed == ["PENDING", *(["CRASHED"] if is_over else [])]
+
+
+async def _run_once(
+    entrypoint: str, parameters: dict[str, Any], at: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Carry out a run that meets the error; the states that were proposed of it."""
     proposed: list[str] = []
 
     async def propose(_: PrefectClient, state: State[Any], **__: Any) -> State[Any]:
@@ -80,20 +88,21 @@ async def test_a_run_is_crashed_only_for_what_is_not_prefects_own_trouble(
 
     monkeypatch.setattr(poller, "propose_state", propose)
     monkeypatch.setattr(poller, "execute", execute)
-    client = Client()
+    client = Client(entrypoint)
     run = FlowRun(
         flow_id=uuid4(),
         deployment_id=client.deployment.id,
         name="one",
-        parameters={"tool": "a__b", "arguments": {}, "user": "", "attempt": 1},
+        parameters=parameters,
         next_scheduled_start_time=datetime.now(UTC),
         state=Scheduled(),
     )
     async with anyio.create_task_group() as runs:
-        made = Poller(client, runs, lambda: None, [], 1, _unsaid, _nothing)
+        made = Poller(client, runs, lambda: None, [], 1, _unsaid, _nothing, limited=True)
         await made._run(run, {}, asyncio.Event())
-    assert proposed == ["PENDING", *(["CRASHED"] if is_over else [])]
     assert not made.running
+    assert made.wakeup._woken.is_set() == ("CRASHED" in proposed), "no poll follows at once on what is left"
+    return proposed
 
 
 async def _unsaid(_: FlowRun) -> Ownership:
@@ -102,3 +111,8 @@ async def _unsaid(_: FlowRun) -> Ownership:
 
 async def _nothing(_: object) -> None:
     return None
+
+
+async def test_a_run_of_maintenance_is_crashed_as_nobody_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    proposed = await _run_once("flows.refresh_catalog.refresh_catalog", {}, "running", status_error(500), monkeypatch)
+    assert proposed == ["PENDING", "CRASHED"]
