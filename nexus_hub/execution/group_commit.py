@@ -34,7 +34,7 @@ class GroupCommit(Generic[T]):
 
     `write` takes some items in one transaction and says under which claims it wrote. Of a group that it refuses with
     one of the errors `apart`, each item is written by itself. Where nobody waits for a write, it can `linger` for some
-    seconds so that more go together; `hurry` ends that for good.
+    seconds so that more go together, unless it has to `hurry`.
     """
 
     def __init__(
@@ -66,8 +66,9 @@ class GroupCommit(Generic[T]):
         return waiting.written
 
     def hurry(self) -> None:
-        """Write at once what lingers, and all that comes from now on."""
-        self._hurried.set()
+        """Write at once what lingers, and what comes until nothing waits."""
+        if self._waiting:
+            self._hurried.set()
 
     async def _work(self) -> None:
         while self._waiting:
@@ -81,6 +82,7 @@ class GroupCommit(Generic[T]):
             finally:
                 for one in group:
                     one.written.cancel()  # does nothing to what has an answer
+        self._hurried.clear()
 
     async def _write_group(self, group: list[_PendingWrite[T]]) -> None:
         try:

@@ -100,4 +100,8 @@ async def test_what_lingers_is_written_at_once_when_it_has_to_hurry() -> None:
     await asyncio.sleep(0)
     grouped.hurry()
     assert await asyncio.wait_for(asyncio.gather(*lingering), 60) == [True, True]
-    assert await asyncio.wait_for(grouped(Item(uuid4())), 60)
+    await asyncio.sleep(0)
+    later = grouped.put(Item(uuid4()))
+    await asyncio.sleep(0.05)
+    assert not later.done(), "the next one lingers again"
+    later.cancel()
