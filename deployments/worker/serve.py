@@ -19,6 +19,7 @@ from pathlib import Path
 
 from deployments.registry import POOL
 from nexus_hub.errors import HubError, RunCancelled
+from nexus_hub.event_loop import assume_asyncio
 from nexus_hub.execution.attempt import ClaimStale, Released
 from nexus_hub.settings import Settings, load
 from nexus_hub.telemetry.bus import subscribe
@@ -108,6 +109,7 @@ def main() -> int:
 
     def run() -> None:
         asyncio.set_event_loop(loop)
+        assume_asyncio()
         try:
             loop.run_until_complete(work(settings, stop))
         except HubError as error:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
 from nexus_hub.api.connections import HttpConnection, ServerConfig, ServingLimits
 from nexus_hub.cancellation import cancel_and_wait
+from nexus_hub.event_loop import assume_asyncio
 from nexus_hub.execution.ending import Ending
 
 DEFAULT_LIMITS = ServingLimits()
@@ -123,6 +124,7 @@ def serve(app: FastAPI, host: str, port: int, limits: ServingLimits) -> None:
         SystemExit: it could not start.
     """
     server = Server(app, host, port, limits)
+    assume_asyncio()
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

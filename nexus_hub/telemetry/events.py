@@ -7,7 +7,7 @@ addresses, headers, tokens and messages of errors have no place in them.
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
@@ -307,18 +307,18 @@ class LoopFailed(TelemetryEvent):
 
 
 def _flatten(part: TelemetryEvent | JobTags) -> Iterator[tuple[str, Value]]:
-    for field in fields(part):
-        match getattr(part, field.name):
+    for name in part.__match_args__:
+        match getattr(part, name):
             case None:
                 continue
             case JobTags() as job:
                 yield from _flatten(job)
             case int() as value:
-                yield field.name, value
+                yield name, value
             case float() as value:
-                yield field.name, round(value, 1)
+                yield name, round(value, 1)
             case value:
-                yield field.name, printable(str(value))
+                yield name, printable(str(value))
 
 
 def _quote(value: Value) -> str:
