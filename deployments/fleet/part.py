@@ -164,8 +164,10 @@ class Part:
         await self._supervisor.start()
 
     async def end(self, first: signal.Signals | None, grace: float | None = None) -> None:
-        """Stop it, in the event loop of the fleet."""
+        """Stop it, in the event loop of the fleet. A frozen one hears of any signal but SIGKILL only if it goes on."""
         if self._supervisor is not None:
+            if first != signal.SIGKILL:
+                self.thaw()
             supervisor, self._supervisor = self._supervisor, None
             await supervisor.stop(first, grace=grace)
 

@@ -1,8 +1,9 @@
 """`nexus-hub doctor`: a look at everything, in the order in which it builds on each other."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from nexus_hub.cli import checks
 from nexus_hub.cli.checks import Check, run_check
@@ -37,6 +38,8 @@ FIRST_RUNS_SECONDS = 75
 
 Whoever changes or removes a schedule of a deployment takes all its runs away until then.
 """
+Say = Callable[[str], None]
+"""Tells at once what the doctor waits for."""
 COLUMNS = {"state": "", "name": "Check", "detail": "Seen", "advice": "What to do"}
 
 
@@ -44,7 +47,7 @@ def doctor(*, as_json: bool) -> int:
     """Run all checks and show them; return 0 only if nothing is wrong."""
     quiet_libraries()
     output = Output(as_json=as_json)
-    found = asyncio.run(_collect())
+    found = asyncio.run(_collect(partial(output.error, style="dim")))
     if as_json:
         output.data({"checks": [asdict(check) for check in found]})
     else:
@@ -52,11 +55,11 @@ def doctor(*, as_json: bool) -> int:
     return SUCCESS if all(check.ok for check in found) else FAILED
 
 
-async def _collect() -> list[Check]:
-    return [check async for check in examine()]
+async def _collect(say: Say) -> list[Check]:
+    return [check async for check in examine(say)]
 
 
-async def examine() -> AsyncIterator[Check]:
+async def examine(say: Say) -> AsyncIterator[Check]:
     """Run all checks, one after the other; what needs a running hub is left out while it is stopped."""
     yield await run_check("python", checks.python(), "Install Python 3.11 or a later one.")
     install = "Install the versions of requirements.lock: pip install --require-hashes -r requirements.lock"
@@ -78,7 +81,7 @@ async def examine() -> AsyncIterator[Check]:
         return
     async for check in _on_this_machine(settings, home, state, apart=apart):
         yield check
-    async for check in _services(settings, running=running, apart=apart):
+    async for check in _services(settings, say, running=running, apart=apart):
         yield check
 
 
@@ -119,7 +122,7 @@ async def _check_parts(home: Home, state: StackState) -> str:
     return f"process {state.pid}; healthy: {', '.join(part.name for part in parts)}"
 
 
-async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncIterator[Check]:
+async def _services(settings: Settings, say: Say, *, running: bool, apart: bool) -> AsyncIterator[Check]:
     if running or apart:
         advice = "See the log of the API, and NEXUS_URL and NEXUS_TOKEN if they are set."
         yield await run_check("api", _check_api(settings), advice)
@@ -127,7 +130,7 @@ async def _services(settings: Settings, *, running: bool, apart: bool) -> AsyncI
         async for check in _database(settings):
             yield check
     if running or not settings.embeds_prefect:
-        async for check in _prefect(settings):
+        async for check in _prefect(settings, say):
             yield check
 
 
@@ -248,7 +251,7 @@ def _judge_server(server: registry.ListedServer) -> Check:
     return Check(name, False, f"{detail}{why}", f"Try it: nexus-hub server test {server.id}")
 
 
-async def _prefect(settings: Settings) -> AsyncIterator[Check]:
+async def _prefect(settings: Settings, say: Say) -> AsyncIterator[Check]:
     async with PrefectClient(settings.prefect_url, prefect_auth(settings)) as prefect:
         advice = "See that Prefect runs, and PREFECT_API_URL and PREFECT_API_AUTH_STRING if they are set."
         reached = await run_check("prefect", _reach_prefect(settings, prefect), advice)
@@ -260,7 +263,7 @@ async def _prefect(settings: Settings) -> AsyncIterator[Check]:
         yield await run_check("work-pool", _check_pool(prefect), "Run nexus-hub deploy.")
         yield await run_check("deployments", _check_deployments(prefect), "Run nexus-hub deploy.")
         advice = "Restart Prefect's server or services; if the schedule of refresh-catalog is paused, let it go on."
-        yield await run_check("scheduler", _check_scheduler(prefect), advice)
+        yield await run_check("scheduler", _check_scheduler(prefect, say), advice)
         yield await run_check(
             "worker", _check_worker(prefect), "Start one: nexus-hub worker, or nexus-hub up for everything."
         )
@@ -294,8 +297,10 @@ async def _check_deployments(prefect: PrefectClient) -> str:
     return "all there"
 
 
-async def _check_scheduler(prefect: PrefectClient) -> str:
+async def _check_scheduler(prefect: PrefectClient, say: Say) -> str:
     schedule = await health.read_schedule(prefect)
+    if schedule.horizon_seconds <= 0:
+        say(f"Prefect has no planned runs; waiting up to {FIRST_RUNS_SECONDS} s for its scheduler to make some ...")
     for _ in range(FIRST_RUNS_SECONDS):
         if schedule.horizon_seconds > 0:
             break

@@ -31,6 +31,7 @@ from tests.defects import seed_code
 from tests.defects.replay import Connection, contents, count, one
 from tests.fixtures.library import Library
 from tests.fixtures.postgres import HubDatabase, url_as
+from tests.fixtures.served import in_process, settings_of
 
 SERVICE_KEY = "c4n4ry-the-service-key"
 ALICE, BOB = uuid4(), uuid4()
@@ -52,24 +53,13 @@ def unprivileged(stranger: str) -> Iterator[Connect]:
 @pytest.fixture
 def app(database: HubDatabase, tmp_path: Path) -> FastAPI:
     """The API, with no Prefect there."""
-    return create_app(
-        Settings(
-            home=tmp_path,
-            database_url=SecretStr(database.app_url),
-            service_key=SecretStr(SERVICE_KEY),
-            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
-            prefect_api_url="http://127.0.0.1:1/api",
-        )
-    )
+    return create_app(settings_of(database, tmp_path, service_key=SecretStr(SERVICE_KEY)))
 
 
 @pytest_asyncio.fixture
 async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a credential."""
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub") as client,
-    ):
+    async with in_process(app, token="") as client:
         yield client
 
 

@@ -1,7 +1,6 @@
 """The documented functions, called as the app's role in service scope."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,12 +15,6 @@ Connection = psycopg.Connection[dict[str, Any]]
 SERVICE = "-c nexus.scope=service"
 CHECK = b"SELECT check_rate_limit(%s, %s, %s) AS allowed"
 TAKE = b"SELECT * FROM take_rate_limit(%s, %s, %s, %s)"
-
-
-@pytest.fixture
-def service(database: HubDatabase) -> Iterator[Connection]:
-    with psycopg.connect(database.app_url, autocommit=True, row_factory=dict_row, options=SERVICE) as connection:
-        yield connection
 
 
 def one(service: Connection, query: bytes, *params: object) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """What the database itself keeps true of jobs, servers and the catalog."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from tests.fixtures.postgres import HubDatabase
 
@@ -17,13 +15,6 @@ SEALED = b"x" * 40
 CLAIM: dict[str, Any] = {"status": "running", "attempt": 1, "claim_id": uuid4(), "lease_expires_at": "2100-01-01"}
 CLAIMING = "status = 'running', attempt = 1, claim_id = gen_random_uuid(), lease_expires_at = now()"
 CALLS = ("tool_invoke", "resource_fetch", "prompt_execute")
-
-
-@pytest.fixture
-def owner(database: HubDatabase) -> Iterator[Connection]:
-    """The owner, whom row security does not touch: what holds for it holds for all."""
-    with psycopg.connect(database.owner_url, autocommit=True, row_factory=dict_row) as connection:
-        yield connection
 
 
 def job(owner: Connection, status: str = "pending", server_id: str = "hub") -> dict[str, Any]:

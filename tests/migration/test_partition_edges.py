@@ -1,7 +1,6 @@
 """Jobs in partitions where it is tight: midnight, other programs, broken attempts, days nobody made, rights."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,8 +10,8 @@ from psycopg.rows import dict_row
 
 from nexus_hub.db.partitions import partition_jobs
 from nexus_hub.errors import CannotMigrate
+from tests.fixtures.job_days import ENDED, IN_DAYS, JOB, KEYED, SERVICE, Connection, parts
 from tests.fixtures.postgres import HubDatabase, wheel_binaries
-from tests.migration.test_partitions import ENDED, IN_DAYS, JOB, KEYED, SERVICE, Connection, parts
 
 pytestmark = pytest.mark.one_table
 
@@ -23,18 +22,6 @@ MADE_BY_THE_CHANGE = (
 OTHER_STYLE = {"datestyle": "SQL, DMY", "timezone": "Asia/Kolkata"}
 """PostgreSQL writes this zone as IST, and reads that as another one."""
 UTC_TIMES = b"SELECT DISTINCT (until AT TIME ZONE 'UTC')::time::text AS time FROM nexus_job_days()"
-
-
-@pytest.fixture
-def owner(database: HubDatabase) -> Iterator[Connection]:
-    with psycopg.connect(database.owner_url, autocommit=True, row_factory=dict_row) as connection:
-        yield connection
-
-
-@pytest.fixture
-def service(database: HubDatabase) -> Iterator[Connection]:
-    with psycopg.connect(database.app_url, autocommit=True, row_factory=dict_row, options=SERVICE) as connection:
-        yield connection
 
 
 def days_to_come(connection: Connection) -> list[str]:

@@ -1,34 +1,19 @@
 """Jobs in partitions by day: the change of the form, and what is true of both forms."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from nexus_hub.db.partitions import partition_jobs
 from nexus_hub.errors import CannotMigrate
+from tests.fixtures.job_days import ENDED, IN_DAYS, JOB, KEYED, SERVICE, Connection, parts
 from tests.fixtures.postgres import HubDatabase
 
 pytestmark = pytest.mark.one_table
 
-Connection = psycopg.Connection[dict[str, Any]]
-IN_DAYS = pytest.mark.parametrize("jobs_in", ["partitions"], indirect=True)
-"""The partitions of the last ten days and the next three are there."""
-SERVICE = "-c nexus.scope=service"
-JOB = b"INSERT INTO job_results (job_type, server_id, created_at) VALUES ('tool_invoke', 'hub', %s) RETURNING id"
-KEYED = (
-    b"INSERT INTO job_results (job_type, server_id, user_id, idempotency_key, created_at) "
-    b"VALUES ('tool_invoke', 'hub', %s, %s, now() - make_interval(days => %s)) ON CONFLICT DO NOTHING RETURNING id"
-)
-ENDED = (
-    b"INSERT INTO job_results (job_type, server_id, status, created_at, completed_at) "
-    b"SELECT 'tool_invoke', 'hub', 'completed', at, at "
-    b"FROM (SELECT now() - make_interval(days => %s) AS at) AS age, generate_series(1, %s)"
-)
 FORM = """
     SELECT 'index', regexp_replace(pg_get_indexdef(i.indexrelid), 'ONLY ', '') FROM pg_index i
     WHERE i.indrelid = 'job_results'::regclass AND NOT i.indisunique
@@ -55,34 +40,12 @@ FORM = """
     ORDER BY 1, 2"""
 
 
-@pytest.fixture
-def owner(database: HubDatabase) -> Iterator[Connection]:
-    with psycopg.connect(database.owner_url, autocommit=True, row_factory=dict_row) as connection:
-        yield connection
-
-
-@pytest.fixture
-def service(database: HubDatabase) -> Iterator[Connection]:
-    with psycopg.connect(database.app_url, autocommit=True, row_factory=dict_row, options=SERVICE) as connection:
-        yield connection
-
-
 def partition(database: HubDatabase) -> bool:
     return asyncio.run(partition_jobs(database.owner_url))
 
 
 def form(connection: Connection) -> list[dict[str, Any]]:
     return connection.execute(FORM.encode()).fetchall()
-
-
-def parts(connection: Connection) -> dict[str, int]:
-    """The partitions, and how many jobs are in each."""
-    rows = connection.execute(
-        "SELECT t.relid::regclass::text AS name, "
-        "(SELECT count(*) FROM job_results j WHERE j.tableoid = t.relid) AS jobs "
-        "FROM pg_partition_tree('job_results') t WHERE t.isleaf"
-    )
-    return {row["name"]: row["jobs"] for row in rows}
 
 
 def test_the_change_loses_nothing_and_leaves_all_that_hangs_on_the_table(

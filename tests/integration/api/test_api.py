@@ -23,9 +23,9 @@ from nexus_hub.upstream.connections import Target
 from nexus_hub.upstream.snapshot import Snapshot
 from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.served import SERVICE_KEY, in_process, settings_of
 from tests.fixtures.upstreams import own_server
 
-KEY = "the-service-key-of-this-test"
 JOB = {"name": "srv__echo"}
 BAD_TEXT = "\x00"
 
@@ -36,44 +36,21 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.fixture
 def app(database: HubDatabase, tmp_path: Path) -> FastAPI:
-    return create_app(
-        Settings(
-            home=tmp_path,
-            database_url=SecretStr(database.app_url),
-            service_key=SecretStr(KEY),
-            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
-            prefect_api_url="http://127.0.0.1:1/api",
-        )
-    )
+    return create_app(settings_of(database, tmp_path))
 
 
 @pytest.fixture
 async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The operator's client."""
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=bearer(KEY)) as client,
-    ):
+    async with in_process(app) as client:
         yield client
 
 
 @asynccontextmanager
 async def bounded(database: HubDatabase, home: Path, **bounds: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The operator's client of an API with these settings, and the server `srv`."""
-    app = create_app(
-        Settings(
-            home=home,
-            database_url=SecretStr(database.app_url),
-            service_key=SecretStr(KEY),
-            vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
-            prefect_api_url="http://127.0.0.1:1/api",
-            **bounds,
-        )
-    )
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=bearer(KEY)) as client,
-    ):
+    app = create_app(settings_of(database, home, **bounds))
+    async with in_process(app) as client:
         await store_server(app)
         yield client
 
@@ -110,7 +87,17 @@ def said(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "Bearer", "Bearer ", "Bearer undefined", "Bearer null", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \x7f"],
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer undefined",
+        "Bearer null",
+        SERVICE_KEY,
+        f"Basic {SERVICE_KEY}",
+        f"Bearer {SERVICE_KEY}x",
+        "Bearer \x7f",
+    ],
 )
 async def test_without_a_known_credential_nothing_is_answered(api: httpx.AsyncClient, value: str) -> None:
     for path in ("/v1/jobs", "/v1/tools", "/v1/servers", "/v1/users"):
@@ -138,7 +125,7 @@ async def test_without_a_token_no_route_reads_a_body_or_says_what_is_wrong_with_
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
 async def test_the_name_of_the_scheme_is_read_in_any_case(api: httpx.AsyncClient, scheme: str) -> None:
-    assert (await api.get("/v1/jobs", headers={"Authorization": f"{scheme} {KEY}"})).status_code == 200
+    assert (await api.get("/v1/jobs", headers={"Authorization": f"{scheme} {SERVICE_KEY}"})).status_code == 200
 
 
 async def test_health_needs_no_credential_and_no_prefect(api: httpx.AsyncClient) -> None:
@@ -151,15 +138,12 @@ async def test_without_its_database_the_api_lives_and_says_what_is_away(tmp_path
         Settings(
             home=tmp_path,
             database_url=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"),
-            service_key=SecretStr(KEY),
+            service_key=SecretStr(SERVICE_KEY),
             vault_encryption_key=SecretStr(VaultKey.generate().reveal()),
             prefect_api_url="http://127.0.0.1:1/api",
         )
     )
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=bearer(KEY)) as client,
-    ):
+    async with in_process(app) as client:
         assert (await client.get("/healthz")).status_code == 200
         for answer in await asyncio.gather(*(client.get(path) for path in ("/readyz", "/v1/tools", "/v1/jobs"))):
             said(answer, 503, "database-unavailable")

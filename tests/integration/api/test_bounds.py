@@ -33,8 +33,7 @@ from nexus_hub.json_object import JsonObject
 from nexus_hub.models import OPERATOR, Principal, ServerRef
 from nexus_hub.runtime import Runtime
 from tests.fixtures.postgres import HubDatabase
-from tests.fixtures.served import SERVICE_KEY, Served, settings_of
-from tests.fixtures.upstreams import free_port
+from tests.fixtures.served import SERVICE_KEY, Served, in_process, settings_of
 
 LISTS = ("/v1/tools", "/v1/tools?query=time", "/v1/resources", "/v1/prompts", "/v1/jobs", "/v1/servers", "/v1/queue")
 SINGLE = (f"/v1/jobs/{uuid4()}", "/v1/tools/srv__none", "/v1/servers/none")
@@ -49,17 +48,13 @@ def only_one() -> Lanes:
 
 @pytest.fixture
 def app(database: HubDatabase, tmp_path: Path) -> FastAPI:
-    return create_app(settings_of(database, tmp_path, free_port(), statement_seconds=0.2))
+    return create_app(settings_of(database, tmp_path, statement_seconds=0.2))
 
 
 @pytest.fixture
 async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The operator's client."""
-    headers = {"Authorization": f"Bearer {SERVICE_KEY}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=headers) as client,
-    ):
+    async with in_process(app) as client:
         yield client
 
 

@@ -18,8 +18,8 @@ from nexus_hub.vault.keyring import Keyring
 from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.postgres import HubDatabase
 from tests.fixtures.prefect_runs import FakePrefect
+from tests.fixtures.served import SERVICE_KEY, in_process
 
-KEY = "the-service-key-of-this-test"
 PATHS = ("/internal/job-executor", "/internal/vault-rotate", "/internal/cleanup-jobs")
 EDGE = "/functions/v1/nexus-hub"
 FIRST, SECOND = VaultKey.generate(), VaultKey.generate()
@@ -63,7 +63,7 @@ def app(database: HubDatabase, tmp_path: Path, prefect: FakePrefect, monkeypatch
         Settings(
             home=tmp_path,
             database_url=SecretStr(database.app_url),
-            service_key=SecretStr(KEY),
+            service_key=SecretStr(SERVICE_KEY),
             prefect_api_url="http://127.0.0.1:1/api",
         )
     )
@@ -71,11 +71,7 @@ def app(database: HubDatabase, tmp_path: Path, prefect: FakePrefect, monkeypatch
 
 @pytest.fixture
 async def api(app: FastAPI, worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub", headers=headers) as client,
-    ):
+    async with in_process(app) as client:
         worker.runtime = app.state.runtime
         yield client
 
@@ -95,7 +91,9 @@ async def stored(app: FastAPI, **columns: Any) -> UUID:
     return job_id
 
 
-@pytest.mark.parametrize("value", ["", "Bearer undefined", "Bearer null", f"Bearer {KEY}x", f"Basic {KEY}", "Bearer "])
+@pytest.mark.parametrize(
+    "value", ["", "Bearer undefined", "Bearer null", f"Bearer {SERVICE_KEY}x", f"Basic {SERVICE_KEY}", "Bearer "]
+)
 async def test_every_internal_endpoint_is_shut_without_the_service_key(api: httpx.AsyncClient, value: str) -> None:
     for path in (
         *PATHS,

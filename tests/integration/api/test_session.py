@@ -14,26 +14,17 @@ from pydantic import SecretStr
 
 from nexus_hub.access.console import LONGEST_SECONDS
 from nexus_hub.api.app import create_app
-from nexus_hub.settings import Settings
-from nexus_hub.vault.keys import VaultKey
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.served import SERVICE_KEY, settings_of
 
-KEY = "the-service-key-of-this-test"
 HOST = "localhost:8080"
 COOKIE = "nexus_session_8080"
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
 @asynccontextmanager
-async def hub(database: HubDatabase, home: Path, key: str = KEY, **more: Any) -> AsyncIterator[FastAPI]:
-    values: dict[str, Any] = {
-        "home": home,
-        "database_url": SecretStr(database.app_url),
-        "service_key": SecretStr(key),
-        "vault_encryption_key": SecretStr(VaultKey.generate().reveal()),
-        "prefect_api_url": "http://127.0.0.1:1/api",
-    }
-    app = create_app(Settings(**values | more))
+async def hub(database: HubDatabase, home: Path, key: str = SERVICE_KEY, **more: Any) -> AsyncIterator[FastAPI]:
+    app = create_app(settings_of(database, home, service_key=SecretStr(key), **more))
     async with app.router.lifespan_context(app):
         yield app
 
@@ -59,7 +50,9 @@ async def browser(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 async def operator(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A program with the service key."""
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url=f"http://{HOST}", headers={"Authorization": f"Bearer {KEY}"}
+        transport=httpx.ASGITransport(app),
+        base_url=f"http://{HOST}",
+        headers={"Authorization": f"Bearer {SERVICE_KEY}"},
     ) as client:
         yield client
 
@@ -81,7 +74,7 @@ async def test_the_operator_logs_in_is_known_by_the_cookie_and_logs_out(
     app: FastAPI, browser: httpx.AsyncClient
 ) -> None:
     assert (await browser.get("/v1/session")).status_code == 401
-    session = await log_in(browser, token=KEY)
+    session = await log_in(browser, token=SERVICE_KEY)
     assert session["user"] == {"id": None, "name": "operator"}
     assert session["is_operator"] is True
     assert session["prefect_url"] == "http://127.0.0.1:1"
@@ -118,7 +111,7 @@ async def test_no_script_reads_the_cookie_and_no_other_site_sends_it(
 ) -> None:
     async with browser_of(app, scheme) as browser:
         headers = {"Origin": origin} if origin else {}
-        answer = await browser.post("/v1/session", json={"token": KEY}, headers=headers)
+        answer = await browser.post("/v1/session", json={"token": SERVICE_KEY}, headers=headers)
     cookie, *attributes = answer.headers["set-cookie"].split("; ")
     assert cookie.startswith(f"{COOKIE}=nxs_")
     expected = {"HttpOnly", f"Max-Age={LONGEST_SECONDS}", "Path=/", "SameSite=strict"}
@@ -126,7 +119,7 @@ async def test_no_script_reads_the_cookie_and_no_other_site_sends_it(
 
 
 async def test_what_nobody_holds_opens_nothing(browser: httpx.AsyncClient) -> None:
-    unknown = {"token": ("nxh_" + "a" * 43, "", f"{KEY}x"), "code": ("nxc_" + "a" * 43, "", KEY)}
+    unknown = {"token": ("nxh_" + "a" * 43, "", f"{SERVICE_KEY}x"), "code": ("nxc_" + "a" * 43, "", SERVICE_KEY)}
     for given in ({name: value} for name, values in unknown.items() for value in values):
         answer = await browser.post("/v1/session", json=given)
         assert (answer.status_code, answer.json()["code"]) == (401, "not-authenticated")
@@ -175,7 +168,7 @@ async def test_a_link_that_is_too_old_or_whose_token_was_revoked_opens_nothing(
 
 
 async def test_a_session_makes_no_links(browser: httpx.AsyncClient) -> None:
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     assert (await browser.post("/v1/session/links")).status_code == 403
 
 
@@ -194,7 +187,7 @@ async def test_another_service_key_ends_the_operators_sessions_only(
     database: HubDatabase, app: FastAPI, operator: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     cookies: list[str] = []
-    for token in (KEY, await token_of(operator, "ann")):
+    for token in (SERVICE_KEY, await token_of(operator, "ann")):
         async with browser_of(app) as browser:
             await log_in(browser, token=token)
             cookies.append(browser.cookies[COOKIE])
@@ -206,7 +199,7 @@ async def test_another_service_key_ends_the_operators_sessions_only(
 async def test_a_session_lasts_as_long_as_it_is_used_and_a_week_at_most(
     database: HubDatabase, browser: httpx.AsyncClient
 ) -> None:
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     ages = "SELECT extract(epoch FROM expires_at - now()) / 3600 FROM console_sessions"
     await execute(
         database,
@@ -229,11 +222,11 @@ async def test_a_session_lasts_as_long_as_it_is_used_and_a_week_at_most(
 async def test_sessions_and_links_that_are_over_go_with_the_next_ones(
     database: HubDatabase, browser: httpx.AsyncClient, operator: httpx.AsyncClient
 ) -> None:
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     await operator.post("/v1/session/links")
     await execute(database, "UPDATE console_sessions SET expires_at = now() - interval '1 second'")
     await execute(database, "UPDATE console_links SET expires_at = now() - interval '1 second'")
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     await operator.post("/v1/session/links")
     assert await execute(database, "SELECT count(*) FROM console_sessions") == 1
     assert await execute(database, "SELECT count(*) FROM console_links") == 1
@@ -241,7 +234,7 @@ async def test_sessions_and_links_that_are_over_go_with_the_next_ones(
 
 async def test_a_cookie_counts_only_where_the_consoles_own_page_asks(app: FastAPI) -> None:
     async with browser_of(app) as browser:
-        await log_in(browser, token=KEY)
+        await log_in(browser, token=SERVICE_KEY)
         cookie = f"{COOKIE}={browser.cookies[COOKIE]}"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{HOST}") as page:
         for site, get, change in (("same-origin", 200, 404), ("same-site", 403, 403), ("none", 200, 403)):
@@ -255,30 +248,30 @@ async def test_a_cookie_counts_only_where_the_consoles_own_page_asks(app: FastAP
 async def test_no_other_page_logs_a_browser_in(app: FastAPI) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{HOST}") as page:
         for headers, status in (({}, 200), ({"Origin": "null"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403)):
-            answer = await page.post("/v1/session", headers=headers, json={"token": KEY})
+            answer = await page.post("/v1/session", headers=headers, json={"token": SERVICE_KEY})
             assert answer.status_code == status
             assert ("set-cookie" in answer.headers) is (status == 200)
 
 
 async def test_a_cookie_counts_nowhere_but_at_the_api(browser: httpx.AsyncClient) -> None:
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     for path in ("/mcp", "/mcp/srv", "/functions/v1/nexus-hub", "/nowhere"):
         assert (await browser.post(path, json={})).status_code == 401
 
 
 async def test_no_part_of_a_url_is_a_log_in(browser: httpx.AsyncClient) -> None:
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     cookie = browser.cookies[COOKIE]
     browser.cookies.clear()
     for name in ("token", "code", "access_token", COOKIE):
-        for value in (KEY, cookie):
+        for value in (SERVICE_KEY, cookie):
             assert (await browser.get("/v1/jobs", params={name: value})).status_code == 401
 
 
 async def test_a_token_beside_a_cookie_is_the_one_that_counts(
     browser: httpx.AsyncClient, operator: httpx.AsyncClient
 ) -> None:
-    await log_in(browser, token=KEY)
+    await log_in(browser, token=SERVICE_KEY)
     ann = {"Authorization": f"Bearer {await token_of(operator, 'ann')}"}
     assert (await browser.get("/v1/users", headers=ann)).status_code == 403
     assert (await browser.get("/v1/users", headers={"Authorization": "Bearer nonsense"})).status_code == 401
@@ -314,7 +307,7 @@ async def test_neither_cookie_nor_code_nor_token_is_in_the_database(
         "SELECT coalesce(string_agg(encode(convert_to(s::text, 'utf8'), 'escape'), ' '), '')"
         " FROM (SELECT * FROM console_sessions) AS s",
     ) + await execute(database, "SELECT coalesce(string_agg(l::text, ' '), '') FROM console_links AS l")
-    for secret in (token, code, browser.cookies[COOKIE], KEY):
+    for secret in (token, code, browser.cookies[COOKIE], SERVICE_KEY):
         assert secret not in rows
         assert secret.encode().hex() not in rows
 

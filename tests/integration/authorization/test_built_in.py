@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from tests.fixtures.oauth_client import (
     BASE,
     CALLBACK,
-    KEY,
     Answered,
     Client,
     browser_of,
@@ -21,6 +20,7 @@ from tests.fixtures.oauth_client import (
     sign_in,
 )
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.served import SERVICE_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,7 +90,7 @@ async def test_a_token_opens_no_session_and_answers_no_client(
     token = (await client.log_in(await sign_in(app, "operator"), resource=BASE))["access_token"]
     assert (await client.http.post("/v1/session", json={"token": token})).status_code == 401
     request = await client.request()
-    for bearer in (token, KEY):
+    for bearer in (token, SERVICE_KEY):
         headers = {"Authorization": f"Bearer {bearer}"}
         path = f"/v1/oauth/requests/{request}"
         assert (await client.http.get(path, headers=headers)).status_code == 403
@@ -165,7 +165,7 @@ async def test_a_request_without_an_address_means_the_only_one(app: FastAPI, ann
 
 
 async def test_a_log_in_by_a_token_with_scopes_grants_no_more_than_those(app: FastAPI, client: Client) -> None:
-    operator = browser_of(app, Authorization=f"Bearer {KEY}")
+    operator = browser_of(app, Authorization=f"Bearer {SERVICE_KEY}")
     await operator.post("/v1/users", json={"name": "eve"})
     made = await operator.post("/v1/users/eve/tokens", json={"scopes": ["admin", "tools:list"]})
     eve = browser_of(app)

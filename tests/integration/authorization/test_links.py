@@ -9,15 +9,16 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from nexus_hub.authorization.grants import purge
-from tests.fixtures.oauth_client import BASE, KEY, Client, browser_of
+from tests.fixtures.oauth_client import BASE, Client, browser_of
 from tests.fixtures.postgres import HubDatabase
+from tests.fixtures.served import SERVICE_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def operator(app: FastAPI) -> httpx.AsyncClient:
-    client = browser_of(app, Authorization=f"Bearer {KEY}")
+    client = browser_of(app, Authorization=f"Bearer {SERVICE_KEY}")
     await client.post("/v1/users", json={"name": "ann"})
     return client
 

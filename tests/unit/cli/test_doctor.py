@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -89,3 +90,13 @@ def test_a_server_is_well_once_it_was_read(server: dict[str, Any], well: bool, s
     check = doctor._judge_server(replace(SERVER, **server))
     assert (check.name, check.ok) == ("server:s", well)
     assert says in check.detail
+
+
+async def test_a_scheduler_without_planned_runs_is_given_time_and_the_doctor_says_so_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "FIRST_RUNS_SECONDS", 0)
+    said: list[str] = []
+    check = await seen(partial(doctor._check_scheduler, say=said.append), httpx.Response(200, json=[]))
+    assert said == ["Prefect has no planned runs; waiting up to 0 s for its scheduler to make some ..."]
+    assert (check.ok, check.detail) == (False, "Prefect's scheduler makes no more runs: runs reach 0 minutes ahead.")
