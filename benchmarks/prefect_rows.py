@@ -7,7 +7,7 @@ are taken after a VACUUM, so that what was updated and is free again does not co
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg
 
@@ -21,6 +21,8 @@ from tests.fixtures.hub import Hub, running
 ALONE, BATCHES, PER_BATCH, SCHEDULED = 15, 2, 1000, 10
 SETTLE_SECONDS = 20
 """Prefect writes its events later on."""
+CLOSED_SECONDS = 5
+"""A run that has nothing to do takes no more jobs after this time."""
 TABLES = b"""
     SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c
     WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"""
@@ -37,17 +39,25 @@ def weigh(hub: Hub) -> dict[str, tuple[int, int]]:
 
 
 async def alone(subject: Subject) -> int:
-    """Give each job a run, one after the other."""
+    """Give each job a run, one after the other; how many runs that were."""
+    runs = set()
     for number in range(ALONE):
-        await ended(subject, [(await subject.client.submit(job(number)))["id"]])
-    return ALONE
+        runs |= await runs_of(subject, [(await subject.client.submit(job(number)))["id"]])
+    return len(runs)
 
 
 async def shared(subject: Subject) -> int:
-    """Let 1,000 jobs share a run, some times."""
+    """Let 1,000 jobs share a run, some times; how many runs that were."""
+    runs = set()
     for _ in range(BATCHES):
-        await ended(subject, await subject.client.submit_batch([job(number) for number in range(PER_BATCH)]))
-    return BATCHES
+        runs |= await runs_of(subject, await subject.client.submit_batch([job(number) for number in range(PER_BATCH)]))
+        await asyncio.sleep(CLOSED_SECONDS)
+    return len(runs)
+
+
+async def runs_of(subject: Subject, ids: Sequence[str]) -> set[str]:
+    """Name the runs of jobs, once these have ended."""
+    return {str(row["flow_run_id"]) for row in await ended(subject, ids)}
 
 
 async def scheduled(subject: Subject) -> int:

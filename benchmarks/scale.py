@@ -68,13 +68,10 @@ def ways() -> list[Way]:
         return api, worker, prefect, postgres
 
     batch = ("api", "worker", "prefect", "postgres")
+    clients = [f"CPU per job: {part}" for part in batch]
     return [
-        Way("a job with a run of its own", of("batch", "one run per job", batch), "batch.md"),
-        Way(
-            "single jobs that share runs",
-            of("clients", "hub: 32 clients", [f"CPU per job: {p}" for p in batch]),
-            "clients.md",
-        ),
+        Way("a job with a run of its own", of("clients", "hub: 1 client", clients), "clients.md"),
+        Way("single jobs that share runs", of("clients", "hub: 32 clients", clients), "clients.md"),
         Way("a call of `/mcp`, direct", of("gateway", "hub", ("gateway", "worker", "", "postgres")), "gateway.md"),
         Way("jobs in batches of 1,000", of("batch", "batch of 1,000", batch), "batch.md"),
     ]
