@@ -148,10 +148,15 @@ async def remove(database: Database, ref: str) -> Group:
 
     Raises:
         NotFound: there is no such group.
-        Conflict: it is everyone's.
+        Conflict: it is everyone's, or its members say yes to calls of another group, which operators alone could then.
     """
     group = await find_own(database, ref)
     async with database.transaction() as transaction:
+        if asking := await transaction.all(GROUPS["asking_groups"], str, id=group.id):
+            raise Conflict(
+                f"Members of {group.name} say yes to calls of: {', '.join(asking)}. Change these grants first "
+                "(nexus-hub group grant, with other --approvers)."
+            )
         await transaction.run(GROUPS["remove_group"], id=group.id)
     return group
 

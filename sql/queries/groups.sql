@@ -34,6 +34,11 @@ UPDATE user_groups
 SET name = coalesce(%(name)s, name), claims = coalesce(%(claims)s::text[], claims)
 WHERE id = %(id)s;
 
+-- name: asking_groups
+SELECT DISTINCT asking.name
+FROM access_grants AS granted JOIN user_groups AS asking ON asking.id = granted.group_id
+WHERE granted.approvers = %(id)s AND granted.group_id <> %(id)s ORDER BY 1;
+
 -- name: remove_group
 DELETE FROM user_groups WHERE id = %(id)s;
 

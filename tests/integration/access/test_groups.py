@@ -25,6 +25,19 @@ async def test_a_group_is_added_changed_and_removed(library: Library) -> None:
         await groups.find(database, "crew")
 
 
+async def test_a_group_that_another_needs_for_a_yes_is_not_removed(library: Library) -> None:
+    database = library.database
+    await store_server(library.servers, "git")
+    for name in ("bosses", "team"):
+        await groups.add(database, name)
+    await access_grants.grant(database, "team", GrantWish("approve", server="git", approvers="bosses"))
+    with pytest.raises(Conflict, match="Members of bosses say yes to calls of: team"):
+        await groups.remove(database, "bosses")
+    assert (await groups.find(database, "team")).grants[0].approvers == "bosses"
+    await access_grants.grant(database, "team", GrantWish("approve", server="git"))
+    await groups.remove(database, "bosses")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a" * 65, "5f0c5a2e-0f5e-4e9b-9a57-6b7b2c6b9a11"])
 async def test_a_bad_name_is_refused(library: Library, name: str) -> None:
     with pytest.raises(InvalidName):
