@@ -1,6 +1,7 @@
 """Fixtures that all tests share, who runs which tests in what order, and an end to what hangs or is left behind."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,8 @@ SECONDS_TO_CLEAN_UP = 120
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have what this process starts ended with it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script has started in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.option.collectonly:
         run.begin()
 
