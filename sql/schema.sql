@@ -1173,6 +1173,20 @@ BEGIN
 END
 $$;
 
+-- Name: nexus_policy_hold(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_policy_hold() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM FROM public.server_state s
+    WHERE s.server_type = coalesce(NEW.server_type, OLD.server_type)
+      AND s.server_ref_id = coalesce(NEW.server_ref_id, OLD.server_ref_id) FOR UPDATE;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
 -- Name: nexus_policy_notify(); Type: FUNCTION; Schema: public; Owner: -
 
 CREATE FUNCTION public.nexus_policy_notify() RETURNS trigger
@@ -1394,6 +1408,7 @@ CREATE FUNCTION public.nexus_server_decide() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+    PERFORM FROM public.server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = NEW.id FOR UPDATE;
     IF OLD.pin IS DISTINCT FROM NEW.pin THEN  -- also what was approved just as the pin was switched off
         DELETE FROM public.tool_pins p WHERE p.server_type = TG_ARGV[0] AND p.server_ref_id = NEW.id;
     END IF;
@@ -3221,6 +3236,10 @@ CREATE TRIGGER decide BEFORE INSERT OR UPDATE OF enabled, held, definition, defi
 
 CREATE TRIGGER decide AFTER UPDATE ON public.user_servers FOR EACH ROW WHEN (((old.enabled IS DISTINCT FROM new.enabled) OR (old.pin IS DISTINCT FROM new.pin) OR (old.ttl_seconds IS DISTINCT FROM new.ttl_seconds))) EXECUTE FUNCTION public.nexus_server_decide('user');
 
+-- Name: call_policies hold; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER hold BEFORE INSERT OR DELETE OR UPDATE ON public.call_policies FOR EACH ROW WHEN ((pg_trigger_depth() = 0)) EXECUTE FUNCTION public.nexus_policy_hold();
+
 -- Name: job_results keep_request; Type: TRIGGER; Schema: public; Owner: -
 
 CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, params_sent, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts, bundle_entry_id, called_as ON public.job_results FOR EACH ROW WHEN ((public.nexus_is_call(old.job_type) OR public.nexus_is_call(new.job_type))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'params_sent', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts', 'bundle_entry_id', 'called_as');
@@ -4128,6 +4147,10 @@ REVOKE ALL ON FUNCTION public.nexus_policy(p_table regclass, p_name text, p_role
 -- Name: FUNCTION nexus_policy_decide(); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_policy_decide() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_policy_hold(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_policy_hold() FROM PUBLIC;
 
 -- Name: FUNCTION nexus_policy_notify(); Type: ACL; Schema: public; Owner: -
 

@@ -151,6 +151,7 @@ async def approve(database: Database, principal: Principal, ref: ServerRef, seen
     async with database.transaction(bounded=True) as transaction:
         if not await transaction.only(CHANGES["has_pins"], bool, **_of(ref)):
             raise InvalidRequest("This server has no pins: nothing of it waits for approval.")
+        await hold_server(transaction, ref)
         found = {row["name"]: row["hash"] for row in await transaction.all(CHANGES["lock_tools"], **where)}
         for name, seen_hash in seen.items():
             if found.get(escape(name)) != seen_hash.lower():
@@ -176,6 +177,11 @@ def _describe(row: dict[str, Any], effort: Effort) -> CatalogDifference:
 
 def _encode(row: dict[str, Any], *, pending: bool) -> str:
     return encode(row["server"], row["name"], row["id"]) if pending else encode(row["id"])
+
+
+async def hold_server(transaction: Transaction, ref: ServerRef) -> None:
+    """Let nobody else change what a server offers until the transaction ends; before its tools are written to."""
+    await transaction.run(CHANGES["hold_server"], **_of(ref))
 
 
 def _of(ref: ServerRef) -> _Where:

@@ -8,6 +8,7 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from nexus_hub.access.groups import GROUPS
 from nexus_hub.catalog.bundles import add_bundle, change_bundle, find_taker, remove_bundle
+from nexus_hub.catalog.changes import hold_server
 from nexus_hub.configuration.differences import CONNECTION, ObjectChange, compare, forget_found_login
 from nexus_hub.configuration.plan import Plan, find_faults, make_plan, merge, write_applied
 from nexus_hub.configuration.present import CONFIGURATION, Present, read_present
@@ -154,6 +155,7 @@ class _Writer:
             limit_per_minute=server.limit_per_minute,
             user_limit_per_minute=server.user_limit_per_minute,
         )
+        await hold_server(self._transaction, ServerRef("system", server_id))
         policies = json_parameter(_list_policies(server))
         await self._transaction.run(CONFIGURATION["put_policies"], id=server_id, policies=policies)
 

@@ -117,6 +117,11 @@ LEFT JOIN tool_pins AS pin
 WHERE page.bytes_before < %(most_bytes)s
 ORDER BY page.server, tool.tool_name, tool.id;
 
+-- name: hold_server
+-- Whoever writes to several of a server's tools, resources and prompts locks it first, so that nobody waits in a circle.
+SELECT server_ref_id FROM server_state
+WHERE server_type = %(server_type)s AND server_ref_id = %(server_ref_id)s FOR UPDATE;
+
 -- name: lock_tools
 SELECT tool.tool_name AS name,
        encode(coalesce(tool.definition_hash, nexus_definition_hash(tool.server_ref_id, tool.definition)), 'hex') AS hash

@@ -69,6 +69,7 @@ DEFINERS = {
     "nexus_login_after_write",
     "nexus_permissions",
     "nexus_policy_decide",
+    "nexus_policy_hold",
     "nexus_purge_audit",
     "nexus_seen_servers",
     "nexus_seen_tools",
