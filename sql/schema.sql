@@ -1408,7 +1408,6 @@ CREATE FUNCTION public.nexus_server_decide() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
-    PERFORM FROM public.server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = NEW.id FOR UPDATE;
     IF OLD.pin IS DISTINCT FROM NEW.pin THEN  -- also what was approved just as the pin was switched off
         DELETE FROM public.tool_pins p WHERE p.server_type = TG_ARGV[0] AND p.server_ref_id = NEW.id;
     END IF;
@@ -1436,6 +1435,18 @@ BEGIN
             ELSE least(s.next_refresh_at, s.last_refresh_at + make_interval(secs => NEW.ttl_seconds)) END
     WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = NEW.id;
     RETURN NULL;
+END
+$$;
+
+-- Name: nexus_server_hold(); Type: FUNCTION; Schema: public; Owner: -
+
+CREATE FUNCTION public.nexus_server_hold() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM FROM public.server_state s WHERE s.server_type = TG_ARGV[0] AND s.server_ref_id = NEW.id FOR UPDATE;
+    RETURN NEW;
 END
 $$;
 
@@ -3240,6 +3251,14 @@ CREATE TRIGGER decide AFTER UPDATE ON public.user_servers FOR EACH ROW WHEN (((o
 
 CREATE TRIGGER hold BEFORE INSERT OR DELETE OR UPDATE ON public.call_policies FOR EACH ROW WHEN ((pg_trigger_depth() = 0)) EXECUTE FUNCTION public.nexus_policy_hold();
 
+-- Name: system_servers hold; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER hold BEFORE UPDATE ON public.system_servers FOR EACH ROW WHEN (((old.enabled IS DISTINCT FROM new.enabled) OR (old.pin IS DISTINCT FROM new.pin))) EXECUTE FUNCTION public.nexus_server_hold('system');
+
+-- Name: user_servers hold; Type: TRIGGER; Schema: public; Owner: -
+
+CREATE TRIGGER hold BEFORE UPDATE ON public.user_servers FOR EACH ROW WHEN (((old.enabled IS DISTINCT FROM new.enabled) OR (old.pin IS DISTINCT FROM new.pin))) EXECUTE FUNCTION public.nexus_server_hold('user');
+
 -- Name: job_results keep_request; Type: TRIGGER; Schema: public; Owner: -
 
 CREATE TRIGGER keep_request BEFORE UPDATE OF id, user_id, job_type, server_id, server_ref_id, server_type, tool_name, params, params_escaped, params_sent, created_at, idempotency_key, request_digest, retry, timeout_seconds, max_attempts, bundle_entry_id, called_as ON public.job_results FOR EACH ROW WHEN ((public.nexus_is_call(old.job_type) OR public.nexus_is_call(new.job_type))) EXECUTE FUNCTION public.nexus_job_keep_request('id', 'user_id', 'job_type', 'server_id', 'server_ref_id', 'server_type', 'tool_name', 'params', 'params_escaped', 'params_sent', 'created_at', 'idempotency_key', 'request_digest', 'retry', 'timeout_seconds', 'max_attempts', 'bundle_entry_id', 'called_as');
@@ -4205,6 +4224,10 @@ REVOKE ALL ON FUNCTION public.nexus_server_check_name() FROM PUBLIC;
 -- Name: FUNCTION nexus_server_decide(); Type: ACL; Schema: public; Owner: -
 
 REVOKE ALL ON FUNCTION public.nexus_server_decide() FROM PUBLIC;
+
+-- Name: FUNCTION nexus_server_hold(); Type: ACL; Schema: public; Owner: -
+
+REVOKE ALL ON FUNCTION public.nexus_server_hold() FROM PUBLIC;
 
 -- Name: FUNCTION nexus_server_keep_state(); Type: ACL; Schema: public; Owner: -
 

@@ -74,6 +74,7 @@ DEFINERS = {
     "nexus_seen_servers",
     "nexus_seen_tools",
     "nexus_server_decide",
+    "nexus_server_hold",
     "nexus_tool_decide",
     "nexus_user_after_delete",
 }
